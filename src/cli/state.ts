@@ -1,0 +1,45 @@
+/**
+ * Where this machine keeps its own things, and where the default repository is.
+ *
+ * Contract: --state or PENSTOCK_STATE, else XDG_STATE_HOME/penstock, else ~/.local/state/penstock;
+ * the repository XDG_DATA_HOME/penstock/repo, else ~/.local/share/penstock/repo. XDG variables with
+ * relative paths are ignored, as their specification asks. Nothing is made before it is needed.
+ */
+import { mkdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
+import { PenstockError, toPenstockError } from '../base/errors.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The state folder where --state does not name one. */
+export function defaultStateDirectory(environment: Environment): ByteString {
+  return fromText(`${base(environment, 'XDG_STATE_HOME', '.local/state')}/penstock`);
+}
+
+/** The repository where --repo does not name one. */
+export function defaultRepoUrl(environment: Environment): ByteString {
+  return fromText(`${base(environment, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`);
+}
+
+/** Makes the state folder, with what is above it, readable by its owner only. May be called again. */
+export function ensureStateDirectory(directory: ByteString): void {
+  try {
+    mkdirSync(toBytes(directory), { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    const { errno } = toPenstockError(cause);
+    throw new PenstockError('HOST_IO', `cannot make the state folder: ${(cause as Error).message}`, {
+      cause,
+      subject: directory,
+      hint: 'name another folder with --state or PENSTOCK_STATE',
+      ...(errno === undefined ? {} : { errno }),
+    });
+  }
+}
+
+function base(environment: Environment, variable: string, below: string): string {
+  const value = environment[variable];
+  if (value?.startsWith('/')) return value.replace(/\/+$/, '');
+  const home = environment.HOME;
+  return `${(home?.startsWith('/') ? home : homedir()).replace(/\/+$/, '')}/${below}`;
+}

@@ -1,0 +1,168 @@
+/**
+ * The rows of the table for keeping a repository in order: checking, retention, keys.
+ */
+import { PIPE_OPTIONS } from './table-backup.ts';
+import type { CommandSpec, OptionSpecs } from './types.ts';
+
+const keep = <F extends string>(flag: F, help: string) =>
+  ({ flag, kind: 'count', value: 'N', min: 1, help }) as const;
+
+const KEEP_OPTIONS = {
+  keepLast: keep('keep-last', 'keep the last N archives'),
+  keepHourly: keep('keep-hourly', 'keep the last archive of each of the last N hours that have one'),
+  keepDaily: keep('keep-daily', 'keep the last archive of each of the last N days that have one'),
+  keepWeekly: keep('keep-weekly', 'keep the last archive of each of the last N weeks that have one'),
+  keepMonthly: keep('keep-monthly', 'keep the last archive of each of the last N months that have one'),
+  keepYearly: keep('keep-yearly', 'keep the last archive of each of the last N years that have one'),
+  keepWithinMs: {
+    flag: 'keep-within',
+    kind: 'duration',
+    value: 'TIME',
+    help: 'keep all archives that are not older than this',
+  },
+} as const satisfies OptionSpecs;
+
+const DRY_RUN = { flag: 'dry-run', short: 'n', kind: 'flag', help: 'say what would be done; do nothing' } as const;
+
+/** Options of `prune`, which `forget --prune` takes too. */
+const PRUNE_OPTIONS = {
+  graceMs: {
+    flag: 'grace',
+    kind: 'duration',
+    value: 'TIME',
+    defaultHelp: '15m where other sessions were alive',
+    help: 'how long condemned data stays before it is deleted',
+  },
+  maxUnusedPercent: {
+    flag: 'max-unused',
+    kind: 'percent',
+    value: 'PERCENT',
+    default: '5',
+    help: 'how much of what is stored may be unused before chunks are rewritten',
+  },
+} as const satisfies OptionSpecs;
+
+export const UPKEEP_COMMANDS = {
+  check: {
+    summary: 'check that everything stored is there and whole',
+    description: [
+      'Checks that every archive, index segment and chunk is there and that they agree. With --read-data also reads every block and checks its seal and every blob. Names whatever is damaged and which archives and paths it concerns.',
+    ],
+    positionals: {},
+    options: {
+      readData: { flag: 'read-data', kind: 'flag', help: 'read and verify all data too' },
+      ...PIPE_OPTIONS,
+    },
+    examples: [
+      { line: 'penstock check', help: 'a quick check' },
+      { line: 'penstock check --read-data', help: 'read everything' },
+    ],
+  },
+
+  forget: {
+    summary: 'remove archives by rules or by id',
+    description: [
+      'Removes the archives that no keep rule keeps, separately for each name, or the archives that are named. The data stays until `prune`.',
+    ],
+    positionals: {
+      archives: { kind: 'text', value: 'ARCHIVE', many: true, help: 'ids or unique prefixes of archives to remove' },
+    },
+    options: {
+      ...KEEP_OPTIONS,
+      name: { flag: 'name', kind: 'text', value: 'NAME', help: 'only archives of this name' },
+      dryRun: DRY_RUN,
+      prune: { flag: 'prune', kind: 'flag', help: 'give the space back afterwards' },
+      ...PRUNE_OPTIONS,
+    },
+    needsOneOf: [
+      'archives',
+      'keepLast',
+      'keepHourly',
+      'keepDaily',
+      'keepWeekly',
+      'keepMonthly',
+      'keepYearly',
+      'keepWithinMs',
+    ],
+    examples: [
+      { line: 'penstock forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --prune', help: 'a year of archives, the older the fewer' },
+      { line: 'penstock forget --keep-within 30d --dry-run', help: 'see what would be removed' },
+      { line: 'penstock forget 3fa9c1', help: 'remove one archive' },
+    ],
+  },
+
+  prune: {
+    summary: 'give back the space of data that no archive needs',
+    description: [
+      'Finds data that no archive needs, condemns it, and deletes it once no running session can need it. Safe beside running backups.',
+    ],
+    positionals: {},
+    options: { dryRun: DRY_RUN, ...PRUNE_OPTIONS },
+    examples: [
+      { line: 'penstock prune', help: 'give space back' },
+      { line: 'penstock prune --max-unused 0', help: 'give back as much as can be' },
+    ],
+  },
+
+  'key list': {
+    summary: 'list the passphrases of the repository',
+    description: ['Lists the keys: id, label, when and where each was made. Each has its own passphrase.'],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock key list', help: 'list them' }],
+  },
+
+  'key add': {
+    summary: 'add a passphrase',
+    description: ['Adds a passphrase that opens the repository like the others.'],
+    positionals: {},
+    options: {
+      label: { flag: 'label', kind: 'text', value: 'TEXT', help: 'whose it is or what it is for' },
+    },
+    examples: [{ line: "penstock key add --label 'in the safe'", help: 'add one' }],
+  },
+
+  'key remove': {
+    summary: 'remove a passphrase',
+    description: ['Removes a passphrase. The last one cannot be removed.'],
+    positionals: {
+      id: { kind: 'text', value: 'ID', required: true, help: 'an id from `key list`, or a unique prefix of one' },
+    },
+    options: {},
+    examples: [{ line: 'penstock key remove 7c1e', help: 'remove one' }],
+  },
+
+  'key passwd': {
+    summary: 'change the passphrase',
+    description: ['Replaces the passphrase with which the repository was opened by a new one.'],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock key passwd', help: 'asks for the old one, then for the new one' }],
+  },
+
+  'key rotate': {
+    summary: 'use a new data key for what is written from now on',
+    description: ['Makes a new data key. What is stored already stays readable with the earlier ones; all passphrases stay.'],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock key rotate', help: 'make a new data key' }],
+  },
+
+  'catalog rebuild': {
+    summary: "make this machine's catalog again, and lost index segments too",
+    description: [
+      'Makes the catalog again from the repository. Index segments and map records that are missing or damaged are made again from the chunks.',
+    ],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock catalog rebuild', help: 'make it again' }],
+  },
+
+  upgrade: {
+    summary: 'bring a repository to the newest format',
+    description: ['Brings the repository to the newest format version. There is nothing to do where it has it already.'],
+    positionals: {},
+    options: { dryRun: DRY_RUN },
+    examples: [{ line: 'penstock upgrade --dry-run', help: 'see whether there is anything to do' }],
+  },
+} as const satisfies Readonly<Record<string, CommandSpec>>;
