@@ -1,0 +1,54 @@
+/**
+ * The door of host/: the outside world behind ports.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { DirectoryListing } from './file-status.ts';
+import type { Files } from './files.ts';
+import { loadLibc } from './native/libc.ts';
+import { LinuxFiles } from './native/linux-files.ts';
+
+export { checked, ERRNO, errnoName, errnoNumber, errnoText, ioError } from './errno.ts';
+export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
+export type { FileStatusFields, Kind } from './file-status.ts';
+export { openClock } from './clock.ts';
+export type { Clock } from './clock.ts';
+export { CWD, NO_ATTRIBUTES } from './files.ts';
+export type { Attribute, Files } from './files.ts';
+export { openRandom, seededRandom } from './random.ts';
+export type { Random } from './random.ts';
+
+let files: Files | undefined;
+
+/**
+ * The files of this machine; one instance a thread, made at the first call.
+ *
+ * @throws PenstockError NOT_SUPPORTED on other systems than Linux on x64 or arm64
+ */
+export function openFiles(): Files {
+  files ??= openNativeFiles();
+  return files;
+}
+
+/** An empty listing, to be filled by `Files.list` again and again. */
+export function newListing(): DirectoryListing {
+  return new DirectoryListing();
+}
+
+function openNativeFiles(): Files {
+  const { arch, platform } = process;
+  if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) {
+    throw new PenstockError(
+      'NOT_SUPPORTED',
+      `reading and writing files works on Linux on x64 and arm64 only, this is ${platform} on ${arch}`,
+    );
+  }
+  try {
+    return new LinuxFiles(loadLibc(arch));
+  } catch (thrown) {
+    throw new PenstockError(
+      'NOT_SUPPORTED',
+      `the C library of this system cannot be called: ${(thrown as Error).message}`,
+      { cause: thrown, hint: 'install the packages again with their optional dependencies' },
+    );
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The C library, called directly: the only place, with zstd.ts, cipher.ts and hash.ts beside it, that
+ * loads native packages.
+ *
+ * Contract: loading happens at the first use in a thread, never at import, so that a platform without
+ * it can still say so. Functions that C declares with `…` are declared here with the arguments that
+ * they are given: on Linux, on x64 and arm64, both are passed alike. Sizes and offsets are 64 bits.
+ * Pointers are buffers; whoever calls sees to it that they are long enough.
+ */
+import { createRequire } from 'node:module';
+
+/** A Uint8Array stands for its address; null for NULL. */
+export type CArgument = number | bigint | Uint8Array | null;
+export type CFunction = (...parameters: CArgument[]) => number;
+
+/** A loaded library, or the running program itself with what it was linked with. */
+export interface NativeLibrary {
+  /** Declares one function; throws if the library has no such symbol. */
+  declare(name: string, result: string, parameters: readonly string[]): CFunction;
+  has(name: string): boolean;
+}
+
+interface Koffi {
+  load(path: string | null): {
+    func(name: string, result: string, parameters: readonly string[]): CFunction;
+    symbol(name: string): unknown;
+  };
+  errno(): number;
+  address(value: Uint8Array): bigint;
+}
+
+let koffi: Koffi | undefined;
+
+/** Throws where the package has no binary for this platform. */
+function loadKoffi(): Koffi {
+  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffi;
+}
+
+/** What is linked into the running program: the C library, and Node's own OpenSSL and zstd. */
+export function loadProgram(): NativeLibrary {
+  const library = loadKoffi().load(null);
+  return {
+    declare: (name, result, parameters) => library.func(name, result, parameters),
+    has: (name) => {
+      try {
+        library.symbol(name);
+        return true;
+      } catch {
+        return false;
+      }
+    },
+  };
+}
+
+/** The errno of the call before; must be the next thing that is called. */
+export function lastErrno(): number {
+  return (koffi as Koffi).errno();
+}
+
+/** Where a buffer lies. */
+export function addressOf(bytes: Uint8Array): number {
+  return Number(loadKoffi().address(bytes));
+}
+
+const INT = 'int';
+const U32 = 'uint32_t';
+const I64 = 'int64_t';
+const POINTER = 'void *';
+
+/** Result and parameters by name. */
+const SIGNATURES = {
+  openat: [INT, [INT, POINTER, INT, U32]],
+  close: [INT, [INT]],
+  pread: [I64, [INT, POINTER, I64, I64]],
+  pwrite: [I64, [INT, POINTER, I64, I64]],
+  lseek: [I64, [INT, I64, INT]],
+  ftruncate: [INT, [INT, I64]],
+  fallocate: [INT, [INT, INT, I64, I64]],
+  fsync: [INT, [INT]],
+  fdatasync: [INT, [INT]],
+  mkdirat: [INT, [INT, POINTER, U32]],
+  unlinkat: [INT, [INT, POINTER, INT]],
+  renameat: [INT, [INT, POINTER, INT, POINTER]],
+  linkat: [INT, [INT, POINTER, INT, POINTER, INT]],
+  symlinkat: [INT, [POINTER, INT, POINTER]],
+  readlinkat: [I64, [INT, POINTER, POINTER, I64]],
+  mknodat: [INT, [INT, POINTER, U32, I64]],
+  fchmodat: [INT, [INT, POINTER, U32, INT]],
+  fchmod: [INT, [INT, U32]],
+  fchownat: [INT, [INT, POINTER, U32, U32, INT]],
+  fchown: [INT, [INT, U32, U32]],
+  utimensat: [INT, [INT, POINTER, POINTER, INT]],
+  futimens: [INT, [INT, POINTER]],
+  flistxattr: [I64, [INT, POINTER, I64]],
+  llistxattr: [I64, [POINTER, POINTER, I64]],
+  fgetxattr: [I64, [INT, POINTER, POINTER, I64]],
+  lgetxattr: [I64, [POINTER, POINTER, POINTER, I64]],
+  fsetxattr: [INT, [INT, POINTER, POINTER, I64, INT]],
+  lsetxattr: [INT, [POINTER, POINTER, POINTER, I64, INT]],
+  fremovexattr: [INT, [INT, POINTER]],
+  lremovexattr: [INT, [POINTER, POINTER]],
+  fstatvfs: [INT, [INT, POINTER]],
+  getrlimit: [INT, [INT, POINTER]],
+  setrlimit: [INT, [INT, POINTER]],
+  prctl: [INT, [INT, I64, I64, I64, I64]],
+  getpwuid_r: [INT, [U32, POINTER, POINTER, I64, POINTER]],
+  getpwnam_r: [INT, [POINTER, POINTER, POINTER, I64, POINTER]],
+  getgrgid_r: [INT, [U32, POINTER, POINTER, I64, POINTER]],
+  getgrnam_r: [INT, [POINTER, POINTER, POINTER, I64, POINTER]],
+} as const satisfies Record<string, readonly [string, readonly string[]]>;
+
+/** Those that older or smaller C libraries lack, with the numbers of their system calls. */
+const SYSTEM_CALLS = {
+  statx: [INT, [INT, POINTER, INT, U32, POINTER], { x64: 332, arm64: 291 }],
+  getdents64: [I64, [INT, POINTER, I64], { x64: 217, arm64: 61 }],
+  renameat2: [INT, [INT, POINTER, INT, POINTER, U32], { x64: 316, arm64: 276 }],
+} as const satisfies Record<
+  string,
+  readonly [string, readonly string[], { readonly x64: number; readonly arm64: number }]
+>;
+
+export type Libc = Readonly<Record<keyof typeof SIGNATURES | keyof typeof SYSTEM_CALLS, CFunction>>;
+
+/** Declares everything above; 0.4 ms, once a thread. */
+export function loadLibc(architecture: 'x64' | 'arm64'): Libc {
+  const program = loadProgram();
+  const functions: Record<string, CFunction> = {};
+  for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
+    functions[name] = program.declare(name, result, parameters);
+  }
+  for (const [name, [result, parameters, numbers]] of Object.entries(SYSTEM_CALLS)) {
+    if (program.has(name)) {
+      functions[name] = program.declare(name, result, parameters);
+      continue;
+    }
+    const number = numbers[architecture];
+    const call = program.declare('syscall', I64, [I64, ...parameters]);
+    functions[name] = (...values) => call(number, ...values);
+  }
+  return functions as Libc;
+}
