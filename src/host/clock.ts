@@ -15,21 +15,29 @@ export interface Clock {
   monotonicMs(): number;
 }
 
-/** Both readings of the process's clock at one moment: `hrtime` carries the time on in nanoseconds. */
 const NANOS_PER_MS = 1_000_000n;
 
-let lastNanos = 0n;
+/** What to add to the monotonic clock to get UTC. */
+let offsetNanos: bigint | undefined;
+
+/**
+ * The system tells UTC in milliseconds only; the monotonic clock carries it on in between. The offset is
+ * corrected whenever the two disagree, so the result is always within the millisecond that the system
+ * tells, and grows between two calls unless the machine's clock is set back.
+ */
+function nowNanos(): bigint {
+  const earliest = BigInt(Date.now()) * NANOS_PER_MS;
+  const monotonic = process.hrtime.bigint();
+  const latest = earliest + NANOS_PER_MS - 1n;
+  offsetNanos ??= earliest - monotonic;
+  if (monotonic + offsetNanos < earliest) offsetNanos = earliest - monotonic;
+  else if (monotonic + offsetNanos > latest) offsetNanos = latest - monotonic;
+  return monotonic + offsetNanos;
+}
 
 const SYSTEM_CLOCK: Clock = Object.freeze({
   nowMs: () => Date.now(),
-  nowNanos: () => {
-    // The system's clock in milliseconds, refined by the monotonic one; strictly growing within a
-    // thread unless the clock was set back, so that two records of one thread differ.
-    const coarse = BigInt(Date.now()) * NANOS_PER_MS;
-    const fine = coarse + (process.hrtime.bigint() % NANOS_PER_MS);
-    lastNanos = fine > lastNanos || coarse + NANOS_PER_MS < lastNanos ? fine : lastNanos + 1n;
-    return lastNanos;
-  },
+  nowNanos,
   monotonicMs: () => performance.now(),
 });
 

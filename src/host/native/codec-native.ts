@@ -1,0 +1,214 @@
+/**
+ * The port `Codec` by calling the zstd and the OpenSSL that the running Node is linked with.
+ *
+ * Contract: that of codec.ts. Contexts are made once and freed by `close`, or when the thread exits.
+ * Where a symbol is missing, `create` returns nothing. Both libraries' interfaces used here are
+ * stable (OpenSSL 1.1 to 3, zstd since 1.4).
+ */
+import { isMainThread } from 'node:worker_threads';
+import { assert } from '../../base/assert.ts';
+import { assertKeyAndTag, rangeOf } from '../codec-ranges.ts';
+import type { Codec, KeyedHash } from '../codec.ts';
+import { contentLength } from '../zstd-frame.ts';
+import { crc32cOf } from './hash.ts';
+import { type CFunction, loadProgram } from './libc.ts';
+
+const INT = 'int';
+const SIZE = 'int64_t';
+const HANDLE = 'int64_t';
+const POINTER = 'void *';
+
+/** Sizes are declared as signed, so that zstd's error codes are small negative numbers. */
+const SIGNATURES = {
+  ZSTD_createCCtx: [HANDLE, []],
+  ZSTD_freeCCtx: [SIZE, [HANDLE]],
+  ZSTD_CCtx_setParameter: [SIZE, [HANDLE, INT, INT]],
+  ZSTD_compress2: [SIZE, [HANDLE, POINTER, SIZE, POINTER, SIZE]],
+  ZSTD_createDCtx: [HANDLE, []],
+  ZSTD_freeDCtx: [SIZE, [HANDLE]],
+  ZSTD_decompressDCtx: [SIZE, [HANDLE, POINTER, SIZE, POINTER, SIZE]],
+  EVP_aes_256_gcm: [HANDLE, []],
+  EVP_CIPHER_CTX_new: [HANDLE, []],
+  EVP_CIPHER_CTX_free: ['void', [HANDLE]],
+  EVP_CIPHER_CTX_ctrl: [INT, [HANDLE, INT, INT, POINTER]],
+  EVP_EncryptInit_ex: [INT, [HANDLE, HANDLE, HANDLE, POINTER, POINTER]],
+  EVP_EncryptUpdate: [INT, [HANDLE, POINTER, POINTER, POINTER, INT]],
+  EVP_EncryptFinal_ex: [INT, [HANDLE, POINTER, POINTER]],
+  EVP_DecryptInit_ex: [INT, [HANDLE, HANDLE, HANDLE, POINTER, POINTER]],
+  EVP_DecryptUpdate: [INT, [HANDLE, POINTER, POINTER, POINTER, INT]],
+  EVP_DecryptFinal_ex: [INT, [HANDLE, POINTER, POINTER]],
+} as const satisfies Record<string, readonly [string, readonly string[]]>;
+
+type Functions = Readonly<Record<keyof typeof SIGNATURES, CFunction>>;
+
+const ZSTD_COMPRESSION_LEVEL = 100;
+const ZSTD_CONTENT_SIZE_FLAG = 200;
+const ZSTD_CHECKSUM_FLAG = 201;
+const ZSTD_TARGET_TOO_SMALL = -70;
+const CONTROL_GET_TAG = 0x10;
+const CONTROL_SET_TAG = 0x11;
+const NO_HANDLE = 0;
+
+let functions: Functions | undefined;
+
+function loadFunctions(): Functions | undefined {
+  if (functions !== undefined) return functions;
+  const program = loadProgram();
+  const found: Record<string, CFunction> = {};
+  for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
+    if (!program.has(name)) return undefined;
+    found[name] = program.declare(name, result, parameters);
+  }
+  functions = found as Functions;
+  return functions;
+}
+
+export class NativeCodec implements Codec {
+  readonly kind = 'native';
+  readonly hash: KeyedHash;
+  readonly #c: Functions;
+  readonly #compressor: number;
+  readonly #decompressor: number;
+  readonly #encryptor: number;
+  readonly #decryptor: number;
+  readonly #nonce: Uint8Array = new Uint8Array(12);
+  readonly #written: Uint8Array = new Uint8Array(8);
+  readonly #last: Uint8Array = new Uint8Array(32);
+  readonly #onExit: () => void;
+  #level = 0;
+  #open = true;
+
+  /** Nothing, if the running Node does not offer all of it. */
+  static create(hash: KeyedHash): NativeCodec | undefined {
+    const found = loadFunctions();
+    return found === undefined ? undefined : new NativeCodec(hash, found);
+  }
+
+  private constructor(hash: KeyedHash, c: Functions) {
+    this.hash = hash;
+    this.#c = c;
+    this.#compressor = c.ZSTD_createCCtx();
+    this.#decompressor = c.ZSTD_createDCtx();
+    this.#encryptor = c.EVP_CIPHER_CTX_new();
+    this.#decryptor = c.EVP_CIPHER_CTX_new();
+    // The memory is not the thread's: without this, every thread that ends would leave megabytes.
+    this.#onExit = () => this.close();
+    if (!isMainThread) process.once('exit', this.#onExit);
+    const cipher = c.EVP_aes_256_gcm();
+    assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_CONTENT_SIZE_FLAG, 1) >= 0);
+    assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_CHECKSUM_FLAG, 0) >= 0);
+    // The cipher is looked up here, once; later calls give key and nonce only.
+    assertDone(c.EVP_EncryptInit_ex(this.#encryptor, cipher, NO_HANDLE, null, null) === 1);
+    assertDone(c.EVP_DecryptInit_ex(this.#decryptor, cipher, NO_HANDLE, null, null) === 1);
+  }
+
+  compress(
+    source: Uint8Array,
+    sourceOffset: number,
+    sourceLength: number,
+    target: Uint8Array,
+    targetOffset: number,
+    targetCapacity: number,
+    level: number,
+  ): number {
+    assert(this.#open, 'a closed codec is not used');
+    const from = rangeOf(source, sourceOffset, sourceLength);
+    const into = rangeOf(target, targetOffset, targetCapacity);
+    const c = this.#c;
+    if (level !== this.#level) {
+      assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_COMPRESSION_LEVEL, level) >= 0);
+      this.#level = level;
+    }
+    const length = c.ZSTD_compress2(this.#compressor, into, targetCapacity, from, sourceLength);
+    assert(length >= 0 || length === ZSTD_TARGET_TOO_SMALL, `zstd can compress (${length})`);
+    return length < 0 ? -1 : length;
+  }
+
+  decompress(
+    source: Uint8Array,
+    sourceOffset: number,
+    sourceLength: number,
+    target: Uint8Array,
+    targetOffset: number,
+    targetCapacity: number,
+  ): number {
+    assert(this.#open, 'a closed codec is not used');
+    const from = rangeOf(source, sourceOffset, sourceLength);
+    const into = rangeOf(target, targetOffset, targetCapacity);
+    const expected = contentLength(from);
+    if (expected < 0 || expected > targetCapacity) return -1;
+    const c = this.#c;
+    // Room for exactly what the frame claims: then a frame that lies cannot disturb what lies behind.
+    const length = c.ZSTD_decompressDCtx(this.#decompressor, into, expected, from, sourceLength);
+    return length === expected ? length : -1;
+  }
+
+  seal(
+    key: Uint8Array,
+    associated: Uint8Array,
+    view: Uint8Array,
+    offset: number,
+    length: number,
+    tag: Uint8Array,
+  ): void {
+    assert(this.#open, 'a closed codec is not used');
+    assertKeyAndTag(key, tag);
+    const range = rangeOf(view, offset, length);
+    const c = this.#c;
+    const context = this.#encryptor;
+    const written = this.#written;
+    assertDone(c.EVP_EncryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
+    if (associated.length > 0) {
+      const count = associated.length;
+      assertDone(c.EVP_EncryptUpdate(context, null, written, associated, count) === 1);
+    }
+    if (length > 0) assertDone(c.EVP_EncryptUpdate(context, range, written, range, length) === 1);
+    assertDone(c.EVP_EncryptFinal_ex(context, this.#last, written) === 1);
+    assertDone(c.EVP_CIPHER_CTX_ctrl(context, CONTROL_GET_TAG, 16, tag) === 1);
+  }
+
+  open(
+    key: Uint8Array,
+    associated: Uint8Array,
+    view: Uint8Array,
+    offset: number,
+    length: number,
+    tag: Uint8Array,
+  ): boolean {
+    assert(this.#open, 'a closed codec is not used');
+    assertKeyAndTag(key, tag);
+    const range = rangeOf(view, offset, length);
+    const c = this.#c;
+    const context = this.#decryptor;
+    const written = this.#written;
+    assertDone(c.EVP_DecryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
+    assertDone(c.EVP_CIPHER_CTX_ctrl(context, CONTROL_SET_TAG, 16, tag) === 1);
+    if (associated.length > 0) {
+      const count = associated.length;
+      assertDone(c.EVP_DecryptUpdate(context, null, written, associated, count) === 1);
+    }
+    if (length > 0) assertDone(c.EVP_DecryptUpdate(context, range, written, range, length) === 1);
+    if (c.EVP_DecryptFinal_ex(context, this.#last, written) === 1) return true;
+    range.fill(0);
+    return false;
+  }
+
+  crc32c(view: Uint8Array, offset: number, length: number, seed = 0): number {
+    return crc32cOf(rangeOf(view, offset, length), seed);
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    process.off('exit', this.#onExit);
+    const c = this.#c;
+    c.ZSTD_freeCCtx(this.#compressor);
+    c.ZSTD_freeDCtx(this.#decompressor);
+    c.EVP_CIPHER_CTX_free(this.#encryptor);
+    c.EVP_CIPHER_CTX_free(this.#decryptor);
+  }
+}
+
+function assertDone(done: boolean): void {
+  assert(done, 'zstd and OpenSSL take the arguments that they are given');
+}

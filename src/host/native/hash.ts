@@ -1,0 +1,71 @@
+/**
+ * BLAKE3 and CRC-32C, from packages that carry their binaries.
+ *
+ * Contract: loaded at first use. One hasher per thread and key, reset after each digest: to make a new
+ * one costs more than to hash a small file.
+ */
+import { createRequire } from 'node:module';
+import { assert } from '../../base/assert.ts';
+import { PenstockError } from '../../base/errors.ts';
+import { rangeOf } from '../codec-ranges.ts';
+import type { KeyedHash } from '../codec.ts';
+
+interface Hasher {
+  update(input: Uint8Array): unknown;
+  digestBuffer(): Buffer;
+  reset(): void;
+}
+
+interface BlakeModule {
+  Blake3Hasher: { newKeyed(key: Buffer): Hasher };
+}
+
+interface CrcModule {
+  crc32c(input: Uint8Array, seed?: number): number;
+}
+
+let crc: CrcModule | undefined;
+
+/** The keyed BLAKE3 of one key; `key` (32 bytes) is copied. */
+export function openKeyedHash(key: Uint8Array): KeyedHash {
+  assert(key.length === 32, 'a hash key has 32 bytes');
+  const { Blake3Hasher } = load('@napi-rs/blake-hash') as BlakeModule;
+  return new ResetHash(Blake3Hasher.newKeyed(Buffer.from(key)));
+}
+
+class ResetHash implements KeyedHash {
+  readonly #hasher: Hasher;
+
+  constructor(hasher: Hasher) {
+    this.#hasher = hasher;
+  }
+
+  digestInto(
+    view: Uint8Array,
+    offset: number,
+    length: number,
+    target: Uint8Array,
+    targetOffset: number,
+  ): void {
+    const hasher = this.#hasher;
+    hasher.reset();
+    hasher.update(rangeOf(view, offset, length));
+    target.set(hasher.digestBuffer(), targetOffset);
+  }
+}
+
+export function crc32cOf(bytes: Uint8Array, seed: number): number {
+  crc ??= load('@node-rs/crc32') as CrcModule;
+  return crc.crc32c(bytes, seed);
+}
+
+function load(name: '@napi-rs/blake-hash' | '@node-rs/crc32'): unknown {
+  try {
+    return createRequire(import.meta.url)(name);
+  } catch (thrown) {
+    throw new PenstockError('NOT_SUPPORTED', `${name} has no binary for this platform`, {
+      cause: thrown,
+      hint: 'install the packages again with their optional dependencies',
+    });
+  }
+}
