@@ -64,6 +64,7 @@ export class Output implements ProgressSink {
   #lost: PenstockError | undefined;
   #summary: { readonly record: object; readonly text: string } | undefined;
   #warnings = 0;
+  #raw = false;
 
   constructor(settings: OutputSettings) {
     this.#settings = settings;
@@ -92,12 +93,18 @@ export class Output implements ProgressSink {
 
   /** A result for programs; nothing without --json. */
   entry(record: JsonRecord): void {
-    if (this.json) this.#out(`${JSON.stringify(record)}\n`);
+    if (!this.json) return;
+    if (this.#raw) this.#err(JSON.stringify(record));
+    else this.#out(`${JSON.stringify(record)}\n`);
   }
 
-  /** Raw bytes of a result (`cat`); resolves when they are taken, rejects when they cannot be. */
+  /**
+   * Raw bytes of a result (`cat`); resolves when they are taken, rejects when they cannot be.
+   * From then on objects of --json go to standard error, so that the bytes stay what they are.
+   */
   async writeBytes(bytes: Uint8Array): Promise<void> {
     this.flush();
+    this.#raw = true;
     if (this.#lost !== undefined) throw this.#lost;
     await new Promise<void>((resolve, reject) => {
       this.#settings.stdout.write(bytes, (error) => {
@@ -193,8 +200,14 @@ export class Output implements ProgressSink {
     if (hide) this.#settings.stderr.write(this.#shown);
   }
 
+  /** The width of the progress line. */
   columns(): number {
     return this.#settings.stderr.columns ?? 80;
+  }
+
+  /** The width for results; wide where standard output is no terminal. */
+  resultColumns(): number {
+    return this.#settings.stdout.columns ?? 100;
   }
 
   redraw(text: string): void {

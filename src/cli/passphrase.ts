@@ -6,18 +6,183 @@
  * Buffer of its own that the caller fills with zeros after use. Without a passphrase and without a
  * terminal the call fails with PASSPHRASE_MISSING. It never appears in messages.
  */
+import { close, constants, fstat, open, read } from 'node:fs';
+import { promisify } from 'node:util';
+import { type ByteString, toBytes, toDisplay } from '../base/bytes.ts';
+import { PenstockError, toPenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Output } from './output.ts';
 
 /** What a command asks for passphrases. `subject` names the repository in the prompt. */
 export interface PassphraseSource {
-  /** True when the answer comes from a person, who may be asked again after a wrong one. */
+  /** True when `current` asks a person, who may be asked again after a wrong answer. */
   readonly interactive: boolean;
   /** The passphrase that opens a repository that is there. */
-  current(subject: string): Promise<Buffer>;
+  current(subject: ByteString): Promise<Buffer>;
   /** The passphrase of a repository that is being made: asked for twice. */
-  initial(subject: string): Promise<Buffer>;
+  initial(subject: ByteString): Promise<Buffer>;
   /** A passphrase to add or to change to: PENSTOCK_NEW_PASSPHRASE, or asked for twice. */
-  additional(subject: string): Promise<Buffer>;
+  additional(subject: ByteString): Promise<Buffer>;
 }
 
-export type { Output };
+export interface PassphraseSettings {
+  /** The variables are removed from it. */
+  readonly environment: Record<string, string | undefined>;
+  readonly variable: (name: string) => ByteString | undefined;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  /** Called when Ctrl-C is typed at a prompt. */
+  interrupt(): void;
+  onHardExit(callback: () => void): () => void;
+}
+
+/** One passphrase of the environment: given itself or by the name of a file. */
+interface Given {
+  readonly variable: string;
+  readonly value: ByteString | undefined;
+  readonly file: ByteString | undefined;
+}
+
+/** Takes the passphrases out of the environment; nothing is read or asked for yet. */
+export function takePassphrases(settings: PassphraseSettings): PassphraseSource {
+  const given = take(settings, 'PENSTOCK_PASSPHRASE');
+  const added = take(settings, 'PENSTOCK_NEW_PASSPHRASE');
+  return {
+    interactive: given.value === undefined && given.file === undefined,
+    current: (subject) => obtain(settings, given, `passphrase of ${toDisplay(subject)}`, false),
+    initial: (subject) => obtain(settings, given, `passphrase for ${toDisplay(subject)}`, true),
+    additional: (subject) => obtain(settings, added, `new passphrase for ${toDisplay(subject)}`, true),
+  };
+}
+
+function take(settings: PassphraseSettings, variable: string): Given {
+  const given = {
+    variable,
+    value: settings.variable(variable) || undefined,
+    file: settings.variable(`${variable}_FILE`) || undefined,
+  };
+  delete settings.environment[variable];
+  delete settings.environment[`${variable}_FILE`];
+  return given;
+}
+
+async function obtain(
+  settings: PassphraseSettings,
+  given: Given,
+  prompt: string,
+  twice: boolean,
+): Promise<Buffer> {
+  if (given.value !== undefined) return checked(toBytes(given.value), given.variable);
+  if (given.file !== undefined) return readPassphraseFile(settings, given, given.file);
+  return ask(settings, given.variable, prompt, twice);
+}
+
+/** Asks on the terminal; twice for a new one, until both answers agree. */
+async function ask(
+  settings: PassphraseSettings,
+  variable: string,
+  prompt: string,
+  twice: boolean,
+): Promise<Buffer> {
+  settings.signal.throwIfAborted();
+  const { openTerminal } = await import('./terminal.ts');
+  const terminal = openTerminal(settings);
+  if (terminal === undefined) {
+    throw new PenstockError('PASSPHRASE_MISSING', `no passphrase was given and there is no terminal to ask on`, {
+      hint: `set ${variable} or ${variable}_FILE`,
+    });
+  }
+  try {
+    for (;;) {
+      const first = await terminal.ask(`${prompt}: `);
+      if (first.length === 0) {
+        terminal.say('it must not be empty');
+        continue;
+      }
+      if (!twice) return first;
+      const second = await terminal.ask('the same again: ');
+      const agree = first.equals(second);
+      second.fill(0);
+      if (agree) return first;
+      first.fill(0);
+      terminal.say('the two differ; once more');
+    }
+  } finally {
+    terminal.close();
+  }
+}
+
+function checked(passphrase: Buffer, source: string): Buffer {
+  if (passphrase.length === 0) throw new PenstockError('PASSPHRASE_MISSING', `${source} is empty`);
+  if (passphrase.length <= LIMITS.passphraseBytesMax) return passphrase;
+  passphrase.fill(0);
+  throw new PenstockError('LIMIT', `${source} is longer than ${LIMITS.passphraseBytesMax} bytes`);
+}
+
+const POLL_MS = 20;
+
+/**
+ * Reads the file without ever blocking in the system: it may be a FIFO, as in
+ * `PENSTOCK_PASSPHRASE_FILE=<(pass show backup)`.
+ */
+async function readPassphraseFile(
+  settings: PassphraseSettings,
+  given: Given,
+  file: ByteString,
+): Promise<Buffer> {
+  const variable = `${given.variable}_FILE`;
+  const name = toDisplay(file);
+  try {
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+    const fd = await promisify(open)(toBytes(file), flags);
+    try {
+      const { mode } = await promisify(fstat)(fd);
+      if ((mode & constants.S_IFMT) === constants.S_IFREG && (mode & 0o044) !== 0) {
+        settings.output.warning(`${name} can be read by other users of this machine`, {
+          path: file,
+          hint: `chmod 600 ${name}`,
+        });
+      }
+      return checked(withoutLineEnd(await readAll(fd, settings.signal)), `${name} (${variable})`);
+    } finally {
+      await promisify(close)(fd);
+    }
+  } catch (cause) {
+    if (cause instanceof PenstockError) throw cause;
+    const { errno, message } = toPenstockError(cause);
+    throw new PenstockError('PASSPHRASE_MISSING', `cannot read ${variable}: ${message}`, {
+      cause,
+      subject: file,
+      hint: `check ${name}`,
+      ...(errno === undefined ? {} : { errno }),
+    });
+  }
+}
+
+/** Reads to the end, or just beyond the longest passphrase. */
+async function readAll(fd: number, signal: AbortSignal): Promise<Buffer> {
+  const buffer = Buffer.alloc(LIMITS.passphraseBytesMax + 3);
+  let length = 0;
+  while (length < buffer.length) {
+    signal.throwIfAborted();
+    try {
+      const { bytesRead } = await promisify(read)(fd, buffer, length, buffer.length - length, null);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    } catch (error) {
+      // The writer of a FIFO has nothing for us yet.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+  const passphrase = Buffer.from(buffer.subarray(0, length));
+  buffer.fill(0);
+  return passphrase;
+}
+
+/** Without one line end (LF or CR LF) at the end. */
+function withoutLineEnd(bytes: Buffer): Buffer {
+  let end = bytes.length;
+  if (bytes[end - 1] === 0x0a) end -= bytes[end - 2] === 0x0d ? 2 : 1;
+  return bytes.subarray(0, end);
+}

@@ -10,16 +10,17 @@ import { homedir } from 'node:os';
 import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Reads a variable of the environment as bytes. */
+type ReadVariable = (name: string) => ByteString | undefined;
 
 /** The state folder where --state does not name one. */
-export function defaultStateDirectory(environment: Environment): ByteString {
-  return fromText(`${base(environment, 'XDG_STATE_HOME', '.local/state')}/penstock`);
+export function defaultStateDirectory(variable: ReadVariable): ByteString {
+  return `${base(variable, 'XDG_STATE_HOME', '.local/state')}/penstock`;
 }
 
 /** The repository where --repo does not name one. */
-export function defaultRepoUrl(environment: Environment): ByteString {
-  return fromText(`${base(environment, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`);
+export function defaultRepoUrl(variable: ReadVariable): ByteString {
+  return `${base(variable, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`;
 }
 
 /** Makes the state folder, with what is above it, readable by its owner only. May be called again. */
@@ -37,9 +38,10 @@ export function ensureStateDirectory(directory: ByteString): void {
   }
 }
 
-function base(environment: Environment, variable: string, below: string): string {
-  const value = environment[variable];
+function base(variable: ReadVariable, name: string, below: string): ByteString {
+  const value = variable(name);
   if (value?.startsWith('/')) return value.replace(/\/+$/, '');
-  const home = environment.HOME;
-  return `${(home?.startsWith('/') ? home : homedir()).replace(/\/+$/, '')}/${below}`;
+  const home = variable('HOME');
+  const folder = home?.startsWith('/') ? home : fromText(homedir());
+  return `${folder.replace(/\/+$/, '')}/${below}`;
 }

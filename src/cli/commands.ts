@@ -1,0 +1,38 @@
+/**
+ * Which module runs which command.
+ *
+ * Contract: a module is loaded only when its command is run, so that starting stays quick; the
+ * compiler checks that each command of the table has one.
+ */
+import type { CommandName } from '../options/table.ts';
+import type { CommandModule } from './invocation.ts';
+
+type Loaders = { readonly [C in CommandName]: () => Promise<CommandModule<C>> };
+
+const LOADERS: Loaders = {
+  init: () => import('./commands/init.ts'),
+  backup: () => import('./commands/backup.ts'),
+  restore: () => import('./commands/restore.ts'),
+  archives: () => import('./commands/archives.ts'),
+  ls: () => import('./commands/ls.ts'),
+  cat: () => import('./commands/cat.ts'),
+  diff: () => import('./commands/diff.ts'),
+  find: () => import('./commands/find.ts'),
+  check: () => import('./commands/check.ts'),
+  forget: () => import('./commands/forget.ts'),
+  prune: () => import('./commands/prune.ts'),
+  'key list': () => import('./commands/key-list.ts'),
+  'key add': () => import('./commands/key-add.ts'),
+  'key remove': () => import('./commands/key-remove.ts'),
+  'key passwd': () => import('./commands/key-passwd.ts'),
+  'key rotate': () => import('./commands/key-rotate.ts'),
+  'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
+  upgrade: () => import('./commands/upgrade.ts'),
+  completion: () => import('./commands/completion.ts'),
+  help: () => import('./commands/help.ts'),
+};
+
+/** Loads the code of a command. */
+export function loadCommand<C extends CommandName>(name: C): Promise<CommandModule<C>> {
+  return LOADERS[name]();
+}

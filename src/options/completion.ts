@@ -1,0 +1,3 @@
+export function completionScript(_shell: 'bash' | 'zsh' | 'fish'): string {
+  return '';
+}
