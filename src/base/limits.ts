@@ -31,8 +31,12 @@ export const LIMITS = {
   buffersMax: 4096,
   stagesMax: 64,
   instancesPerStageMax: 256,
+  /** One more instance of a lazy stage is started for so many waiting buffers of each running one. */
+  lazyBacklogBuffers: 2,
   /** How long an instance may take to notice a control message or a stop. */
   stopNoticeMs: 2000,
+  /** A process that is still there this long after its command has ended is ended by force. */
+  exitGraceMs: 2000,
   /** Files and bytes of one batch that the walk hands to a collector. */
   batchFilesMax: 256,
   batchBytes: 8 * MIB,
