@@ -4,6 +4,7 @@
 import { PenstockError } from '../base/errors.ts';
 import { DirectoryListing } from './file-status.ts';
 import type { Files } from './files.ts';
+import { faultyByEnvironment } from './fake/faulty-files.ts';
 import { loadLibc } from './native/libc.ts';
 import { LinuxFiles } from './native/linux-files.ts';
 
@@ -19,16 +20,19 @@ export { CWD, NO_ATTRIBUTES } from './files.ts';
 export type { Attribute, Files } from './files.ts';
 export { openRandom, seededRandom } from './random.ts';
 export type { Random } from './random.ts';
+export { openSystem } from './system.ts';
+export type { ProcessIdentity, ProcessState, System } from './system.ts';
 
 let files: Files | undefined;
 
 /**
- * The files of this machine; one instance a thread, made at the first call.
+ * The files of this machine; one instance a thread, made at the first call. With PENSTOCK_TEST=1 they
+ * fail as PENSTOCK_FAULT says (fake/fault-script.ts).
  *
  * @throws PenstockError NOT_SUPPORTED on other systems than Linux on x64 or arm64
  */
 export function openFiles(): Files {
-  files ??= openNativeFiles();
+  files ??= process.env['PENSTOCK_TEST'] === '1' ? faultyByEnvironment(openNativeFiles()) : openNativeFiles();
   return files;
 }
 
