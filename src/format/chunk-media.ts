@@ -1,0 +1,32 @@
+/**
+ * Port: what stores and reads whole chunks, as the modules of a pipe see it. Synchronous: it is used
+ * in worker threads. Implementations live in media/; a module is told which one by the URL of its
+ * file, whose default export is a ChunkMediaFactory, so that modules and media need not know each
+ * other.
+ */
+
+export interface ChunkSink {
+  /** Writes all `length` bytes at `position`. REPO_FULL, REPO_IO or REPO_READ_ONLY when it cannot. */
+  write(view: Uint8Array, offset: number, length: number, position: number): void;
+  /** Makes the chunk durable under its id; it never replaces another. */
+  commit(): void;
+  /** Leaves nothing behind. */
+  discard(): void;
+}
+
+export interface ChunkSource {
+  readonly bytes: number;
+  /** Reads up to `length` bytes at `position`; fewer only at the end. */
+  read(view: Uint8Array, offset: number, length: number, position: number): number;
+  close(): void;
+}
+
+export interface ChunkMedia {
+  /** A new chunk; `id` is 32 hex digits. */
+  create(id: string): ChunkSink;
+  /** OBJECT_MISSING when there is none. */
+  open(id: string): ChunkSource;
+  close(): void;
+}
+
+export type ChunkMediaFactory = (options: unknown) => ChunkMedia;

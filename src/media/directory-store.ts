@@ -1,0 +1,271 @@
+/**
+ * A repository in a directory of a file system.
+ *
+ *   DIR/repository  keys/ archives/ pending/ index/ maps/ leases/ condemned/ deleting/   one file an object
+ *   DIR/chunks/xx/<id>      chunks, spread over 256 directories by the first two digits of the id
+ *   DIR/writing/            what is being written; linked to its name once it is whole and synced
+ *
+ * A new object is written under writing/, synced, linked (which never replaces) and its directory
+ * synced: a reader sees all of it or nothing, also after a power loss. Times are those of the file
+ * system, which for a network file system is the server's clock.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { type DirectoryListing, type Files, FileStatus, CWD, KIND, errnoName, newListing, openFiles, openRandom } from '../host/mod.ts';
+import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
+import { OBJECT_KINDS } from './object-store.ts';
+import { fromText, toDisplay } from '../base/bytes.ts';
+
+const WRITING = 'writing';
+/** Chunk names are 32 hex digits; the store never makes a path of anything else. */
+const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
+
+/** Opens the directory of a repository; with `create`, makes it. REPO_MISSING, REPO_IO. */
+export function openDirectoryStore(path: string, create: boolean, files: Files = openFiles()): DirectoryStore {
+  const bytes = fromText(path);
+  if (create) makeDirectories(files, bytes);
+  const root = files.openDirectoryFollow(CWD, bytes);
+  if (root < 0) {
+    if (errnoName(-root) === 'ENOENT') throw new PenstockError('REPO_MISSING', `there is no repository at ${path}`);
+    throw storeError(root, 'open', path);
+  }
+  return new DirectoryStore(path, root, files);
+}
+
+function makeDirectories(files: Files, path: string): void {
+  let at = path.startsWith('/') ? 1 : 0;
+  while (at <= path.length) {
+    const slash = path.indexOf('/', at);
+    const end = slash < 0 ? path.length : slash;
+    if (end > at) {
+      const made = files.makeDirectory(CWD, path.slice(0, end), 0o700);
+      if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', toDisplay(path));
+    }
+    at = end + 1;
+  }
+}
+
+/** An error of the storage, by the system's answer. */
+export function storeError(result: number, call: string, subject: string): PenstockError {
+  const errno = errnoName(-result);
+  const message = `cannot ${call} ${subject}: ${errno}`;
+  const details = { errno, subject };
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') return new PenstockError('REPO_FULL', message, details);
+  if (errno === 'EROFS' || errno === 'EACCES' || errno === 'EPERM') {
+    return new PenstockError('REPO_READ_ONLY', message, details);
+  }
+  if (errno === 'ENOENT') return new PenstockError('OBJECT_MISSING', message, details);
+  return new PenstockError('REPO_IO', message, details);
+}
+
+export class DirectoryStore implements ObjectStore {
+  readonly url: string;
+  readonly #files: Files;
+  readonly #root: number;
+  readonly #status = new FileStatus();
+  readonly #directories = new Map<string, number>();
+
+  constructor(url: string, root: number, files: Files) {
+    this.url = url;
+    this.#root = root;
+    this.#files = files;
+  }
+  get chunkMedia(): { module: string; options: unknown } {
+    return {
+      module: new URL(`./directory-chunks${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href,
+      options: { path: this.url },
+    };
+  }
+
+  async prepare(): Promise<void> {
+    for (const kind of [...OBJECT_KINDS, WRITING]) {
+      if (kind === 'repository') continue;
+      const made = this.#files.makeDirectory(this.#root, kind, 0o700);
+      if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', `${this.url}/${kind}`);
+    }
+    this.#files.sync(this.#root);
+  }
+
+  async list(kind: ObjectKind): Promise<StoredObject[]> {
+    if (kind === 'repository') return this.#listOne();
+    const found: StoredObject[] = [];
+    const listing = newListing();
+    const directory = this.#directory(kind, true);
+    if (directory < 0) return found;
+    this.#list(directory, kind, listing);
+    if (kind !== 'chunks') {
+      this.#collect(directory, listing, found);
+      return found;
+    }
+    const inner = newListing();
+    for (const name of listing.names) {
+      if (!/^[0-9a-f]{2}$/.test(name)) continue;
+      const fd = this.#files.openDirectory(directory, name);
+      if (fd < 0) {
+        if (errnoName(-fd) === 'ENOENT') continue;
+        throw storeError(fd, 'list', `${this.url}/chunks/${name}`);
+      }
+      try {
+        this.#list(fd, `chunks/${name}`, inner);
+        this.#collect(fd, inner, found);
+      } finally {
+        this.#files.close(fd);
+      }
+    }
+    return found;
+  }
+  #listOne(): StoredObject[] {
+    if (this.#files.status(this.#root, 'repository', this.#status) < 0) return [];
+    return [{ name: 'repository', bytes: this.#status.size, modifiedMs: mtimeMs(this.#status) }];
+  }
+  #list(fd: number, what: string, listing: DirectoryListing): void {
+    const result = this.#files.list(fd, listing);
+    if (result < 0) throw storeError(result, 'list', `${this.url}/${what}`);
+  }
+  #collect(fd: number, listing: DirectoryListing, into: StoredObject[]): void {
+    for (const name of listing.names) {
+      if (!SAFE_NAME.test(name)) continue;
+      // An object that another process removes meanwhile is simply not listed.
+      if (this.#files.status(fd, name, this.#status) < 0 || this.#status.kind !== KIND.file) continue;
+      into.push({ name, bytes: this.#status.size, modifiedMs: mtimeMs(this.#status) });
+    }
+  }
+
+  async read(kind: ObjectKind, name: string, bytesMax: number): Promise<Buffer> {
+    const fd = await this.openFile(kind, name);
+    try {
+      this.#files.statusOf(fd, this.#status);
+      const size = this.#status.size;
+      if (size > bytesMax) {
+        throw new PenstockError('LIMIT', `${kind}/${name} has ${size} bytes, more than ${bytesMax}`, { subject: name });
+      }
+      const bytes = Buffer.alloc(size);
+      const got = this.#files.read(fd, bytes, 0, size, 0);
+      if (got < 0) throw storeError(got, 'read', `${this.url}/${kind}/${name}`);
+      return got === size ? bytes : bytes.subarray(0, got);
+    } finally {
+      this.#files.close(fd);
+    }
+  }
+
+  async openFile(kind: ObjectKind, name: string): Promise<number> {
+    const [directory, file] = this.#place(kind, name);
+    const fd = directory < 0 ? directory : this.#files.openRead(directory, file);
+    if (fd >= 0) return fd;
+    const error = storeError(fd, 'open', `${this.url}/${kind}/${name}`);
+    throw error.code === 'REPO_READ_ONLY' ? new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' }) : error;
+  }
+
+  async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
+    const writing = this.#directory(WRITING, false);
+    const temporary = `${name}.${openRandom().bytes(6).toString('hex')}`;
+    const subject = `${this.url}/${kind}/${name}`;
+    const fd = this.#files.createExclusive(writing, temporary, 0o600);
+    if (fd < 0) throw storeError(fd, 'create', subject);
+    try {
+      const written = this.#files.write(fd, bytes, 0, bytes.length, 0);
+      if (written < 0) throw storeError(written, 'write', subject);
+      const synced = this.#files.sync(fd);
+      if (synced < 0) throw storeError(synced, 'sync', subject);
+      const [directory, file] = this.#place(kind, name);
+      const linked = this.#files.link(writing, temporary, directory, file);
+      if (linked < 0) {
+        if (errnoName(-linked) === 'EEXIST') return false;
+        throw storeError(linked, 'create', subject);
+      }
+      const durable = this.#files.sync(directory);
+      if (durable < 0) throw storeError(durable, 'sync', subject);
+      return true;
+    } finally {
+      this.#files.close(fd);
+      this.#files.remove(writing, temporary);
+    }
+  }
+
+  async remove(kind: ObjectKind, name: string): Promise<boolean> {
+    const [directory, file] = this.#place(kind, name);
+    const removed = directory < 0 ? directory : this.#files.remove(directory, file);
+    if (removed >= 0) {
+      this.#files.sync(directory);
+      return true;
+    }
+    if (errnoName(-removed) === 'ENOENT') return false;
+    throw storeError(removed, 'remove', `${this.url}/${kind}/${name}`);
+  }
+
+  async publish(from: ObjectKind, to: ObjectKind, name: string): Promise<boolean> {
+    const [source, file] = this.#place(from, name);
+    const [target] = this.#place(to, name);
+    const moved = this.#files.renameExclusive(source, file, target, file);
+    if (moved >= 0) {
+      this.#files.sync(target);
+      this.#files.sync(source);
+      return true;
+    }
+    if (errnoName(-moved) === 'ENOENT') return false;
+    throw storeError(moved, 'publish', `${this.url}/${to}/${name}`);
+  }
+
+  async touch(kind: ObjectKind, name: string): Promise<boolean> {
+    const [directory, file] = this.#place(kind, name);
+    const touched = this.#files.touch(directory, file);
+    if (touched >= 0) return true;
+    if (errnoName(-touched) === 'ENOENT') return false;
+    throw storeError(touched, 'touch', `${this.url}/${kind}/${name}`);
+  }
+
+  /** The clock of the file system: the time that a file gets when it is touched. */
+  async nowMs(): Promise<number> {
+    const writing = this.#directory(WRITING, false);
+    const name = `clock.${openRandom().bytes(6).toString('hex')}`;
+    const fd = this.#files.createExclusive(writing, name, 0o600);
+    if (fd < 0) throw storeError(fd, 'create', `${this.url}/writing/${name}`);
+    this.#files.statusOf(fd, this.#status);
+    const now = mtimeMs(this.#status);
+    this.#files.close(fd);
+    this.#files.remove(writing, name);
+    return now;
+  }
+
+  async sweep(olderThanMs: number): Promise<number> {
+    const writing = this.#directory(WRITING, true);
+    if (writing < 0) return 0;
+    const listing = newListing();
+    this.#list(writing, WRITING, listing);
+    const now = await this.nowMs();
+    let removed = 0;
+    for (const name of listing.names) {
+      if (this.#files.status(writing, name, this.#status) < 0) continue;
+      if (now - mtimeMs(this.#status) < olderThanMs) continue;
+      if (this.#files.remove(writing, name) >= 0) removed++;
+    }
+    return removed;
+  }
+
+  async close(): Promise<void> {
+    for (const fd of this.#directories.values()) this.#files.close(fd);
+    this.#directories.clear();
+    this.#files.close(this.#root);
+  }
+
+  #place(kind: ObjectKind, name: string): [directory: number, file: string] {
+    if (!SAFE_NAME.test(name)) throw new PenstockError('INTERNAL', `not a name of an object: ${name}`);
+    if (kind === 'repository') return [this.#root, 'repository'];
+    if (kind === 'chunks') return [this.#directory(`chunks/${name.slice(0, 2)}`, true), name];
+    return [this.#directory(kind, true), name];
+  }
+  #directory(kind: string, optional: boolean): number {
+    const known = this.#directories.get(kind);
+    if (known !== undefined) return known;
+    const fd = this.#files.openDirectory(this.#root, kind);
+    if (fd < 0) {
+      if (optional && errnoName(-fd) === 'ENOENT') return fd;
+      throw storeError(fd, 'open', `${this.url}/${kind}`);
+    }
+    this.#directories.set(kind, fd);
+    return fd;
+  }
+}
+
+function mtimeMs(status: FileStatus): number {
+  return status.mtimeSeconds * 1000 + Math.floor(status.mtimeNanos / 1e6);
+}

@@ -1,0 +1,210 @@
+/**
+ * Writes chunks: one open chunk per content class, committed when it is full or when asked.
+ *
+ * A chunk: header, blocks and other parts, details and footer, trailer (format/chunk.ts). Nothing
+ * counts as stored before its chunk is durable; then `placed` gets what the index needs.
+ */
+import { LIMITS } from '../base/limits.ts';
+import type { Sealer } from '../crypto/seal.ts';
+import { DIRECTORY_RECORD_BYTES, NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
+import { type BlockPlace, type ChunkHeaderInfo, encodeFooter, encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
+import type { ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
+import { type SpecialHeader, SPECIAL, specialBytes, writeSpecials } from '../format/special-headers.ts';
+import { COMPRESSION, finishTag, ENCRYPTION, PART, setPlace, TAG_FIXED_BYTES, writeTag } from '../format/tag-header.ts';
+import type { Random } from '../host/mod.ts';
+
+export interface ChunkWriterOptions {
+  /** Session id, 32 hex digits. */
+  readonly session: string;
+  /** A chunk is committed once it holds this many bytes. */
+  readonly chunkBytes: number;
+  /** Program and version, for the chunk headers. */
+  readonly writer: string;
+  readonly createdMs: number;
+}
+
+/** A durable chunk. */
+export interface PlacedChunk {
+  readonly id: string;
+  readonly contentClass: number;
+  readonly bytes: number;
+  readonly blocks: readonly BlockPlace[];
+  readonly names: Uint8Array;
+}
+
+/** A sealed block in memory: tag header and payload in one piece, its directory with names elsewhere. */
+export interface SealedBlock {
+  readonly memory: Buffer;
+  readonly headerAt: number;
+  /** Tag header and payload. */
+  readonly bytes: number;
+  readonly contentClass: number;
+  readonly blobCount: number;
+  /** Offset in `memory` of the directory with names (format/block.ts). */
+  readonly directoryAt: number;
+}
+
+interface OpenChunk {
+  readonly id: string;
+  readonly idBytes: Buffer;
+  readonly contentClass: number;
+  readonly sink: ChunkSink;
+  position: number;
+  readonly blocks: BlockPlace[];
+  readonly names: Buffer[];
+  readonly details: Buffer[];
+}
+
+export class ChunkWriter {
+  readonly #options: ChunkWriterOptions;
+  readonly #media: ChunkMedia;
+  readonly #sealer: Sealer;
+  readonly #random: Random;
+  readonly #placed: (chunk: PlacedChunk) => void;
+  readonly #session: Buffer;
+  readonly #open = new Map<number, OpenChunk>();
+  /** Id of the chunk in which a class goes on. */
+  readonly #following = new Map<number, string>();
+  #chunks = 0;
+  #sequence = 0;
+
+  /** `placed` is called for each chunk once it is durable. */
+  constructor(
+    options: ChunkWriterOptions,
+    media: ChunkMedia,
+    sealer: Sealer,
+    random: Random,
+    placed: (chunk: PlacedChunk) => void,
+  ) {
+    this.#options = options;
+    this.#media = media;
+    this.#sealer = sealer;
+    this.#random = random;
+    this.#placed = placed;
+    this.#session = Buffer.from(options.session, 'hex');
+  }
+  #crc = (view: Uint8Array, offset: number, length: number, seed?: number): number =>
+    this.#sealer.codec.crc32c(view, offset, length, seed);
+
+  /** Appends a sealed block; sets its place in the tag header. Returns its stored bytes. */
+  block(block: SealedBlock): number {
+    const chunk = this.#chunk(block.contentClass);
+    const { memory, headerAt, bytes, blobCount } = block;
+    setPlace(memory, headerAt, chunk.idBytes, this.#session, chunk.blocks.length, chunk.position, this.#sequence++);
+    finishTag(memory, headerAt, this.#crc);
+    chunk.sink.write(memory, headerAt, bytes, chunk.position);
+    chunk.blocks.push({ offset: chunk.position, bytes, blobCount });
+    chunk.position += bytes;
+    const names = Buffer.alloc(blobCount * NAME_BYTES);
+    const details = Buffer.alloc(blobCount * STORED_RECORD_BYTES);
+    for (let i = 0; i < blobCount; i++) {
+      const at = block.directoryAt + i * DIRECTORY_RECORD_BYTES;
+      memory.copy(names, i * NAME_BYTES, at, at + NAME_BYTES);
+      memory.copy(details, i * STORED_RECORD_BYTES, at + NAME_BYTES, at + DIRECTORY_RECORD_BYTES);
+    }
+    chunk.names.push(names);
+    chunk.details.push(details);
+    if (chunk.position >= this.#options.chunkBytes || chunk.blocks.length >= LIMITS.blocksPerChunkMax) {
+      const next = this.#random.bytes(16).toString('hex');
+      this.#following.set(block.contentClass, next);
+      this.#commit(chunk, block.contentClass, next);
+    }
+    return bytes;
+  }
+
+  /** Appends a sealed part that is not a block to the chunk of a class. */
+  part(contentClass: number, part: number, payload: Buffer): void {
+    this.#writePart(this.#chunk(contentClass), part, payload, true, []);
+  }
+
+  /** Commits all open chunks; each footer names the class of the next, the last one none. */
+  commitAll(): void {
+    const open = [...this.#open.values()].sort((a, b) => a.contentClass - b.contentClass);
+    for (const [i, chunk] of open.entries()) this.#commit(chunk, open[i + 1]?.contentClass ?? 0, undefined);
+  }
+  /** Leaves nothing of open chunks behind. */
+  discard(): void {
+    for (const chunk of this.#open.values()) chunk.sink.discard();
+    this.#open.clear();
+  }
+
+  #chunk(contentClass: number): OpenChunk {
+    const open = this.#open.get(contentClass);
+    if (open !== undefined) return open;
+    const id = this.#following.get(contentClass) ?? this.#random.bytes(16).toString('hex');
+    this.#following.delete(contentClass);
+    const chunk: OpenChunk = {
+      id,
+      idBytes: Buffer.from(id, 'hex'),
+      contentClass,
+      sink: this.#media.create(id),
+      position: 0,
+      blocks: [],
+      names: [],
+      details: [],
+    };
+    this.#open.set(contentClass, chunk);
+    const info: ChunkHeaderInfo = {
+      chunk: id,
+      session: this.#options.session,
+      contentClass,
+      number: this.#chunks++,
+      createdMs: this.#options.createdMs,
+      writer: this.#options.writer,
+    };
+    this.#writePart(chunk, PART.chunkHeader, Buffer.from(JSON.stringify(info)), true, [
+      { type: SPECIAL.writer, value: Buffer.from(this.#options.writer) },
+    ]);
+    return chunk;
+  }
+
+  /** Writes a part that is not a block. */
+  #writePart(chunk: OpenChunk, part: number, payload: Buffer, sealed: boolean, specials: readonly SpecialHeader[]): number {
+    const headerBytes = TAG_FIXED_BYTES + specialBytes(specials);
+    const bytes = Buffer.alloc(headerBytes + payload.length);
+    payload.copy(bytes, headerBytes);
+    writeSpecials(bytes, 0, specials);
+    writeTag(bytes, 0, headerBytes, {
+      part,
+      contentClass: chunk.contentClass,
+      compression: COMPRESSION.none,
+      encryption: sealed ? this.#sealer.encryption : ENCRYPTION.none,
+      flags: 0,
+      keyGeneration: this.#sealer.keyring.newest.number,
+      rawBytes: payload.length,
+      storedBytes: payload.length,
+      blobCount: 0,
+    });
+    this.#sealer.sealPart(bytes, 0, headerBytes);
+    setPlace(bytes, 0, chunk.idBytes, this.#session, chunk.blocks.length, chunk.position, this.#sequence++);
+    finishTag(bytes, 0, this.#crc);
+    chunk.sink.write(bytes, 0, bytes.length, chunk.position);
+    chunk.position += bytes.length;
+    return bytes.length;
+  }
+
+  /** Ends a chunk, makes it durable and tells the initiator. */
+  #commit(chunk: OpenChunk, nextClass: number, nextChunk: string | undefined): void {
+    if (nextChunk !== undefined) {
+      this.#writePart(chunk, PART.options, Buffer.alloc(0), false, [
+        { type: SPECIAL.nextChunk, value: Buffer.from(nextChunk, 'hex') },
+      ]);
+    }
+    const names = Buffer.concat(chunk.names);
+    this.#writePart(chunk, PART.chunkDetails, Buffer.concat(chunk.details), true, []);
+    const footerOffset = chunk.position;
+    const footer = encodeFooter({ blocks: chunk.blocks, names });
+    const specials = [{ type: SPECIAL.nextClass, value: Buffer.from([nextClass]) }];
+    const footerBytes = this.#writePart(chunk, PART.chunkFooter, footer, false, specials);
+    chunk.sink.write(encodeTrailer(footerOffset, footerBytes, this.#crc), 0, TRAILER_BYTES, chunk.position);
+    chunk.sink.commit();
+    this.#open.delete(chunk.contentClass);
+    this.#placed({
+      id: chunk.id,
+      contentClass: chunk.contentClass,
+      bytes: chunk.position + TRAILER_BYTES,
+      blocks: chunk.blocks,
+      names: new Uint8Array(names),
+    });
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * The compiled form of cut.wat, in base64. A test compiles the text again and compares.
+ */
+export const CUT_WASM: string =
+  'AGFzbQEAAAABDQFgCH9/f39/f35+AX8CEwEEaG9zdAZtZW1vcnkCAwGAgAQDAgEABwcBA2N1dAAACqwBAakBAgN/' +
+  'AX4gASADTQRAIAEPCyAAIAEgBSABIAVJG2ohCiAAIARqIQkgCSAKSwRAIAohCQsgACADaiEIAkACQANAIAggCU8N' +
+  'ASALQgGGIAIgCC0AAEEDdGopAwB8IQsgCEEBaiEIIAsgBoNCAFINAAwCCwsDQCAIIApPDQEgC0IBhiACIAgtAABB' +
+  'A3RqKQMAfCELIAhBAWohCCALIAeDQgBSDQALCyAIIABrCw==';

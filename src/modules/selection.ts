@@ -1,0 +1,102 @@
+/**
+ * Which entries a backup takes (U8): patterns, ignore files, one file system, size and age.
+ *
+ * Patterns are globs over bytes: one without a slash matches a name anywhere; one with a slash the
+ * whole path, or its end when it does not begin with a slash. An include rescues what an exclude hit.
+ * An excluded directory is not entered. Ignore files follow git's rules, below their directory.
+ */
+import ignore, { type Ignore } from 'ignore';
+import picomatch from 'picomatch';
+import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
+
+export interface SelectionOptions {
+  readonly exclude: readonly string[];
+  readonly include: readonly string[];
+  readonly ignoreFileName?: string;
+  readonly oneFileSystem: boolean;
+  readonly sizeMax?: number;
+  readonly newerThanMs?: number;
+  readonly olderThanMs?: number;
+}
+
+type Match = (text: string) => boolean;
+
+/** Rules of the ignore file of one directory. */
+export interface IgnoreRules {
+  readonly rules: Ignore;
+  /** Length of the path of its directory, the slash behind it included. */
+  readonly prefixLength: number;
+  readonly outer: IgnoreRules | undefined;
+}
+
+export class Selection {
+  readonly options: SelectionOptions;
+  /** Whether paths are needed to decide. */
+  readonly usesPaths: boolean;
+  readonly #excluded: { names: Match; paths: Match };
+  readonly #included: { names: Match; paths: Match };
+
+  constructor(options: SelectionOptions) {
+    this.options = options;
+    this.#excluded = compile(options.exclude);
+    this.#included = compile(options.include);
+    this.usesPaths = options.exclude.length > 0 || options.ignoreFileName !== undefined;
+  }
+
+  /** Whether the entry of this absolute path is left out by patterns or ignore files. */
+  excludes(path: ByteString, name: ByteString, directory: boolean, ignores: IgnoreRules | undefined): boolean {
+    if (this.#excluded.names(name) || this.#excluded.paths(path)) {
+      return !(this.#included.names(name) || this.#included.paths(path));
+    }
+    // The innermost ignore file that has an opinion decides.
+    for (let rules = ignores; rules !== undefined; rules = rules.outer) {
+      const relative = path.slice(rules.prefixLength);
+      const verdict = rules.rules.test(directory ? `${relative}/` : relative);
+      if (verdict.ignored) return true;
+      if (verdict.unignored) return false;
+    }
+    return false;
+  }
+
+  /** Whether a regular file is left out by its size or age. */
+  excludesFile(size: number, mtimeMs: number): boolean {
+    const { sizeMax, newerThanMs, olderThanMs } = this.options;
+    return (
+      (sizeMax !== undefined && size > sizeMax) ||
+      (newerThanMs !== undefined && mtimeMs < newerThanMs) ||
+      (olderThanMs !== undefined && mtimeMs > olderThanMs)
+    );
+  }
+}
+
+/** Rules from the text of an ignore file in the directory of `path`. */
+export function parseIgnoreFile(bytes: Buffer, path: ByteString, outer: IgnoreRules | undefined): IgnoreRules {
+  const rules = ignore({ allowRelativePaths: true }).add(bytes.toString('latin1'));
+  return { rules, prefixLength: path === '/' ? 1 : path.length + 1, outer };
+}
+
+function compile(patterns: readonly string[]): { names: Match; paths: Match } {
+  const names: string[] = [];
+  const paths: string[] = [];
+  for (const pattern of patterns) {
+    const bytes = fromText(pattern);
+    const trimmed = bytes.length > 1 && bytes.endsWith('/') ? bytes.slice(0, -1) : bytes;
+    if (!trimmed.includes('/')) names.push(trimmed);
+    else paths.push(trimmed.startsWith('/') ? trimmed : `**/${trimmed}`);
+  }
+  return { names: matcher(names), paths: matcher(paths) };
+}
+
+function matcher(patterns: readonly string[]): Match {
+  if (patterns.length === 0) return () => false;
+  return picomatch([...patterns], { dot: true, nonegate: true });
+}
+
+/** Lines of a pattern file: blank ones and those that begin with # are left out. */
+export function parsePatternFile(bytes: Buffer): string[] {
+  return toBytes(bytes.toString('latin1'))
+    .toString('utf8')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}

@@ -1,0 +1,462 @@
+/**
+ * Stage `walk` (M1, M14): the head of a backup. Walks the sources depth first with sorted names, takes
+ * over what is unchanged since the base archives, sends the rest to the collectors, and builds the
+ * manifest.
+ *
+ * An entry is taken over when kind, size, mtime, ctime and inode agree with the base, it was not too
+ * young to be sure of, and every blob that it needs is still where the index says. Links are never
+ * followed below a source; directories are opened without following links and used by handle, so that
+ * paths of any length work and nobody can move the walk elsewhere.
+ */
+import { assert, must } from '../base/assert.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
+import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
+import { Sealer } from '../crypto/seal.ts';
+import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import { ENTRY, ENTRY_FLAG, type EntryFields, EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
+import { type Attribute, CWD, type Files, FileStatus, ioError, KIND, newListing, openCodec, openFiles, openRandom } from '../host/mod.ts';
+import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
+import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
+import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { COUNTER } from './backup-buffers.ts';
+import { BaseArchive } from './base-archive.ts';
+import { BlobReader } from './blob-reader.ts';
+import { BlockPacker } from './block-packer.ts';
+import { ManifestBuilder } from './manifest-builder.ts';
+import type { ManifestRoot } from './manifest-cursor.ts';
+import { openResultReceiver } from './result-link.ts';
+import { type IgnoreRules, parseIgnoreFile, Selection, type SelectionOptions } from './selection.ts';
+import { WalkOutput } from './walk-output.ts';
+
+/** A directory on the way to, or at, a source. `children` undefined: everything below is taken. */
+export interface SourceNode {
+  readonly children?: ReadonlyMap<ByteString, SourceNode>;
+}
+
+export interface WalkOptions {
+  readonly sources: SourceNode;
+  readonly selection: SelectionOptions;
+  readonly bases: readonly ManifestRoot[];
+  readonly keyring: KeyringRecord;
+  readonly index: IndexShare;
+  readonly session: SessionTableShare;
+  readonly media: { readonly module: string; readonly options: unknown };
+  /** Now, milliseconds since 1970. */
+  readonly startedMs: number;
+}
+
+/** What the walk tells the initiator when it has ended, and at a checkpoint. */
+export interface WalkReport {
+  readonly root: ManifestRoot;
+  readonly owners: readonly (readonly [number, string])[];
+  readonly groups: readonly (readonly [number, string])[];
+}
+
+/** A warning about one item. */
+export interface WalkProblem {
+  readonly path: ByteString;
+  readonly error: ErrorRecord;
+  readonly omitted: boolean;
+}
+
+interface Frame {
+  readonly fd: number;
+  readonly depth: number;
+  /** Absolute path, for messages and patterns. */
+  readonly path: ByteString;
+  readonly names: readonly ByteString[];
+  next: number;
+  readonly node: SourceNode;
+  readonly ignores: IgnoreRules | undefined;
+  /** One bit a base: it has this directory too, and its cursor is inside. */
+  readonly bases: number;
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+}
+
+/** Times younger than this at the reading may hide a later change. */
+const RECENT_MS = 2000;
+/** Files up to this size go to one collector as a whole. */
+const ONE_UNIT_BYTES: number = LIMITS.cutBytesMin * LIMITS.contentListInlineMax;
+
+export default function walk(options: WalkOptions): PipeModule {
+  let walker: Walker | undefined;
+  return {
+    open: async (context) => {
+      const factory: { default: ChunkMediaFactory } = await import(options.media.module);
+      walker = new Walker(options, context, factory.default(options.media.options));
+    },
+    run: () => must(walker, 'the walk was opened').run(),
+    control: (message) => must(walker, 'the walk was opened').control(message),
+    abort: () => undefined,
+  };
+}
+
+class Walker {
+  readonly #options: WalkOptions;
+  readonly #context: ModuleContext;
+  readonly #files: Files = openFiles();
+  readonly #selection: Selection;
+  readonly #index: BlobIndex;
+  readonly #reader: BlobReader;
+  readonly #packer: BlockPacker;
+  readonly #manifest: ManifestBuilder;
+  readonly #output: WalkOutput;
+  readonly #bases: BaseArchive[];
+  readonly #status = new FileStatus();
+  readonly #listing = newListing();
+  readonly #skeleton = new EntryWriter();
+  readonly #view = new EntryView();
+  readonly #fields: EntryFields = emptyFields();
+  readonly #stack: Frame[] = [];
+  readonly #closing: { fd: number; batch: number }[] = [];
+  /** First paths of files with several links, by device and inode. */
+  readonly #links = new Map<string, { path: ByteString; left: number }>();
+  readonly #owners = new Map<number, string>();
+  readonly #groups = new Map<number, string>();
+  #checkpointWanted = false;
+
+  constructor(options: WalkOptions, context: ModuleContext, media: ChunkMedia) {
+    this.#options = options;
+    this.#context = context;
+    const keyring = fromKeyringRecord(options.keyring);
+    const codec = openCodec(keyring.nameKey);
+    const random = openRandom();
+    this.#selection = new Selection(options.selection);
+    this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
+    this.#reader = new BlobReader(this.#index, options.index.chunkIds, media, new Sealer(keyring, codec, random));
+    this.#packer = new BlockPacker(context, codec.hash, this.#index, new SessionTable(options.session), 'seal');
+    const crc = (view: Uint8Array, offset: number, length: number, seed?: number): number =>
+      codec.crc32c(view, offset, length, seed);
+    this.#manifest = new ManifestBuilder(this.#packer, crc);
+    this.#output = new WalkOutput(context, openResultReceiver(context), this.#manifest, this.#packer, {
+      problem: (path, error, omitted) => this.#problem(path, error, omitted),
+      settled: (batch) => this.#closeSettled(batch),
+    });
+    this.#bases = options.bases.map((root) => new BaseArchive(this.#reader, root, this.#index));
+    this.#files.openFilesLimit();
+  }
+
+  run(): void {
+    this.#openTop();
+    while (this.#stack.length > 0) {
+      const frame = must(this.#stack.at(-1), 'a directory');
+      const name = frame.names[frame.next++];
+      if (name === undefined) this.#leave(frame);
+      else this.#visit(frame, name);
+      if (this.#checkpointWanted) this.#checkpoint();
+    }
+    this.#output.drain();
+    const root = this.#manifest.root();
+    this.#packer.flush();
+    this.#reader.close();
+    this.#context.post({ type: 'walked', report: this.#report(root) });
+  }
+
+  /** A checkpoint is taken between two entries; its report is posted. */
+  control(message: unknown): unknown {
+    if (message === 'checkpoint') this.#checkpointWanted = true;
+    return undefined;
+  }
+  #checkpoint(): void {
+    this.#checkpointWanted = false;
+    this.#output.drain();
+    const root = this.#manifest.root();
+    this.#packer.flush();
+    this.#context.post({ type: 'checkpoint', report: this.#report(root) });
+  }
+  #report(root: ManifestRoot): WalkReport {
+    return { root, owners: [...this.#owners], groups: [...this.#groups] };
+  }
+
+  #problem(path: ByteString, error: ErrorRecord, omitted: boolean): void {
+    const problem: WalkProblem = { path, error, omitted };
+    this.#context.post({ type: 'problem', problem });
+  }
+  #failed(path: ByteString, result: number, call: string): void {
+    const error = ioError(result, call, path);
+    const vanished = error.errno === 'ENOENT';
+    const code = vanished ? 'SOURCE_CHANGED' : 'SOURCE_UNREADABLE';
+    const message = vanished ? `vanished while it was backed up: ${toDisplay(path)}` : error.message;
+    const details = { subject: path, ...(error.errno === undefined ? {} : { errno: error.errno }) };
+    this.#problem(path, toErrorRecord(new PenstockError(code, message, details)), true);
+  }
+
+  #openTop(): void {
+    const fd = this.#files.openDirectory(CWD, '/');
+    if (fd < 0) throw ioError(fd, 'open', '/');
+    let bases = 0;
+    for (const [i, base] of this.#bases.entries()) if (base.begin()) bases |= 1 << i;
+    this.#files.statusOf(fd, this.#status);
+    this.#enter(fd, '/', 0, this.#options.sources, undefined, bases);
+  }
+
+  /** Opens a frame for a directory whose status was just taken. Owns `fd`. */
+  #enter(fd: number, path: ByteString, depth: number, node: SourceNode, outer: IgnoreRules | undefined, bases: number): void {
+    const deviceMajor = this.#status.deviceMajor;
+    const deviceMinor = this.#status.deviceMinor;
+    let names: ByteString[];
+    if (node.children !== undefined) names = [...node.children.keys()];
+    else {
+      const result = this.#files.list(fd, this.#listing);
+      if (result < 0) {
+        this.#failed(path, result, 'list');
+        this.#files.close(fd);
+        return;
+      }
+      names = this.#listing.names.slice();
+    }
+    names.sort();
+    const ignores = this.#ignoreRules(fd, path, names, outer);
+    this.#stack.push({ fd, depth, path, names, next: 0, node, ignores, bases, deviceMajor, deviceMinor });
+  }
+
+  #ignoreRules(fd: number, path: ByteString, names: readonly ByteString[], outer: IgnoreRules | undefined): IgnoreRules | undefined {
+    const wanted = this.#options.selection.ignoreFileName;
+    if (wanted === undefined || !names.includes(wanted)) return outer;
+    const file = this.#files.openRead(fd, wanted);
+    if (file < 0) {
+      this.#failed(join(path, wanted), file, 'open');
+      return outer;
+    }
+    const bytes = Buffer.alloc(LIMITS.xattrsPerEntryBytesMax);
+    const got = this.#files.read(file, bytes, 0, bytes.length, 0);
+    this.#files.close(file);
+    return got < 0 ? outer : parseIgnoreFile(bytes.subarray(0, got), path, outer);
+  }
+
+  #leave(frame: Frame): void {
+    this.#stack.pop();
+    this.#closing.push({ fd: frame.fd, batch: this.#output.current });
+    // Nothing may be out any more: then no later batch comes to settle it.
+    if (this.#closing.length > LIMITS.batchFilesMax) this.#output.endBatch();
+  }
+  #closeSettled(batch: number): void {
+    while (this.#closing[0] !== undefined && this.#closing[0].batch <= batch) {
+      this.#files.close(must(this.#closing.shift(), 'a handle').fd);
+    }
+  }
+
+  #visit(frame: Frame, name: ByteString): void {
+    const node = frame.node.children?.get(name) ?? frame.node;
+    const path = join(frame.path, name);
+    const result = this.#files.status(frame.fd, name, this.#status);
+    if (result < 0) return this.#failed(path, result, 'look at');
+    const kind = this.#status.kind;
+    const onTheWay = frame.node.children !== undefined;
+    if (!onTheWay && this.#isExcluded(frame, path, name, kind)) return;
+    const matches = this.#matches(frame, name);
+    this.#context.progress(COUNTER.entries, 1);
+    this.#fill(frame.depth);
+    if (kind === KIND.directory) return this.#directory(frame, name, path, node, matches);
+    if (this.#status.nlink > 1 && this.#isFurtherLink(frame, name, path)) return;
+    if (kind === KIND.file) {
+      this.#context.progress(COUNTER.filesSeen, 1);
+      this.#context.progress(COUNTER.bytesSeen, this.#status.size);
+    }
+    if (this.#takeOver(matches)) return;
+    if (kind === KIND.file) this.#file(frame, name, path);
+    else this.#special(frame, name, path, kind);
+  }
+
+  #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
+    const selection = this.#selection;
+    if (selection.usesPaths && selection.excludes(path, name, kind === KIND.directory, frame.ignores)) return true;
+    if (kind === KIND.file) {
+      const mtimeMs = this.#status.mtimeSeconds * 1000 + this.#status.mtimeNanos / 1e6;
+      return selection.excludesFile(this.#status.size, mtimeMs);
+    }
+    return false;
+  }
+
+  /** Bases whose directory has an entry of this name; their cursors stand on it. */
+  #matches(frame: Frame, name: ByteString): number {
+    let matches = 0;
+    for (let i = 0; i < this.#bases.length; i++) {
+      if ((frame.bases & (1 << i)) !== 0 && must(this.#bases[i], 'base').seek(frame.depth, name)) matches |= 1 << i;
+    }
+    return matches;
+  }
+
+  #takeOver(matches: number): boolean {
+    for (let i = 0; i < this.#bases.length; i++) {
+      const base = must(this.#bases[i], 'base');
+      if ((matches & (1 << i)) === 0 || !base.isUnchanged(this.#fields)) continue;
+      const entry = base.entry;
+      const writer = this.#output.literal;
+      writer.copy(entry.bytes, entry.at, entry.entryBytes);
+      this.#output.entryWritten();
+      if (entry.kind === ENTRY.file) this.#context.progress(COUNTER.filesUnchanged, 1);
+      return true;
+    }
+    return false;
+  }
+
+  #directory(frame: Frame, name: ByteString, path: ByteString, node: SourceNode, matches: number): void {
+    const fd = this.#files.openDirectory(frame.fd, name);
+    if (fd < 0) return this.#failed(path, fd, 'open');
+    if (!this.#takeOver(matches)) {
+      const attributes = this.#files.attributesOf(fd);
+      if (typeof attributes === 'number') {
+        this.#files.close(fd);
+        return this.#failed(path, attributes, 'read attributes of');
+      }
+      const writer = this.#output.literal;
+      writer.begin(this.#fields, name);
+      writeAttributes(writer, attributes);
+      writer.end();
+      this.#output.entryWritten();
+    }
+    const otherDevice =
+      this.#status.deviceMajor !== frame.deviceMajor || this.#status.deviceMinor !== frame.deviceMinor;
+    const inside = frame.node.children === undefined;
+    if (inside && otherDevice && this.#options.selection.oneFileSystem) {
+      this.#files.close(fd);
+      return;
+    }
+    let bases = 0;
+    for (let i = 0; i < this.#bases.length; i++) {
+      if ((matches & (1 << i)) !== 0 && must(this.#bases[i], 'base').descend()) bases |= 1 << i;
+    }
+    if (frame.depth + 1 >= LIMITS.depthMax || path.length > LIMITS.leafBytesMin) {
+      const message = `the path is too long or too deep: ${toDisplay(path.slice(0, 200))}…`;
+      this.#problem(path, toErrorRecord(new PenstockError('LIMIT', message)), true);
+      this.#files.close(fd);
+      return;
+    }
+    this.#enter(fd, path, frame.depth + 1, node, frame.ignores, bases);
+  }
+
+  /** A further link of a file that is in the archive already. */
+  #isFurtherLink(frame: Frame, name: ByteString, path: ByteString): boolean {
+    const status = this.#status;
+    const key = `${status.deviceMajor}:${status.deviceMinor}:${status.inodeHigh}:${status.inodeLow}`;
+    const first = this.#links.get(key);
+    if (first === undefined) {
+      this.#links.set(key, { path, left: status.nlink - 1 });
+      return false;
+    }
+    if (--first.left <= 0) this.#links.delete(key);
+    const writer = this.#output.literal;
+    this.#fields.flags |= ENTRY_FLAG.hardLink;
+    writer.begin(this.#fields, name);
+    writer.extra(EXTRA.hardLink, Buffer.from(first.path.slice(1), 'latin1'));
+    writer.end();
+    this.#output.entryWritten();
+    this.#context.progress(COUNTER.filesSeen, this.#status.kind === KIND.file ? 1 : 0);
+    assert(frame.depth === this.#fields.depth, 'the entry is of its directory');
+    return true;
+  }
+
+  #file(frame: Frame, name: ByteString, path: ByteString): void {
+    const status = this.#status;
+    const size = status.size;
+    const sparse = status.blocks512 * 512 < size && size > LIMITS.cutBytesMin;
+    if (sparse) this.#fields.flags |= ENTRY_FLAG.sparse;
+    this.#skeleton.reset();
+    this.#skeleton.begin(this.#fields, name);
+    if (size <= ONE_UNIT_BYTES && !sparse) {
+      this.#skeleton.end();
+      this.#output.addFile(frame.fd, this.#view.set(this.#skeleton.bytes, 0), path);
+      return;
+    }
+    const attributes = this.#files.attributes(frame.fd, name);
+    if (typeof attributes === 'number') return this.#failed(path, attributes, 'read attributes of');
+    writeAttributes(this.#skeleton, attributes);
+    this.#skeleton.end();
+    this.#view.set(this.#skeleton.bytes, 0);
+    this.#context.progress(COUNTER.filesRead, 1);
+    // A sparse file may be of any size: its regions grow, so that their number does not.
+    const region = sparse ? LIMITS.regionBytes * Math.ceil(size / (1024 * LIMITS.regionBytes)) : LIMITS.regionBytes;
+    for (let start = 0; start < size; start += region) {
+      const end = Math.min(size, start + region);
+      this.#output.addRegion(frame.fd, this.#view, path, start, end, start === 0, end === size);
+    }
+  }
+
+  #special(frame: Frame, name: ByteString, path: ByteString, kind: number): void {
+    const writer = this.#output.literal;
+    const attributes = this.#files.attributes(frame.fd, name);
+    if (typeof attributes === 'number') return this.#failed(path, attributes, 'read attributes of');
+    let target: ByteString | number = '';
+    if (kind === KIND.symlink) {
+      target = this.#files.readLink(frame.fd, name);
+      if (typeof target === 'number') return this.#failed(path, target, 'read the link');
+    }
+    writer.begin(this.#fields, name);
+    if (kind === KIND.symlink) writer.extra(EXTRA.linkTarget, Buffer.from(target, 'latin1'));
+    if (kind === KIND.characterDevice || kind === KIND.blockDevice) {
+      const node = Buffer.alloc(8);
+      node.writeUInt32LE(this.#status.rdevMajor, 0);
+      node.writeUInt32LE(this.#status.rdevMinor, 4);
+      writer.extra(EXTRA.node, node);
+    }
+    writeAttributes(writer, attributes);
+    writer.end();
+    this.#output.entryWritten();
+  }
+
+  /** Takes the status into the fields of the entry. */
+  #fill(depth: number): void {
+    const status = this.#status;
+    const fields = this.#fields;
+    fields.kind = ENTRY_OF_KIND[status.kind] ?? ENTRY.file;
+    fields.mode = status.mode;
+    fields.depth = depth;
+    fields.uid = status.uid;
+    fields.gid = status.gid;
+    fields.mtimeSeconds = status.mtimeSeconds;
+    fields.mtimeNanos = status.mtimeNanos;
+    fields.ctimeSeconds = status.ctimeSeconds;
+    fields.ctimeNanos = status.ctimeNanos;
+    fields.links = status.nlink;
+    fields.inode = status.inode;
+    fields.size = status.kind === KIND.file ? status.size : 0;
+    fields.deviceMajor = status.deviceMajor;
+    fields.deviceMinor = status.deviceMinor;
+    const changedMs = status.ctimeSeconds * 1000 + status.ctimeNanos / 1e6;
+    fields.flags = changedMs + RECENT_MS > this.#options.startedMs ? ENTRY_FLAG.recent : 0;
+    if (!this.#owners.has(status.uid)) this.#owners.set(status.uid, this.#files.userName(status.uid) ?? '');
+    if (!this.#groups.has(status.gid)) this.#groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
+  }
+}
+
+const ENTRY_OF_KIND: Record<number, number> = {
+  [KIND.file]: ENTRY.file,
+  [KIND.directory]: ENTRY.directory,
+  [KIND.symlink]: ENTRY.symlink,
+  [KIND.fifo]: ENTRY.fifo,
+  [KIND.socket]: ENTRY.socket,
+  [KIND.characterDevice]: ENTRY.characterDevice,
+  [KIND.blockDevice]: ENTRY.blockDevice,
+};
+
+function writeAttributes(writer: EntryWriter, attributes: readonly Attribute[]): void {
+  for (const attribute of attributes) writer.attribute(attribute.name, attribute.value);
+}
+
+function join(directory: ByteString, name: ByteString): ByteString {
+  return directory === '/' ? `/${name}` : `${directory}/${name}`;
+}
+
+function emptyFields(): EntryFields {
+  return {
+    kind: 0,
+    flags: 0,
+    mode: 0,
+    depth: 0,
+    uid: 0,
+    gid: 0,
+    mtimeSeconds: 0,
+    mtimeNanos: 0,
+    ctimeSeconds: 0,
+    ctimeNanos: 0,
+    links: 0,
+    inode: 0,
+    size: 0,
+    deviceMajor: 0,
+    deviceMinor: 0,
+  };
+}
