@@ -47,6 +47,7 @@ class ResetHash implements KeyedHash {
     target: Uint8Array,
     targetOffset: number,
   ): void {
+    assert(targetOffset >= 0 && targetOffset + 32 <= target.length, 'a digest fits its target');
     const hasher = this.#hasher;
     hasher.reset();
     hasher.update(rangeOf(view, offset, length));
