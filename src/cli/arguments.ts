@@ -3,7 +3,7 @@
  *
  * Contract: Node.js decodes both as UTF-8 and so loses other bytes, but file names may have any.
  * Where something was lost the original is read from /proc; where that does not help the decoded
- * form stands. A process that the launcher started reads the launcher's, which were passed on decoded.
+ * form stands. A process that the launcher started reads the launcher's: it got them decoded.
  */
 import { readFileSync } from 'node:fs';
 import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
@@ -29,7 +29,9 @@ export function originalVariable(
   if (!decoded.includes(LOST)) return fromText(decoded);
   const line = readStrings(launched, 'environ').find((text) => text.startsWith(`${name}=`));
   const original = line?.slice(name.length + 1);
-  return original !== undefined && isOriginalOf([decoded])(original, 0) ? original : fromText(decoded);
+  return original !== undefined && isOriginalOf([decoded])(original, 0)
+    ? original
+    : fromText(decoded);
 }
 
 /** The strings of /proc/PID/cmdline or environ, each ended by a zero byte. */
@@ -42,6 +44,8 @@ function readStrings(launched: boolean, file: 'cmdline' | 'environ'): ByteString
   }
 }
 
-function isOriginalOf(decoded: readonly string[]): (original: ByteString, index: number) => boolean {
+function isOriginalOf(
+  decoded: readonly string[],
+): (original: ByteString, index: number) => boolean {
   return (original, index) => toBytes(original).toString('utf8') === decoded[index];
 }

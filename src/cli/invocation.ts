@@ -2,9 +2,9 @@
  * What a command's code is given: one value, made by main.ts from the parsed command line.
  *
  * Contract: a command module `src/cli/commands/<name>.ts` (spaces of the name become dashes)
- * exports `default` a `CommandRun<'name'>`. It returns the exit status; it throws a PenstockError to
- * end with that error's status. It writes only through `output`, never calls process.exit, and ends
- * soon after `signal` is aborted by throwing `signal.reason`.
+ * exports `default` a `CommandRun<'name'>`. It returns the exit status; it throws a PenstockError
+ * to end with that error's status. It writes only through `output`, never calls process.exit, and
+ * ends soon after `signal` is aborted by throwing `signal.reason`.
  */
 import type { ByteString } from '../base/bytes.ts';
 import type { CommandName, OptionValues, PositionalValues } from '../options/table.ts';

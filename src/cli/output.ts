@@ -3,9 +3,9 @@
  *
  * Contract: results (listings) go to standard output, people's messages to standard error. With
  * --json standard output carries one object a line, each with a `type`; the last line is the
- * summary, whatever happened. --quiet leaves results, warnings and errors. Messages never garble the
- * progress line, and control characters in names and messages never reach the terminal. When the
- * reader of standard output goes away, `onOutputLost` is called once and the rest is dropped.
+ * summary, whatever happened. --quiet leaves results, warnings and errors. Messages never garble
+ * the progress line, and control characters in names and messages never reach the terminal. When
+ * the reader of standard output goes away, `onOutputLost` is called once and the rest is dropped.
  */
 import { type ByteString, toJsonPath } from '../base/bytes.ts';
 import { type ErrorCode, PenstockError, toPenstockError } from '../base/errors.ts';
@@ -180,7 +180,8 @@ export class Output implements ProgressSink {
   async close(exit: number): Promise<PenstockError | undefined> {
     this.progress.finish();
     if (this.json) this.entry({ type: 'summary', ...this.#summary?.record, exit });
-    else if (this.#summary !== undefined && this.#summary.text !== '') this.note(this.#summary.text);
+    else if (this.#summary !== undefined && this.#summary.text !== '')
+      this.note(this.#summary.text);
     this.flush();
     await drained(this.#settings.stdout);
     await drained(this.#settings.stderr);
@@ -258,8 +259,14 @@ export class Output implements ProgressSink {
     const errno = (cause as NodeJS.ErrnoException).code ?? 'EIO';
     this.#lost =
       errno === 'EPIPE'
-        ? new PenstockError('INTERRUPTED', 'the reader of standard output went away', { cause, errno })
-        : new PenstockError('HOST_IO', `cannot write standard output: ${cause.message}`, { cause, errno });
+        ? new PenstockError('INTERRUPTED', 'the reader of standard output went away', {
+            cause,
+            errno,
+          })
+        : new PenstockError('HOST_IO', `cannot write standard output: ${cause.message}`, {
+            cause,
+            errno,
+          });
     this.#pending = '';
     this.#settings.onOutputLost(this.#lost);
     return this.#lost;

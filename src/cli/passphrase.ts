@@ -51,7 +51,8 @@ export function takePassphrases(settings: PassphraseSettings): PassphraseSource 
     interactive: given.value === undefined && given.file === undefined,
     current: (subject) => obtain(settings, given, `passphrase of ${toDisplay(subject)}`, false),
     initial: (subject) => obtain(settings, given, `passphrase for ${toDisplay(subject)}`, true),
-    additional: (subject) => obtain(settings, added, `new passphrase for ${toDisplay(subject)}`, true),
+    additional: (subject) =>
+      obtain(settings, added, `new passphrase for ${toDisplay(subject)}`, true),
   };
 }
 
@@ -88,9 +89,13 @@ async function ask(
   const { openTerminal } = await import('./terminal.ts');
   const terminal = openTerminal(settings);
   if (terminal === undefined) {
-    throw new PenstockError('PASSPHRASE_MISSING', `no passphrase was given and there is no terminal to ask on`, {
-      hint: `set ${variable} or ${variable}_FILE`,
-    });
+    throw new PenstockError(
+      'PASSPHRASE_MISSING',
+      `no passphrase was given and there is no terminal to ask on`,
+      {
+        hint: `set ${variable} or ${variable}_FILE`,
+      },
+    );
   }
   try {
     for (;;) {

@@ -166,17 +166,19 @@ export function progressFields(figures: ProgressFigures, state: ProgressState): 
   if (state.fraction !== undefined) fields.push(`${Math.floor(state.fraction * 100)} %`);
   const { bytesDone, bytesTotal, filesDone, filesTotal } = figures;
   if (bytesDone > 0 || bytesTotal !== undefined) {
-    const total = bytesTotal === undefined ? '' : ` of ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
+    const total =
+      bytesTotal === undefined ? '' : ` of ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
     fields.push(`${formatBytes(bytesDone)}${total}`);
   }
-  const files = filesTotal === undefined ? '' : ` of ${formatCount(Math.max(filesTotal, filesDone))}`;
+  const files =
+    filesTotal === undefined ? '' : ` of ${formatCount(Math.max(filesTotal, filesDone))}`;
   fields.push(`${formatCount(filesDone)}${files} files`);
   if (state.bytesPerSecond > 0) fields.push(`${formatBytes(Math.round(state.bytesPerSecond))}/s`);
   if (state.leftMs !== undefined) fields.push(`${formatDuration(state.leftMs)} left`);
   return fields;
 }
 
-/** The terminal's line in at most `columns` columns: activity, figures, then as much path as fits. */
+/** The terminal's line in at most `columns` columns: activity, figures, and a path if it fits. */
 export function progressLine(
   activity: string,
   figures: ProgressFigures,

@@ -1,9 +1,9 @@
 /**
  * Runs one command line: parse, prepare the invocation, load the command, handle what it throws.
  *
- * Contract: returns the exit status (U4) and never throws. Whatever happens, the output is closed, so
- * that with --json the last line is the summary. Passphrases are taken out of the environment before
- * any command's code is loaded. Nothing is loaded that the command does not need.
+ * Contract: returns the exit status (U4) and never throws. Whatever happens, the output is closed,
+ * so that with --json the last line is the summary. Passphrases are taken out of the environment
+ * before any command's code is loaded. Nothing is loaded that the command does not need.
  */
 import type { ByteString } from '../base/bytes.ts';
 import { EXIT, PenstockError, toPenstockError } from '../base/errors.ts';
@@ -46,7 +46,8 @@ export async function runCommandLine(host: CommandLineHost): Promise<number> {
 
 /** `--version` alone is answered without loading the parser. */
 async function readArguments(args: readonly ByteString[]): Promise<CommandLine> {
-  if (args.length === 1 && (args[0] === '--version' || args[0] === '-V')) return { kind: 'version' };
+  if (args.length === 1 && (args[0] === '--version' || args[0] === '-V'))
+    return { kind: 'version' };
   const { readCommandLine } = await import('../options/command-line.ts');
   return readCommandLine(args);
 }

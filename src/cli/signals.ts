@@ -1,8 +1,8 @@
 /**
- * Interruption (U5): the first signal asks for an orderly stop, the second ends the process at once.
+ * Interruption (U5): the first signal asks for an orderly stop, the second ends it all at once.
  *
- * Contract: SIGINT, SIGTERM and SIGHUP are alike. The first one aborts the signal of the invocation;
- * the second one runs the registered callbacks, which must be short and synchronous, and ends the
+ * Contract: SIGINT, SIGTERM and SIGHUP are alike. The first one aborts the invocation's signal; the
+ * second one runs the registered callbacks, which must be short and synchronous, and ends the
  * process with status 130 even if a thread is stuck in a system call.
  */
 import { EXIT, PenstockError } from '../base/errors.ts';
@@ -58,7 +58,7 @@ export class Interruption {
     return () => this.#callbacks.delete(callback);
   }
 
-  /** Runs the callbacks, last registered first; what one throws does not keep the others from it. */
+  /** Runs the callbacks, last registered first; what one throws does not stop the others. */
   runHardExits(): void {
     for (const callback of [...this.#callbacks].reverse()) {
       try {
@@ -71,8 +71,8 @@ export class Interruption {
 }
 
 /**
- * Ends the process now. `process.exit` waits for the worker threads, and so for ever for one that is
- * stuck in a system call (opening a FIFO, a dead mount); executing another program does not.
+ * Ends the process now. `process.exit` waits for the worker threads, and so for ever for one that
+ * is stuck in a system call (opening a FIFO, a dead mount); executing another program does not.
  */
 export function endProcess(status: number): void {
   try {

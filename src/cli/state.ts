@@ -23,18 +23,22 @@ export function defaultRepoUrl(variable: ReadVariable): ByteString {
   return `${base(variable, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`;
 }
 
-/** Makes the state folder, with what is above it, readable by its owner only. May be called again. */
+/** Makes the state folder and what is above it, for its owner only. May be called again. */
 export function ensureStateDirectory(directory: ByteString): void {
   try {
     mkdirSync(toBytes(directory), { recursive: true, mode: 0o700 });
   } catch (cause) {
     const { errno } = toPenstockError(cause);
-    throw new PenstockError('HOST_IO', `cannot make the state folder: ${(cause as Error).message}`, {
-      cause,
-      subject: directory,
-      hint: 'name another folder with --state or PENSTOCK_STATE',
-      ...(errno === undefined ? {} : { errno }),
-    });
+    throw new PenstockError(
+      'HOST_IO',
+      `cannot make the state folder: ${(cause as Error).message}`,
+      {
+        cause,
+        subject: directory,
+        hint: 'name another folder with --state or PENSTOCK_STATE',
+        ...(errno === undefined ? {} : { errno }),
+      },
+    );
   }
 }
 

@@ -35,7 +35,11 @@ export function readCommandLine(args: readonly string[]): CommandLine {
   const program = newCommand(PROGRAM.name, GLOBAL_OPTIONS, options).enablePositionalOptions();
   for (const name of COMMAND_NAMES) {
     const words = name.split(' ');
-    const leaf = newCommand(words.at(-1) ?? name, { ...GLOBAL_OPTIONS, ...commandSpec(name).options }, options);
+    const leaf = newCommand(
+      words.at(-1) ?? name,
+      { ...GLOBAL_OPTIONS, ...commandSpec(name).options },
+      options,
+    );
     leaf.argument('[arguments...]').action((positionals: string[]) => {
       found = { command: name, positionals };
     });

@@ -56,16 +56,24 @@ export function describeGlobalOptions(): readonly Definition[] {
 /** Every variable of the environment that counts, those of options among them, each once. */
 export function describeEnvironment(): readonly Definition[] {
   const all = new Map<string, string>(Object.entries(ENVIRONMENT));
-  const specs: OptionSpecs[] = [GLOBAL_OPTIONS, ...COMMAND_NAMES.map((name) => commandSpec(name).options)];
+  const specs: OptionSpecs[] = [
+    GLOBAL_OPTIONS,
+    ...COMMAND_NAMES.map((name) => commandSpec(name).options),
+  ];
   for (const spec of specs.flatMap((options) => Object.values(options))) {
-    if (spec.environment !== undefined) all.set(spec.environment, `the default of --${spec.flag}: ${spec.help}`);
+    if (spec.environment !== undefined)
+      all.set(spec.environment, `the default of --${spec.flag}: ${spec.help}`);
   }
-  return [...all].map(([term, help]) => ({ term, help })).sort((a, b) => (a.term < b.term ? -1 : 1));
+  return [...all]
+    .map(([term, help]) => ({ term, help }))
+    .sort((a, b) => (a.term < b.term ? -1 : 1));
 }
 
 /** The commands whose name begins with these words; all for ''. */
 export function commandsBelow(topic: string): readonly CommandName[] {
-  return COMMAND_NAMES.filter((name) => topic === '' || name === topic || name.startsWith(`${topic} `));
+  return COMMAND_NAMES.filter(
+    (name) => topic === '' || name === topic || name.startsWith(`${topic} `),
+  );
 }
 
 /** Exit statuses of any command, or of one. */
@@ -82,10 +90,10 @@ function describeOptions(specs: OptionSpecs): readonly Definition[] {
 /** `-t, --target DIR`. */
 export function optionTerm(spec: OptionSpec): string {
   const short = spec.short === undefined ? '' : `-${spec.short}, `;
-  return `${short}--${spec.flag}${valueOf(spec)}`;
+  return `${short}--${spec.flag}${valueTerm(spec)}`;
 }
 
-function valueOf(spec: OptionSpec): string {
+function valueTerm(spec: OptionSpec): string {
   if (spec.kind === 'flag') return '';
   return ` ${spec.kind === 'choice' ? (spec.choices ?? []).join('|') : (spec.value ?? '')}`;
 }
@@ -108,7 +116,7 @@ function usageLine(name: CommandName, spec: CommandSpec): string {
   const parts: string[] = [PROGRAM.name, name];
   let optional = false;
   for (const option of Object.values(spec.options)) {
-    if (option.required === true) parts.push(`--${option.flag}${valueOf(option)}`);
+    if (option.required === true) parts.push(`--${option.flag}${valueTerm(option)}`);
     else optional = true;
   }
   if (optional) parts.push('[OPTION…]');

@@ -20,7 +20,7 @@ const COLUMNS_MIN = 40;
 const COLUMNS_MAX = 100;
 const TERM_COLUMNS_MAX = 26;
 
-/** Help about `topic`: '' for the overview, a command, or the first word of several; else undefined. */
+/** Help about `topic`: '' (the overview), a command, or the first word of several. */
 export function helpText(topic: string, columns: number): string | undefined {
   const width = Math.max(COLUMNS_MIN, Math.min(columns, COLUMNS_MAX));
   if (topic === '') return overview(width);

@@ -37,7 +37,10 @@ export function manualText(version: string): string {
 function manualCommand(command: CommandDescription): string[] {
   return [
     `.SS "${roff(command.usage)}"`,
-    ...command.description.flatMap((paragraph, index) => [...(index > 0 ? ['.PP'] : []), roff(paragraph)]),
+    ...command.description.flatMap((paragraph, index) => [
+      ...(index > 0 ? ['.PP'] : []),
+      roff(paragraph),
+    ]),
     ...manualDefinitions([...command.arguments, ...command.options]),
     '.PP',
     'Examples:',
@@ -57,7 +60,7 @@ function manualDefinitions(definitions: readonly Definition[]): string[] {
   return definitions.flatMap(({ term, help }) => ['.TP', `.B ${roff(term)}`, roff(help)]);
 }
 
-/** Text for roff: backslashes, dashes and quotes as they are, and no line that looks like a request. */
+/** Text for roff: special characters as they are, and no line that looks like a request. */
 function roff(text: string): string {
   const escaped = text
     .replaceAll('\\', '\\e')
@@ -76,7 +79,7 @@ export function markdownText(): string {
   const lines = [
     '# The command line',
     '',
-    `Made from the table of options by \`${PROGRAM.name} help --markdown > docs/cli.md\`; a test keeps it equal.`,
+    'Made from the table of options by `penstock help --markdown > docs/cli.md`; a test compares.',
     '',
     '| command | does |',
     '|---|---|',

@@ -28,7 +28,11 @@ type Values = Record<string, Value | readonly Value[] | undefined>;
  * Turns what stands on the command line and in the environment into typed values.
  * Throws USAGE. `nowMs` is what ages (`7d`) count back from.
  */
-export function parseCommand(raw: RawCommand, variable: ReadVariable, nowMs: number): ParsedCommand {
+export function parseCommand(
+  raw: RawCommand,
+  variable: ReadVariable,
+  nowMs: number,
+): ParsedCommand {
   const spec = commandSpec(raw.command);
   const specs: OptionSpecs = { ...GLOBAL_OPTIONS, ...spec.options };
   const context = { command: raw.command, nowMs };
@@ -61,15 +65,18 @@ function optionValue(
   const given = raw.options.get(option.flag) ?? [];
   if (option.kind === 'flag') return given.length > 0;
   const name = `--${option.flag}`;
-  if (option.many === true) return given.map((text) => parseValue(option, text, name, context.nowMs));
+  if (option.many === true)
+    return given.map((text) => parseValue(option, text, name, context.nowMs));
   const last = given.at(-1);
   if (last !== undefined) return parseValue(option, last, name, context.nowMs);
-  const fromEnvironment = option.environment === undefined ? undefined : variable(option.environment);
+  const fromEnvironment =
+    option.environment === undefined ? undefined : variable(option.environment);
   if (option.environment !== undefined && fromEnvironment !== undefined && fromEnvironment !== '') {
     return parseValue(option, fromEnvironment, option.environment, context.nowMs);
   }
   if (option.default !== undefined) return parseValue(option, option.default, name, context.nowMs);
-  if (option.required === true) throw usage(`${context.command} needs ${name} ${option.value ?? ''}`.trim());
+  if (option.required === true)
+    throw usage(`${context.command} needs ${name} ${option.value ?? ''}`.trim());
   return undefined;
 }
 
@@ -86,12 +93,14 @@ function positionalValues(spec: CommandSpec, given: readonly string[], context: 
     values[key] = positional.many === true ? parsed : parsed[0];
   }
   const extra = given[used];
-  if (extra !== undefined) throw usage(`${context.command} does not take another argument: ${toDisplay(extra)}`);
+  if (extra !== undefined)
+    throw usage(`${context.command} does not take another argument: ${toDisplay(extra)}`);
   return values;
 }
 
 function withArticle(positional: PositionalSpec): string {
-  return `${/^[AEIO]./.test(positional.value) ? 'an' : 'a'} ${positional.value}: ${positional.help}`;
+  const article = /^[AEIO]./.test(positional.value) ? 'an' : 'a';
+  return `${article} ${positional.value}: ${positional.help}`;
 }
 
 function checkConflicts(specs: OptionSpecs, raw: RawCommand): void {
@@ -102,8 +111,14 @@ function checkConflicts(specs: OptionSpecs, raw: RawCommand): void {
   }
 }
 
-function checkNeeds(spec: CommandSpec, raw: RawCommand, options: Values, positionals: Values): void {
-  const isGiven = (value: Values[string]) => (Array.isArray(value) ? value.length > 0 : value !== undefined);
+function checkNeeds(
+  spec: CommandSpec,
+  raw: RawCommand,
+  options: Values,
+  positionals: Values,
+): void {
+  const isGiven = (value: Values[string]) =>
+    Array.isArray(value) ? value.length > 0 : value !== undefined;
   const keys = spec.needsOneOf;
   if (keys === undefined || keys.some((key) => isGiven(positionals[key] ?? options[key]))) return;
   const names = keys.map((key) => {

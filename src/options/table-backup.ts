@@ -29,27 +29,38 @@ export const BACKUP_COMMANDS = {
   init: {
     summary: 'make a repository',
     description: [
-      'Makes an empty repository at --repo. It is encrypted with a key that the passphrase opens. Whoever loses every passphrase loses the data: there is no other way in.',
+      'Makes an empty repository at --repo. It is encrypted with a key that the passphrase ' +
+        'opens. Whoever loses every passphrase loses the data: there is no other way in.',
     ],
     positionals: {},
     options: {
       noEncryption: {
         flag: 'no-encryption',
         kind: 'flag',
-        help: 'store the data readable by everyone who can read the repository; needs no passphrase',
+        help: 'store the data readable by whoever can read the repository; needs no passphrase',
       },
     },
     examples: [
-      { line: 'penstock init --repo /mnt/backup', help: 'make an encrypted repository, asking for a passphrase' },
-      { line: 'PENSTOCK_PASSPHRASE_FILE=~/.penstock-pass penstock init', help: 'take the passphrase from a file' },
+      {
+        line: 'penstock init --repo /mnt/backup',
+        help: 'make an encrypted repository, asking for a passphrase',
+      },
+      {
+        line: 'PENSTOCK_PASSPHRASE_FILE=~/.penstock-pass penstock init',
+        help: 'take the passphrase from a file',
+      },
     ],
   },
 
   backup: {
     summary: 'back up files and directories into a new archive',
     description: [
-      'Stores every PATH with everything below it in one archive. What the repository holds already is not stored again, and files that are unchanged since the last archive of the same name are not read again. A repository that is not there yet is made.',
-      'Patterns without a slash match a name in any directory; patterns with one match the whole path, where `**` stands for any number of directories. --include takes items that an --exclude would leave out.',
+      'Stores every PATH with everything below it in one archive. What the repository holds ' +
+        'already is not stored again, and files that are unchanged since the last archive of the ' +
+        'same name are not read again. A repository that is not there yet is made.',
+      'Patterns without a slash match a name in any directory; patterns with one match the ' +
+        'whole path, where `**` stands for any number of directories. --include takes items that ' +
+        'an --exclude would leave out.',
       'Interrupt it at any moment: the next run continues from what is safe.',
     ],
     positionals: {
@@ -64,7 +75,12 @@ export const BACKUP_COMMANDS = {
         help: 'the name under which archives of the same source follow each other',
       },
       full: { flag: 'full', kind: 'flag', help: 'read every file again, even unchanged ones' },
-      dryRun: { flag: 'dry-run', short: 'n', kind: 'flag', help: 'say what would be stored; store nothing' },
+      dryRun: {
+        flag: 'dry-run',
+        short: 'n',
+        kind: 'flag',
+        help: 'say what would be stored; store nothing',
+      },
       exclude: {
         flag: 'exclude',
         short: 'e',
@@ -94,7 +110,12 @@ export const BACKUP_COMMANDS = {
         many: true,
         help: 'obey files of this name in each directory, such as .gitignore',
       },
-      maxSizeBytes: { flag: 'max-size', kind: 'size', value: 'SIZE', help: 'leave out larger files' },
+      maxSizeBytes: {
+        flag: 'max-size',
+        kind: 'size',
+        value: 'SIZE',
+        help: 'leave out larger files',
+      },
       newerThanMs: {
         flag: 'newer-than',
         kind: 'time',
@@ -132,12 +153,20 @@ export const BACKUP_COMMANDS = {
       },
     },
     examples: [
-      { line: 'penstock backup ~/documents', help: 'back up one directory into the default repository' },
       {
-        line: "penstock backup / --repo /mnt/backup --one-file-system --exclude '*.tmp' --exclude /var/cache",
+        line: 'penstock backup ~/documents',
+        help: 'back up one directory into the default repository',
+      },
+      {
+        line:
+          "penstock backup / --repo /mnt/backup --one-file-system --exclude '*.tmp' --exclude " +
+          '/var/cache',
         help: 'back up a system to another disk, leaving some of it out',
       },
-      { line: 'penstock backup ~/src --ignore-file .gitignore --max-size 1G', help: 'leave out what git ignores, and very large files' },
+      {
+        line: 'penstock backup ~/src --ignore-file .gitignore --max-size 1G',
+        help: 'leave out what git ignores, and very large files',
+      },
       { line: 'penstock backup ~/documents --dry-run --verbose', help: 'see what would be stored' },
     ],
     partial: 'the archive was made, but some items could not be read',
@@ -146,12 +175,24 @@ export const BACKUP_COMMANDS = {
   restore: {
     summary: 'restore an archive, or some of its paths',
     description: [
-      'Writes the archive, or only the named paths with everything below them, under --target. A path of the archive keeps its whole name below it: /home/me/notes becomes TARGET/home/me/notes. Nothing is ever written outside the target.',
+      'Writes the archive, or only the named paths with everything below them, under --target. ' +
+        'A path of the archive keeps its whole name below it: /home/me/notes becomes ' +
+        'TARGET/home/me/notes. Nothing is ever written outside the target.',
       'ARCHIVE is an id, a unique prefix of one, or `latest`.',
     ],
     positionals: {
-      archive: { kind: 'text', value: 'ARCHIVE', required: true, help: 'an id, a unique prefix of one, or `latest`' },
-      paths: { kind: 'pattern', value: 'PATH', many: true, help: 'paths in the archive; everything if none is given' },
+      archive: {
+        kind: 'text',
+        value: 'ARCHIVE',
+        required: true,
+        help: 'an id, a unique prefix of one, or `latest`',
+      },
+      paths: {
+        kind: 'pattern',
+        value: 'PATH',
+        many: true,
+        help: 'paths in the archive; everything if none is given',
+      },
     },
     options: {
       target: {
@@ -167,9 +208,14 @@ export const BACKUP_COMMANDS = {
         kind: 'choice',
         choices: ['never', 'always', 'newer'],
         default: 'never',
-        help: 'what to do with files that are there: leave them, replace them, or replace older ones',
+        help: 'what to do with files that are there: keep, replace, or replace older ones',
       },
-      dryRun: { flag: 'dry-run', short: 'n', kind: 'flag', help: 'say what would be written; write nothing' },
+      dryRun: {
+        flag: 'dry-run',
+        short: 'n',
+        kind: 'flag',
+        help: 'say what would be written; write nothing',
+      },
       noOwner: { flag: 'no-owner', kind: 'flag', help: 'do not restore owners and groups' },
       name: {
         flag: 'name',
@@ -180,9 +226,18 @@ export const BACKUP_COMMANDS = {
       ...PIPE_OPTIONS,
     },
     examples: [
-      { line: 'penstock restore latest --target /tmp/restored', help: 'restore everything of the last archive' },
-      { line: 'penstock restore 3fa9c1 /home/me/notes --target /tmp/restored', help: 'restore one subtree' },
-      { line: 'penstock restore latest --target / --overwrite newer', help: 'restore in place, keeping what is newer' },
+      {
+        line: 'penstock restore latest --target /tmp/restored',
+        help: 'restore everything of the last archive',
+      },
+      {
+        line: 'penstock restore 3fa9c1 /home/me/notes --target /tmp/restored',
+        help: 'restore one subtree',
+      },
+      {
+        line: 'penstock restore latest --target / --overwrite newer',
+        help: 'restore in place, keeping what is newer',
+      },
     ],
     partial: 'some items could not be restored; the rest was',
   },

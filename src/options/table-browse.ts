@@ -15,7 +15,10 @@ const ARCHIVE = {
 export const BROWSE_COMMANDS = {
   archives: {
     summary: 'list the archives',
-    description: ['Lists the archives of the repository, oldest first: id, time, name, host, files, size and paths.'],
+    description: [
+      'Lists the archives of the repository, oldest first: id, time, name, host, files, size ' +
+        'and paths.',
+    ],
     positionals: {},
     options: {
       name: { flag: 'name', kind: 'text', value: 'NAME', help: 'only archives of this name' },
@@ -28,14 +31,27 @@ export const BROWSE_COMMANDS = {
 
   ls: {
     summary: 'list what an archive contains',
-    description: ['Lists the paths of an archive, or of one directory in it, in the order in which they are stored.'],
+    description: [
+      'Lists the paths of an archive, or of one directory in it, in the order in which they are ' +
+        'stored.',
+    ],
     positionals: {
       archive: ARCHIVE,
       path: { kind: 'pattern', value: 'PATH', help: 'a path in the archive' },
     },
     options: {
-      long: { flag: 'long', short: 'l', kind: 'flag', help: 'show mode, owner, size, time and link targets' },
-      recursive: { flag: 'recursive', short: 'R', kind: 'flag', help: 'list everything below, not only the directory' },
+      long: {
+        flag: 'long',
+        short: 'l',
+        kind: 'flag',
+        help: 'show mode, owner, size, time and link targets',
+      },
+      recursive: {
+        flag: 'recursive',
+        short: 'R',
+        kind: 'flag',
+        help: 'list everything below, not only the directory',
+      },
     },
     examples: [
       { line: 'penstock ls latest', help: 'what the last archive holds at its top' },
@@ -45,7 +61,10 @@ export const BROWSE_COMMANDS = {
 
   cat: {
     summary: 'write a stored file to standard output',
-    description: ['Writes the content of one file of an archive to standard output. Nothing is written that was not verified.'],
+    description: [
+      'Writes the content of one file of an archive to standard output. Nothing is written that ' +
+        'was not verified.',
+    ],
     positionals: {
       archive: ARCHIVE,
       path: { kind: 'pattern', value: 'PATH', required: true, help: 'a file in the archive' },
@@ -56,7 +75,10 @@ export const BROWSE_COMMANDS = {
 
   diff: {
     summary: 'show what differs between two archives',
-    description: ['Lists the paths that were added (+), removed (-) or modified (M) from archive A to archive B, and what was modified.'],
+    description: [
+      'Lists the paths that were added (+), removed (-) or modified (M) from archive A to ' +
+        'archive B, and what was modified.',
+    ],
     positionals: {
       from: { kind: 'text', value: 'A', required: true, help: ARCHIVE_HELP },
       to: { kind: 'text', value: 'B', required: true, help: ARCHIVE_HELP },
@@ -68,7 +90,8 @@ export const BROWSE_COMMANDS = {
   find: {
     summary: 'find paths in all archives',
     description: [
-      'Lists what matches the pattern in any archive. A pattern without a slash matches names, one with a slash whole paths.',
+      'Lists what matches the pattern in any archive. A pattern without a slash matches names, ' +
+        'one with a slash whole paths.',
     ],
     positionals: {
       pattern: { kind: 'pattern', value: 'PATTERN', required: true, help: 'a glob' },
@@ -79,7 +102,10 @@ export const BROWSE_COMMANDS = {
     },
     examples: [
       { line: "penstock find '*.kdbx'", help: 'every version of a kind of file' },
-      { line: "penstock find '/etc/**/*.conf' --name laptop", help: 'below one directory, in archives of one name' },
+      {
+        line: "penstock find '/etc/**/*.conf' --name laptop",
+        help: 'below one directory, in archives of one name',
+      },
     ],
   },
 } as const satisfies Readonly<Record<string, CommandSpec>>;

@@ -6,7 +6,9 @@ import type { CommandSpec } from './types.ts';
 export const SELF_COMMANDS = {
   completion: {
     summary: 'write a completion script for a shell',
-    description: ['Writes a script to standard output that completes commands, options and values.'],
+    description: [
+      'Writes a script to standard output that completes commands, options and values.',
+    ],
     positionals: {
       shell: {
         kind: 'choice',
@@ -18,8 +20,14 @@ export const SELF_COMMANDS = {
     },
     options: {},
     examples: [
-      { line: 'source <(penstock completion bash)', help: 'for this shell; put the line into ~/.bashrc for all' },
-      { line: 'penstock completion fish > ~/.config/fish/completions/penstock.fish', help: 'for fish' },
+      {
+        line: 'source <(penstock completion bash)',
+        help: 'for this shell; put the line into ~/.bashrc for all',
+      },
+      {
+        line: 'penstock completion fish > ~/.config/fish/completions/penstock.fish',
+        help: 'for fish',
+      },
     ],
   },
 
@@ -27,10 +35,20 @@ export const SELF_COMMANDS = {
     summary: 'show help',
     description: ['Shows the commands, or all about one command.'],
     positionals: {
-      command: { kind: 'text', value: 'COMMAND', many: true, help: 'a command, such as `backup` or `key add`' },
+      command: {
+        kind: 'text',
+        value: 'COMMAND',
+        many: true,
+        help: 'a command, such as `backup` or `key add`',
+      },
     },
     options: {
-      man: { flag: 'man', kind: 'flag', conflicts: ['markdown'], help: 'write the manual page (roff)' },
+      man: {
+        flag: 'man',
+        kind: 'flag',
+        conflicts: ['markdown'],
+        help: 'write the manual page (roff)',
+      },
       markdown: { flag: 'markdown', kind: 'flag', help: 'write docs/cli.md' },
     },
     examples: [

@@ -9,11 +9,23 @@ const keep = <F extends string>(flag: F, help: string) =>
 
 const KEEP_OPTIONS = {
   keepLast: keep('keep-last', 'keep the last N archives'),
-  keepHourly: keep('keep-hourly', 'keep the last archive of each of the last N hours that have one'),
+  keepHourly: keep(
+    'keep-hourly',
+    'keep the last archive of each of the last N hours that have one',
+  ),
   keepDaily: keep('keep-daily', 'keep the last archive of each of the last N days that have one'),
-  keepWeekly: keep('keep-weekly', 'keep the last archive of each of the last N weeks that have one'),
-  keepMonthly: keep('keep-monthly', 'keep the last archive of each of the last N months that have one'),
-  keepYearly: keep('keep-yearly', 'keep the last archive of each of the last N years that have one'),
+  keepWeekly: keep(
+    'keep-weekly',
+    'keep the last archive of each of the last N weeks that have one',
+  ),
+  keepMonthly: keep(
+    'keep-monthly',
+    'keep the last archive of each of the last N months that have one',
+  ),
+  keepYearly: keep(
+    'keep-yearly',
+    'keep the last archive of each of the last N years that have one',
+  ),
   keepWithinMs: {
     flag: 'keep-within',
     kind: 'duration',
@@ -22,7 +34,12 @@ const KEEP_OPTIONS = {
   },
 } as const satisfies OptionSpecs;
 
-const DRY_RUN = { flag: 'dry-run', short: 'n', kind: 'flag', help: 'say what would be done; do nothing' } as const;
+const DRY_RUN = {
+  flag: 'dry-run',
+  short: 'n',
+  kind: 'flag',
+  help: 'say what would be done; do nothing',
+} as const;
 
 /** Options of `prune`, which `forget --prune` takes too. */
 const PRUNE_OPTIONS = {
@@ -46,7 +63,9 @@ export const UPKEEP_COMMANDS = {
   check: {
     summary: 'check that everything stored is there and whole',
     description: [
-      'Checks that every archive, index segment and chunk is there and that they agree. With --read-data also reads every block and checks its seal and every blob. Names whatever is damaged and which archives and paths it concerns.',
+      'Checks that every archive, index segment and chunk is there and that they agree. With ' +
+        '--read-data also reads every block and checks its seal and every blob. Names what is ' +
+        'damaged and which archives and paths it concerns.',
     ],
     positionals: {},
     options: {
@@ -62,10 +81,16 @@ export const UPKEEP_COMMANDS = {
   forget: {
     summary: 'remove archives by rules or by id',
     description: [
-      'Removes the archives that no keep rule keeps, separately for each name, or the archives that are named. The data stays until `prune`.',
+      'Removes the archives that no keep rule keeps, separately for each name, or the archives ' +
+        'that are named. The data stays until `prune`.',
     ],
     positionals: {
-      archives: { kind: 'text', value: 'ARCHIVE', many: true, help: 'ids or unique prefixes of archives to remove' },
+      archives: {
+        kind: 'text',
+        value: 'ARCHIVE',
+        many: true,
+        help: 'ids or unique prefixes of archives to remove',
+      },
     },
     options: {
       ...KEEP_OPTIONS,
@@ -85,7 +110,10 @@ export const UPKEEP_COMMANDS = {
       'keepWithinMs',
     ],
     examples: [
-      { line: 'penstock forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --prune', help: 'a year of archives, the older the fewer' },
+      {
+        line: 'penstock forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --prune',
+        help: 'a year of archives, the older the fewer',
+      },
       { line: 'penstock forget --keep-within 30d --dry-run', help: 'see what would be removed' },
       { line: 'penstock forget 3fa9c1', help: 'remove one archive' },
     ],
@@ -94,7 +122,8 @@ export const UPKEEP_COMMANDS = {
   prune: {
     summary: 'give back the space of data that no archive needs',
     description: [
-      'Finds data that no archive needs, condemns it, and deletes it once no running session can need it. Safe beside running backups.',
+      'Finds data that no archive needs, condemns it, and deletes it once no running session ' +
+        'can need it. Safe beside running backups.',
     ],
     positionals: {},
     options: { dryRun: DRY_RUN, ...PRUNE_OPTIONS },
@@ -106,7 +135,9 @@ export const UPKEEP_COMMANDS = {
 
   'key list': {
     summary: 'list the passphrases of the repository',
-    description: ['Lists the keys: id, label, when and where each was made. Each has its own passphrase.'],
+    description: [
+      'Lists the keys: id, label, when and where each was made. Each has its own passphrase.',
+    ],
     positionals: {},
     options: {},
     examples: [{ line: 'penstock key list', help: 'list them' }],
@@ -126,7 +157,12 @@ export const UPKEEP_COMMANDS = {
     summary: 'remove a passphrase',
     description: ['Removes a passphrase. The last one cannot be removed.'],
     positionals: {
-      id: { kind: 'text', value: 'ID', required: true, help: 'an id from `key list`, or a unique prefix of one' },
+      id: {
+        kind: 'text',
+        value: 'ID',
+        required: true,
+        help: 'an id from `key list`, or a unique prefix of one',
+      },
     },
     options: {},
     examples: [{ line: 'penstock key remove 7c1e', help: 'remove one' }],
@@ -142,7 +178,10 @@ export const UPKEEP_COMMANDS = {
 
   'key rotate': {
     summary: 'use a new data key for what is written from now on',
-    description: ['Makes a new data key. What is stored already stays readable with the earlier ones; all passphrases stay.'],
+    description: [
+      'Makes a new data key. What is stored already stays readable with the earlier ones; all ' +
+        'passphrases stay.',
+    ],
     positionals: {},
     options: {},
     examples: [{ line: 'penstock key rotate', help: 'make a new data key' }],
@@ -151,7 +190,8 @@ export const UPKEEP_COMMANDS = {
   'catalog rebuild': {
     summary: "make this machine's catalog again, and lost index segments too",
     description: [
-      'Makes the catalog again from the repository. Index segments and map records that are missing or damaged are made again from the chunks.',
+      'Makes the catalog again from the repository. Index segments and map records that are ' +
+        'missing or damaged are made again from the chunks.',
     ],
     positionals: {},
     options: {},
@@ -160,7 +200,10 @@ export const UPKEEP_COMMANDS = {
 
   upgrade: {
     summary: 'bring a repository to the newest format',
-    description: ['Brings the repository to the newest format version. There is nothing to do where it has it already.'],
+    description: [
+      'Brings the repository to the newest format version. There is nothing to do where it has ' +
+        'it already.',
+    ],
     positionals: {},
     options: { dryRun: DRY_RUN },
     examples: [{ line: 'penstock upgrade --dry-run', help: 'see whether there is anything to do' }],

@@ -96,9 +96,7 @@ export type GlobalValues = ValuesOf<typeof GLOBAL_OPTIONS>;
 /** The options of a command, the global ones among them. */
 export type OptionValues<C extends CommandName> = GlobalValues &
   ValuesOf<(typeof COMMANDS)[C]['options']>;
-export type PositionalValues<C extends CommandName> = ValuesOf<
-  (typeof COMMANDS)[C]['positionals']
->;
+export type PositionalValues<C extends CommandName> = ValuesOf<(typeof COMMANDS)[C]['positionals']>;
 
 /** What a command line says, ready for use. */
 export interface ParsedCommand<C extends CommandName = CommandName> {

@@ -1,12 +1,13 @@
 /**
- * Goal: the types of values follow from the table. Method: assignments that only compile if they do.
+ * Goal: the types of values follow from the table. Method: types that only compile if they do.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ByteString } from '../base/bytes.ts';
 import { COMMANDS, GLOBAL_OPTIONS, type OptionValues, type PositionalValues } from './table.ts';
 
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const same = <A, B>(_equal: Equal<A, B>): void => {};
 
 test('values have the types that the table says', () => {
@@ -16,7 +17,10 @@ test('values have the types that the table says', () => {
   same<OptionValues<'backup'>['threads'], number | undefined>(true);
   same<OptionValues<'prune'>['maxUnusedPercent'], number>(true);
   same<OptionValues<'ls'>['json'], boolean>(true);
-  same<PositionalValues<'restore'>, { readonly archive: string; readonly paths: readonly string[] }>(true);
+  same<
+    PositionalValues<'restore'>,
+    { readonly archive: string; readonly paths: readonly string[] }
+  >(true);
   same<PositionalValues<'completion'>['shell'], 'bash' | 'zsh' | 'fish'>(true);
 });
 
@@ -36,7 +40,10 @@ test('the table keeps its own rules', () => {
     assert(!/[A-Z]|\.$/.test(command.summary[0] ?? '.') && !command.summary.endsWith('.'), name);
     const positionals = Object.values(command.positionals) as { many?: true; required?: true }[];
     for (const [index, positional] of positionals.slice(0, -1).entries()) {
-      assert(positional.many !== true && positional.required === true, `${name}: positional ${index}`);
+      assert(
+        positional.many !== true && positional.required === true,
+        `${name}: positional ${index}`,
+      );
     }
   }
 });

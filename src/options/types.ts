@@ -3,9 +3,9 @@
  *
  * Contract: `table.ts` holds the data and nothing else; the parser, the environment names, help,
  * completion and the manual are all made from it. The type of every parsed value is derived from
- * the table too (`OptionValues`, `PositionalValues`), so that a command's code cannot name an option
- * that is not there. Sizes are bytes, durations and times milliseconds (times since 1970), whatever
- * names something in a file system is a ByteString.
+ * the table too (`OptionValues`, `PositionalValues`), so that a command's code cannot name an
+ * option that is not there. Sizes are bytes, durations and times milliseconds (times since 1970),
+ * whatever names something in a file system is a ByteString.
  */
 import type { ByteString } from '../base/bytes.ts';
 
@@ -88,7 +88,7 @@ type OneValue<S extends ValueSpec> = S extends { kind: 'flag' }
         ? C
         : string;
 
-/** The value of an option or positional: an array, a value, or undefined where it may be left out. */
+/** The value of an option or positional: an array, a value, or undefined where it was left out. */
 export type ValueOf<S extends ValueSpec> = S extends { many: true }
   ? readonly OneValue<S>[]
   : S extends { kind: 'flag' } | { required: true } | { default: string }

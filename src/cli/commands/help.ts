@@ -18,5 +18,7 @@ function textOf({ options, output, positionals }: Invocation<'help'>): string {
   const topic = positionals.command.join(' ');
   const text = helpText(topic, output.resultColumns());
   if (text !== undefined) return `${text}\n`;
-  throw new PenstockError('USAGE', `unknown command: ${topic}`, { hint: 'run `penstock help` for all commands' });
+  throw new PenstockError('USAGE', `unknown command: ${topic}`, {
+    hint: 'run `penstock help` for all commands',
+  });
 }
