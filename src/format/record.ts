@@ -37,7 +37,7 @@ export const RECORD = {
   lease: 5,
   condemn: 6,
   deleting: 7,
-  forgotten: 8,
+  verdict: 8,
 } as const;
 
 /** Feature bits that this version knows. */

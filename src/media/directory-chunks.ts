@@ -4,7 +4,7 @@
  * A chunk is written under writing/, synced, linked to chunks/xx/<id> and its directory synced. A
  * process that dies leaves a file under writing/ that nobody refers to; prune sweeps it.
  */
-import { fromText } from '../base/bytes.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
 import { CWD, errnoName, type Files, FileStatus, openFiles } from '../host/mod.ts';
@@ -12,11 +12,11 @@ import { storeError } from './directory-store.ts';
 
 /** `options`: { path } of the repository's directory. */
 export default function openDirectoryChunks(options: unknown): ChunkMedia {
-  const path = (options as { path: string }).path;
+  const { path } = options as { path: ByteString };
   const files = openFiles();
-  const root = files.openDirectoryFollow(CWD, fromText(path));
-  if (root < 0) throw storeError(root, 'open', path);
-  return new DirectoryChunks(path, root, files);
+  const root = files.openDirectoryFollow(CWD, path);
+  if (root < 0) throw storeError(root, 'open', toDisplay(path));
+  return new DirectoryChunks(toDisplay(path), root, files);
 }
 
 class DirectoryChunks implements ChunkMedia {

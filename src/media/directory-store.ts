@@ -1,7 +1,8 @@
 /**
  * A repository in a directory of a file system.
  *
- *   DIR/repository  keys/ archives/ pending/ index/ maps/ leases/ condemned/ deleting/   one file an object
+ *   DIR/repository  keys/ archives/ pending/ index/ maps/ leases/ condemned/ deleting/ verdicts/
+ *                         one file an object
  *   DIR/chunks/xx/<id>      chunks, spread over 256 directories by the first two digits of the id
  *   DIR/writing/            what is being written; linked to its name once it is whole and synced
  *
@@ -13,20 +14,19 @@ import { PenstockError } from '../base/errors.ts';
 import { type DirectoryListing, type Files, FileStatus, CWD, KIND, errnoName, newListing, openFiles, openRandom } from '../host/mod.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
 import { OBJECT_KINDS } from './object-store.ts';
-import { fromText, toDisplay } from '../base/bytes.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
 
 const WRITING = 'writing';
 /** Chunk names are 32 hex digits; the store never makes a path of anything else. */
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
 
 /** Opens the directory of a repository; with `create`, makes it. REPO_MISSING, REPO_IO. */
-export function openDirectoryStore(path: string, create: boolean, files: Files = openFiles()): DirectoryStore {
-  const bytes = fromText(path);
-  if (create) makeDirectories(files, bytes);
-  const root = files.openDirectoryFollow(CWD, bytes);
+export function openDirectoryStore(path: ByteString, create: boolean, files: Files = openFiles()): DirectoryStore {
+  if (create) makeDirectories(files, path);
+  const root = files.openDirectoryFollow(CWD, path);
   if (root < 0) {
-    if (errnoName(-root) === 'ENOENT') throw new PenstockError('REPO_MISSING', `there is no repository at ${path}`);
-    throw storeError(root, 'open', path);
+    if (errnoName(-root) === 'ENOENT') throw new PenstockError('REPO_MISSING', `there is no repository at ${toDisplay(path)}`);
+    throw storeError(root, 'open', toDisplay(path));
   }
   return new DirectoryStore(path, root, files);
 }
@@ -64,15 +64,18 @@ export class DirectoryStore implements ObjectStore {
   readonly #status = new FileStatus();
   readonly #directories = new Map<string, number>();
 
-  constructor(url: string, root: number, files: Files) {
-    this.url = url;
+  readonly #path: ByteString;
+
+  constructor(path: ByteString, root: number, files: Files) {
+    this.url = toDisplay(path);
+    this.#path = path;
     this.#root = root;
     this.#files = files;
   }
   get chunkMedia(): { module: string; options: unknown } {
     return {
       module: new URL(`./directory-chunks${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href,
-      options: { path: this.url },
+      options: { path: this.#path },
     };
   }
 
@@ -195,14 +198,13 @@ export class DirectoryStore implements ObjectStore {
   async publish(from: ObjectKind, to: ObjectKind, name: string): Promise<boolean> {
     const [source, file] = this.#place(from, name);
     const [target] = this.#place(to, name);
-    const moved = this.#files.renameExclusive(source, file, target, file);
-    if (moved >= 0) {
+    const linked = this.#files.link(source, file, target, file);
+    if (linked >= 0 || errnoName(-linked) === 'EEXIST') {
       this.#files.sync(target);
-      this.#files.sync(source);
       return true;
     }
-    if (errnoName(-moved) === 'ENOENT') return false;
-    throw storeError(moved, 'publish', `${this.url}/${to}/${name}`);
+    if (errnoName(-linked) === 'ENOENT') return false;
+    throw storeError(linked, 'publish', `${this.url}/${to}/${name}`);
   }
 
   async touch(kind: ObjectKind, name: string): Promise<boolean> {

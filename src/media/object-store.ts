@@ -16,6 +16,7 @@ export const OBJECT_KINDS = [
   'leases',
   'condemned',
   'deleting',
+  'verdicts',
 ] as const;
 export type ObjectKind = (typeof OBJECT_KINDS)[number];
 
@@ -40,7 +41,7 @@ export interface ObjectStore {
   put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean>;
   /** Removes an object; false when it was not there. */
   remove(kind: ObjectKind, name: string): Promise<boolean>;
-  /** Renames between kinds, atomically, without replacing; false when the source is gone. */
+  /** Gives an object a second name in another kind, atomically; false when it is gone. */
   publish(from: ObjectKind, to: ObjectKind, name: string): Promise<boolean>;
   /** Sets the time of an object to now by the store's clock; false when it is gone. */
   touch(kind: ObjectKind, name: string): Promise<boolean>;

@@ -7,12 +7,12 @@
  */
 import ignore, { type Ignore } from 'ignore';
 import picomatch from 'picomatch';
-import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
+import type { ByteString } from '../base/bytes.ts';
 
 export interface SelectionOptions {
-  readonly exclude: readonly string[];
-  readonly include: readonly string[];
-  readonly ignoreFileName?: string;
+  readonly exclude: readonly ByteString[];
+  readonly include: readonly ByteString[];
+  readonly ignoreFileName?: ByteString;
   readonly oneFileSystem: boolean;
   readonly sizeMax?: number;
   readonly newerThanMs?: number;
@@ -75,12 +75,11 @@ export function parseIgnoreFile(bytes: Buffer, path: ByteString, outer: IgnoreRu
   return { rules, prefixLength: path === '/' ? 1 : path.length + 1, outer };
 }
 
-function compile(patterns: readonly string[]): { names: Match; paths: Match } {
+function compile(patterns: readonly ByteString[]): { names: Match; paths: Match } {
   const names: string[] = [];
   const paths: string[] = [];
   for (const pattern of patterns) {
-    const bytes = fromText(pattern);
-    const trimmed = bytes.length > 1 && bytes.endsWith('/') ? bytes.slice(0, -1) : bytes;
+    const trimmed = pattern.length > 1 && pattern.endsWith('/') ? pattern.slice(0, -1) : pattern;
     if (!trimmed.includes('/')) names.push(trimmed);
     else paths.push(trimmed.startsWith('/') ? trimmed : `**/${trimmed}`);
   }
@@ -93,9 +92,9 @@ function matcher(patterns: readonly string[]): Match {
 }
 
 /** Lines of a pattern file: blank ones and those that begin with # are left out. */
-export function parsePatternFile(bytes: Buffer): string[] {
-  return toBytes(bytes.toString('latin1'))
-    .toString('utf8')
+export function parsePatternFile(bytes: Buffer): ByteString[] {
+  return bytes
+    .toString('latin1')
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'));

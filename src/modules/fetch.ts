@@ -1,0 +1,108 @@
+/**
+ * Stage `fetch`: the head of a restore or a check. Reads sealed blocks in the order of the plan, which
+ * is that of their positions, so that media are read once and forward. Windows come as control
+ * messages; a block that cannot be read is sent on empty, with the reason counted against it.
+ */
+import { must } from '../base/assert.ts';
+import { PenstockError } from '../base/errors.ts';
+import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
+import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { RestoreWindow } from './restore-window.ts';
+
+export interface FetchOptions {
+  readonly media: { readonly module: string; readonly options: unknown };
+  /** Ids of the chunks by number. */
+  readonly chunkIds: readonly string[];
+}
+
+/** Control messages: a window to read, or the end. */
+export type FetchCommand = { readonly window: SharedArrayBuffer } | 'end';
+
+/** Words of a buffer. `bytes` 0: the block could not be read; else it begins in the header room. */
+export const FETCH_WORD = { window: 0, block: 1, chunk: 2, bytes: 3 } as const;
+export const FETCH_COUNTER = { bytesFetched: 0, blocksFetched: 1, bytesRestored: 2, filesRestored: 3 } as const;
+/** Shared word of the pipe that counts commands. */
+const COMMAND_WORD = 0;
+
+export default function fetch(options: FetchOptions): PipeModule {
+  const queue: FetchCommand[] = [];
+  let media: ChunkMedia | undefined;
+  return {
+    open: async () => {
+      const factory: { default: ChunkMediaFactory } = await import(options.media.module);
+      media = factory.default(options.media.options);
+    },
+    control: (message, context) => {
+      queue.push(message as FetchCommand);
+      Atomics.add(context.sharedWords, COMMAND_WORD, 1);
+      return undefined;
+    },
+    run: (context) => {
+      const fetching = new Fetching(context, must(media, 'fetching was opened'), options.chunkIds);
+      for (;;) {
+        const count = Atomics.load(context.sharedWords, COMMAND_WORD);
+        const command = queue.shift();
+        if (command === 'end') break;
+        if (command !== undefined) fetching.window(new RestoreWindow(command.window));
+        else context.whileShared(COMMAND_WORD, count);
+      }
+      fetching.close();
+      media?.close();
+    },
+    abort: () => undefined,
+  };
+}
+
+class Fetching {
+  readonly #context: ModuleContext;
+  readonly #media: ChunkMedia;
+  readonly #chunkIds: readonly string[];
+  #chunk = -1;
+  #source: ChunkSource | undefined;
+
+  constructor(context: ModuleContext, media: ChunkMedia, chunkIds: readonly string[]) {
+    this.#context = context;
+    this.#media = media;
+    this.#chunkIds = chunkIds;
+  }
+
+  window(window: RestoreWindow): void {
+    for (let block = 0; block < window.blocks; block++) {
+      const buffer = this.#context.allocBuf();
+      const chunk = window.chunk(block);
+      const bytes = window.blockBytes(block);
+      buffer.setWord(FETCH_WORD.window, window.number);
+      buffer.setWord(FETCH_WORD.block, block);
+      buffer.setWord(FETCH_WORD.chunk, chunk);
+      // The tag header goes into the header room, as far as it reaches: one read, one piece.
+      const room = buffer.headerRoom + buffer.payloadCapacity;
+      const read = bytes <= room && this.#read(chunk, window.offset(block), bytes, buffer.memory, buffer.headerOffset);
+      buffer.setWord(FETCH_WORD.bytes, read ? bytes : 0);
+      buffer.length = 0;
+      this.#context.progress(FETCH_COUNTER.bytesFetched, bytes);
+      this.#context.progress(FETCH_COUNTER.blocksFetched, 1);
+      this.#context.sendBuf(buffer);
+    }
+  }
+
+  #read(chunk: number, offset: number, bytes: number, memory: Buffer, at: number): boolean {
+    try {
+      if (chunk !== this.#chunk) {
+        this.close();
+        this.#source = this.#media.open(must(this.#chunkIds[chunk], 'a planned chunk has an id'));
+        this.#chunk = chunk;
+      }
+      return must(this.#source, 'an open chunk').read(memory, at, bytes, offset) === bytes;
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      this.#context.warn({ chunk: this.#chunkIds[chunk], code: error.code, message: error.message });
+      return false;
+    }
+  }
+
+  close(): void {
+    this.#source?.close();
+    this.#source = undefined;
+    this.#chunk = -1;
+  }
+}

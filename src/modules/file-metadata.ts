@@ -1,0 +1,95 @@
+/**
+ * Gives a restored file, directory, link or node the metadata of its entry (U2): owner, mode,
+ * attributes, times, in this order, since each may undo one before.
+ *
+ * What cannot be done is counted per kind, not reported per file: without root nobody can give files
+ * away, and a file system without attributes has none.
+ */
+import type { ByteString } from '../base/bytes.ts';
+import { ENTRY, type EntryView, EXTRA, readAttribute } from '../format/entry.ts';
+import { errnoName, type Files } from '../host/mod.ts';
+
+/** Kinds of metadata that may be refused. */
+export const METADATA = ['owner', 'mode', 'attribute', 'time'] as const;
+export type MetadataKind = (typeof METADATA)[number];
+
+export interface MetadataOptions {
+  /** Whether owners are set at all. */
+  readonly owners: boolean;
+  /** Pairs of a stored number and the local one of the same name. */
+  readonly users: readonly (readonly [number, number])[];
+  readonly groups: readonly (readonly [number, number])[];
+}
+
+/** How often each kind was refused, and the first reason. */
+export type MetadataRefusals = Partial<Record<MetadataKind, { count: number; first: string; path: ByteString }>>;
+
+export class MetadataWriter {
+  readonly refusals: MetadataRefusals = {};
+  readonly #files: Files;
+  readonly #options: MetadataOptions;
+  readonly #users: ReadonlyMap<number, number>;
+  readonly #groups: ReadonlyMap<number, number>;
+
+  constructor(files: Files, options: MetadataOptions) {
+    this.#files = files;
+    this.#options = options;
+    this.#users = new Map(options.users);
+    this.#groups = new Map(options.groups);
+  }
+  #refused(kind: MetadataKind, result: number, path: ByteString): void {
+    const refusal = this.refusals[kind];
+    if (refusal === undefined) this.refusals[kind] = { count: 1, first: errnoName(-result), path };
+    else refusal.count++;
+  }
+
+  /** Of an open file or directory. */
+  apply(fd: number, entry: EntryView): void {
+    const files = this.#files;
+    if (this.#options.owners) {
+      const owned = files.chownOf(fd, this.#uid(entry), this.#gid(entry));
+      if (owned < 0) this.#refused('owner', owned, entry.name);
+    }
+    const mode = files.chmodOf(fd, entry.mode);
+    if (mode < 0) this.#refused('mode', mode, entry.name);
+    this.#attributes(entry, (name, value) => files.setAttributeOf(fd, name, value));
+    const { mtimeSeconds, mtimeNanos } = entry;
+    const timed = files.timesOf(fd, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
+    if (timed < 0) this.#refused('time', timed, entry.name);
+  }
+
+  /** Of a link or node by name, which is never followed. */
+  applyAt(directory: number, entry: EntryView): void {
+    const files = this.#files;
+    const name = entry.name;
+    if (this.#options.owners) {
+      const owned = files.chown(directory, name, this.#uid(entry), this.#gid(entry));
+      if (owned < 0) this.#refused('owner', owned, name);
+    }
+    // Links have no mode of their own.
+    if (entry.kind !== ENTRY.symlink) {
+      const mode = files.chmod(directory, name, entry.mode);
+      if (mode < 0) this.#refused('mode', mode, name);
+    }
+    this.#attributes(entry, (attribute, value) => files.setAttribute(directory, name, attribute, value));
+    const { mtimeSeconds, mtimeNanos } = entry;
+    const timed = files.times(directory, name, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
+    if (timed < 0) this.#refused('time', timed, name);
+  }
+
+  #uid(entry: EntryView): number {
+    return this.#users.get(entry.uid) ?? entry.uid;
+  }
+  #gid(entry: EntryView): number {
+    return this.#groups.get(entry.gid) ?? entry.gid;
+  }
+  #attributes(entry: EntryView, set: (name: ByteString, value: Buffer) => number): void {
+    entry.eachExtra((type, value) => {
+      if (type !== EXTRA.attribute) return;
+      const attribute = readAttribute(value);
+      if (attribute === undefined) return;
+      const result = set(attribute.name, attribute.value);
+      if (result < 0) this.#refused('attribute', result, entry.name);
+    });
+  }
+}

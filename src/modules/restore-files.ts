@@ -1,0 +1,180 @@
+/**
+ * Stage `restore`: the tail of a restore. Opens each block, and writes the verified blobs that the
+ * plan wants into files.
+ *
+ * A file of one blob is created when that blob has been verified; the pieces of larger ones go to a
+ * file under a temporary name, which the initiator renames when the last has come. So damage never
+ * leaves a wrong file. Files are created by the handle of their directory, without following links
+ * and without replacing: what stands in the way is told to the initiator, who decides.
+ */
+import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
+import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
+import { Sealer } from '../crypto/seal.ts';
+import { NAME_BYTES } from '../format/block.ts';
+import { EntryView } from '../format/entry.ts';
+import { errnoName, type Files, openCodec, openFiles, openRandom } from '../host/mod.ts';
+import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
+import { BlockOpener } from './block-opener.ts';
+import { FETCH_COUNTER, FETCH_WORD } from './fetch.ts';
+import { type MetadataOptions, type MetadataRefusals, MetadataWriter } from './file-metadata.ts';
+import { RestoreWindow, Slots } from './restore-window.ts';
+
+export interface RestoreFilesOptions {
+  readonly keyring: KeyringRecord;
+  readonly slots: SharedArrayBuffer;
+  readonly metadata: MetadataOptions;
+  /** Files are not written, only verified. */
+  readonly dryRun: boolean;
+}
+
+/** Private memory of an instance: the content of one block. */
+export const restoreWindowBytes = (blockRawBytes: number): number => blockRawBytes;
+
+export type RestoreCommand = { readonly window: SharedArrayBuffer };
+
+/** What an instance tells the initiator. */
+export type RestoreMessage =
+  | { readonly type: 'window'; readonly number: number }
+  | { readonly type: 'slot'; readonly slot: number }
+  /** A file that stands in the way, or could not be written. */
+  | { readonly type: 'file'; readonly window: number; readonly file: number; readonly errno: string; readonly call: string }
+  | { readonly type: 'slot-error'; readonly slot: number; readonly errno: string }
+  | { readonly type: 'damage'; readonly chunk: number; readonly window: number; readonly block: number; readonly reason: string; readonly files: readonly number[]; readonly slots: readonly number[] }
+  | { readonly type: 'refusals'; readonly refusals: MetadataRefusals };
+
+export default function restoreFiles(options: RestoreFilesOptions): PipeModule {
+  let restoring: Restoring | undefined;
+  return {
+    open: (context) => {
+      restoring = new Restoring(options, context);
+    },
+    control: (message) => must(restoring, 'restoring was opened').addWindow((message as RestoreCommand).window),
+    process: (buffer) => must(restoring, 'restoring was opened').process(buffer),
+    close: () => must(restoring, 'restoring was opened').close(),
+    abort: () => undefined,
+  };
+}
+
+class Restoring {
+  readonly #options: RestoreFilesOptions;
+  readonly #context: ModuleContext;
+  readonly #files: Files = openFiles();
+  readonly #opener: BlockOpener;
+  readonly #metadata: MetadataWriter;
+  readonly #slots: Slots;
+  readonly #windows = new Map<number, RestoreWindow>();
+  readonly #entry = new EntryView();
+
+  constructor(options: RestoreFilesOptions, context: ModuleContext) {
+    this.#options = options;
+    this.#context = context;
+    const keyring = fromKeyringRecord(options.keyring);
+    const sealer = new Sealer(keyring, openCodec(keyring.nameKey), openRandom());
+    this.#opener = new BlockOpener(sealer, context.window);
+    this.#metadata = new MetadataWriter(this.#files, options.metadata);
+    this.#slots = new Slots(options.slots);
+  }
+
+  addWindow(shared: SharedArrayBuffer): undefined {
+    const window = new RestoreWindow(shared);
+    this.#windows.set(window.number, window);
+    // Of older windows at most one can still be on its way.
+    this.#windows.delete(window.number - 3);
+  }
+
+  process(buffer: PipeBuffer): undefined {
+    const window = must(this.#windows.get(buffer.word(FETCH_WORD.window)), 'the window of a block was announced');
+    const block = buffer.word(FETCH_WORD.block);
+    const bytes = buffer.word(FETCH_WORD.bytes);
+    const wrong = bytes === 0 ? 'it could not be read' : this.#opener.open(buffer.memory, buffer.headerOffset, bytes);
+    if (wrong === undefined) this.#write(window, block);
+    else this.#damaged(window, block, buffer.word(FETCH_WORD.chunk), wrong, new Set());
+    if (window.blockDone()) this.#post({ type: 'window', number: window.number });
+  }
+
+  #write(window: RestoreWindow, block: number): void {
+    const { reader, names } = this.#opener;
+    const found = new Set<number>();
+    const wanted = window.pieces(block);
+    let left = wanted;
+    for (let blob = 0; blob < reader.count && left > 0; blob++) {
+      this.#opener.name(blob);
+      const at = blob * NAME_BYTES;
+      const end = window.firstPiece(block) + wanted;
+      for (let piece = window.findPiece(block, names, at); piece >= 0 && piece < end && window.hasName(piece, names, at); piece++) {
+        // The same blob may stand twice in a block.
+        if (found.has(piece)) continue;
+        found.add(piece);
+        left--;
+        this.#piece(window, piece, reader.offsets[blob] ?? 0, reader.lengths[blob] ?? 0);
+      }
+    }
+    if (left > 0) this.#damaged(window, block, window.chunk(block), 'a blob is not in the block that the index names', found);
+  }
+
+  #piece(window: RestoreWindow, piece: number, at: number, length: number): void {
+    const { content } = this.#opener;
+    this.#context.progress(FETCH_COUNTER.bytesRestored, length);
+    if (!window.isSlot(piece)) {
+      const file = window.target(piece);
+      this.#context.progress(FETCH_COUNTER.filesRestored, 1);
+      if (!this.#options.dryRun) this.#file(window, file, content, at, length);
+      return;
+    }
+    const slot = window.target(piece);
+    if (!this.#options.dryRun) {
+      const written = this.#files.write(this.#slots.handle(slot), content, at, length, window.pieceOffset(piece));
+      if (written < 0) {
+        this.#slots.fail(slot);
+        this.#post({ type: 'slot-error', slot, errno: errnoName(-written) });
+      }
+    }
+    if (this.#slots.arrived(slot)) this.#post({ type: 'slot', slot });
+  }
+
+  #file(window: RestoreWindow, file: number, content: Buffer, at: number, length: number): void {
+    const directory = window.directory(file);
+    const entry = this.#entry.set(window.bytes, window.entryAt(file));
+    const name: ByteString = entry.name;
+    const fd = this.#files.createExclusive(directory, name, 0o600);
+    if (fd < 0) {
+      this.#post({ type: 'file', window: window.number, file, errno: errnoName(-fd), call: 'create' });
+      return;
+    }
+    const written = this.#files.write(fd, content, at, length, 0);
+    if (written < 0) {
+      this.#files.close(fd);
+      this.#files.remove(directory, name);
+      this.#post({ type: 'file', window: window.number, file, errno: errnoName(-written), call: 'write' });
+      return;
+    }
+    this.#metadata.apply(fd, entry);
+    this.#files.close(fd);
+  }
+
+  /** Everything of the block that was not written is lost. */
+  #damaged(window: RestoreWindow, block: number, chunk: number, reason: string, written: ReadonlySet<number>): void {
+    const files: number[] = [];
+    const slots: number[] = [];
+    const first = window.firstPiece(block);
+    for (let piece = first; piece < first + window.pieces(block); piece++) {
+      if (written.has(piece)) continue;
+      if (!window.isSlot(piece)) files.push(window.target(piece));
+      else {
+        const slot = window.target(piece);
+        this.#slots.fail(slot);
+        slots.push(slot);
+      }
+    }
+    this.#post({ type: 'damage', chunk, window: window.number, block, reason, files, slots });
+    for (const slot of slots) if (this.#slots.arrived(slot)) this.#post({ type: 'slot', slot });
+  }
+
+  #post(message: RestoreMessage): void {
+    this.#context.post(message);
+  }
+  close(): void {
+    this.#post({ type: 'refusals', refusals: this.#metadata.refusals });
+  }
+}

@@ -1,0 +1,423 @@
+/**
+ * The flow of a backup: sources → walk → collect → seal → place → chunks, index, archive record.
+ *
+ * Commit order: (1) a chunk is durable, (2) so is its index segment, (3) when all chunks that the
+ * archive names are durable, the archive record: the one commit point. Every few minutes a partial
+ * archive is committed the same way, as the base of the next run if this one is interrupted (M11).
+ * Whatever goes wrong before (3), earlier archives are as they were.
+ */
+import { assert, must } from '../base/assert.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { toKeyringRecord } from '../crypto/keyring.ts';
+import { DIRECTORY_RECORD_BYTES } from '../format/block.ts';
+import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
+import { usedChunks } from '../index/blob-index.ts';
+import { createSessionTable } from '../index/session-table.ts';
+import type { ChunkMediaFactory } from '../format/chunk-media.ts';
+import { COUNTER } from '../modules/backup-buffers.ts';
+import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
+import type { CollectOptions } from '../modules/collect.ts';
+import { collectWindowBytes } from '../modules/collect.ts';
+import type { PlaceOptions } from '../modules/place.ts';
+import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
+import type { SelectionOptions } from '../modules/selection.ts';
+import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from '../modules/walk.ts';
+import { type Pipe, startPipe } from '../pipe/mod.ts';
+import { type Archive, type ArchiveStatistics, encodeArchive, listArchives, toSealedPart } from './archives.ts';
+import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } from './index-store.ts';
+import { presentChunks } from './prune-protocol.ts';
+import { runProtocol } from './protocol-store.ts';
+import type { Repository } from './repository.ts';
+import { openSession, type Session } from './session.ts';
+import { moduleFile } from './module-file.ts';
+
+export interface BackupRequest {
+  /** Absolute paths, canonical, without a trailing slash (but "/"). */
+  readonly paths: readonly ByteString[];
+  readonly name: string;
+  readonly host: string;
+  readonly user: string;
+  readonly writer: string;
+  readonly selection: SelectionOptions;
+  /** Reads everything again. */
+  readonly full: boolean;
+  /** Shared memory of the pipe, bytes; undefined: by the number of threads. */
+  readonly memoryBytes?: number | undefined;
+  readonly threads: number;
+  /** zstd level. */
+  readonly level: number;
+  readonly checkpointMs: number;
+  readonly signal: AbortSignal;
+  onProblem(problem: WalkProblem): void;
+  onProgress(progress: BackupProgress): void;
+}
+
+export interface BackupProgress {
+  readonly files: number;
+  readonly bytes: number;
+  readonly bytesRead: number;
+  readonly bytesStored: number;
+}
+
+export interface BackupResult {
+  readonly archive: Archive;
+  readonly problems: number;
+  /** The archive that was the base, if any. */
+  readonly previous: Archive | undefined;
+  readonly filesUnchanged: number;
+  readonly blobsDuplicate: number;
+}
+
+/** A tree of sources from their absolute paths. */
+export function sourceTree(paths: readonly ByteString[]): SourceNode {
+  interface Growing {
+    children?: Map<ByteString, Growing>;
+  }
+  const root: Growing = { children: new Map() };
+  for (const path of paths) {
+    let node = root;
+    for (const name of path.split('/').filter((part) => part !== '')) {
+      // A directory above was named as a source already: this path lies in it.
+      if (node.children === undefined) break;
+      const child = node.children.get(name) ?? { children: new Map() };
+      node.children.set(name, child);
+      node = child;
+    }
+    delete node.children;
+  }
+  return root as SourceNode;
+}
+
+/**
+ * Makes one archive.
+ *
+ * @throws SESSION_LOST (run again: it continues), INTERRUPTED, REPO_FULL, REPO_IO, PIPE_FAILED
+ */
+export async function backup(repository: Repository, request: BackupRequest): Promise<BackupResult> {
+  const session = await openSession(repository, 'backup');
+  try {
+    return await new Backup(repository, request, session).run();
+  } finally {
+    await session.end().catch(() => undefined);
+  }
+}
+
+class Backup {
+  readonly #repository: Repository;
+  readonly #request: BackupRequest;
+  readonly #session: Session;
+  readonly #startedMs: number;
+  readonly #chunks: string[] = [];
+  #problems = 0;
+  #index: LoadedIndex | undefined;
+  #bases: readonly Archive[] = [];
+  #pipe: Pipe | undefined;
+  /** Index segments being stored, in order. */
+  #indexing: Promise<void> = Promise.resolve();
+  #walked: ((report: WalkReport) => void) | undefined;
+  #checkpointed: ((report: WalkReport) => void) | undefined;
+  #partial: string | undefined;
+
+  constructor(repository: Repository, request: BackupRequest, session: Session) {
+    this.#repository = repository;
+    this.#request = request;
+    this.#session = session;
+    this.#startedMs = repository.around.clock.nowMs();
+  }
+
+  async run(): Promise<BackupResult> {
+    const { archives } = await listArchives(this.#repository);
+    this.#bases = this.#request.full ? [] : chooseBases(archives, this.#request.name);
+    const index = await this.#loadIndex();
+    this.#index = index;
+    try {
+      const report = await this.#runPipe(index);
+      return await this.#finish(report);
+    } finally {
+      index.close();
+    }
+  }
+
+  async #loadIndex(): Promise<LoadedIndex> {
+    const present = await runProtocol(presentChunks(), this.#session.store);
+    return loadIndex(this.#repository, (id) => present.has(id) && !this.#session.avoid.has(id));
+  }
+
+  async #runPipe(index: LoadedIndex): Promise<WalkReport> {
+    const { signal } = this.#request;
+    signal.throwIfAborted();
+    const walked = new Promise<WalkReport>((resolve) => {
+      this.#walked = resolve;
+    });
+    const pipe = await startPipe({
+      ...this.#pipeShape(),
+      stages: this.#stages(index),
+      onMessage: (_stage: string, _instance: number, message: unknown) => this.#message(message as StageMessage),
+    });
+    this.#pipe = pipe;
+    const stop = (): void => void pipe.stop('interrupted');
+    signal.addEventListener('abort', stop, { once: true });
+    const progress = setInterval(() => this.#progress(), 200);
+    const checkpoints = setInterval(() => void this.#checkpoint().catch(() => undefined), this.#request.checkpointMs);
+    try {
+      await pipe.done;
+    } catch (error) {
+      await this.#indexing.catch(() => undefined);
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      clearInterval(progress);
+      clearInterval(checkpoints);
+      signal.removeEventListener('abort', stop);
+    }
+    await this.#checkpointing;
+    await this.#indexing;
+    this.#progress();
+    return await walked;
+  }
+
+  #pipeShape(): { maxBuffers: number; payloadBytes: number; directoryBytes: number; sharedWords: number; links: [string, string][] } {
+    const { blockBytes } = this.#repository.settings;
+    const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
+    const { collectors, sealers } = this.#threads();
+    // Each allocating instance: one open buffer per class and some on their way.
+    const least = (collectors + 1) * 4;
+    const wanted = (collectors + 1) * 6 + sealers * 2;
+    const memory = this.#request.memoryBytes;
+    const fixed = collectors * collectWindowBytes(blockBytes) + sealers * sealWindowBytes(blockBytes);
+    const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
+    const given = memory === undefined ? wanted : Math.floor((memory - fixed) / perBuffer);
+    if (given < least) {
+      throw new PenstockError('LIMIT', `--memory is too small for ${this.#request.threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`, {
+        hint: 'give more memory, or fewer --threads',
+      });
+    }
+    return {
+      maxBuffers: Math.min(given, LIMITS.buffersMax),
+      payloadBytes: blockBytes,
+      directoryBytes,
+      sharedWords: 8,
+      links: [['walk', 'collect']],
+    };
+  }
+  #threads(): { collectors: number; sealers: number } {
+    const threads = Math.max(1, this.#request.threads);
+    return { collectors: Math.min(threads, 8), sealers: threads };
+  }
+
+  #stages(index: LoadedIndex): Parameters<typeof startPipe>[0]['stages'] {
+    const keyring = toKeyringRecord(this.#repository.keyring);
+    const session = createSessionTable();
+    const media = this.#repository.store.chunkMedia;
+    const { blockBytes } = this.#repository.settings;
+    const { collectors, sealers } = this.#threads();
+    const walk: WalkOptions = {
+      sources: sourceTree(this.#request.paths),
+      selection: this.#request.selection,
+      bases: this.#bases.map((archive) => archive.root),
+      keyring,
+      index: index.share,
+      session,
+      media,
+      startedMs: this.#startedMs,
+    };
+    const { nameKey, cutKey, indexKey } = this.#repository.keyring;
+    const collect: CollectOptions = { nameKey, cutKey, indexKey, index: index.share, session };
+    const seal: SealOptions = { keyring, level: this.#request.level };
+    const place: PlaceOptions = { keyring, media, chunks: this.#chunkOptions() };
+    return [
+      { name: 'walk', modules: [{ module: moduleFile('walk'), options: walk }], to: ['collect', 'seal'] },
+      {
+        name: 'collect',
+        modules: [{ module: moduleFile('collect'), options: collect }],
+        instances: collectors,
+        allocates: true,
+        windowBytes: collectWindowBytes(blockBytes),
+        startWhen: 'first-buffer',
+      },
+      {
+        name: 'seal',
+        modules: [{ module: moduleFile('seal'), options: seal }],
+        instances: sealers,
+        windowBytes: sealWindowBytes(blockBytes),
+        startWhen: 'first-buffer',
+      },
+      { name: 'place', modules: [{ module: moduleFile('place'), options: place }], startWhen: 'first-buffer', numbered: true },
+    ];
+  }
+  #chunkOptions(): ChunkWriterOptions {
+    return {
+      session: this.#session.id,
+      chunkBytes: this.#repository.settings.chunkBytes,
+      writer: this.#request.writer,
+      createdMs: this.#startedMs,
+    };
+  }
+
+  #message(message: StageMessage): void {
+    if (message.type === 'placed') this.#placed(message.chunk);
+    else if (message.type === 'problem') {
+      this.#problems++;
+      this.#request.onProblem(message.problem);
+    } else if (message.type === 'walked') this.#walked?.(message.report);
+    else this.#checkpointed?.(message.report);
+  }
+
+  /** A chunk is durable: its index segment is next. */
+  #placed(chunk: PlacedChunk): void {
+    this.#indexing = this.#indexing.then(async () => {
+      if (chunk.names.length > 0) await storeSegment(this.#repository, [toChunkNames(chunk, this.#session.id)]);
+      this.#chunks.push(chunk.id);
+    });
+    // Seen where the result is awaited; without a handler here the process would end.
+    this.#indexing.catch((error) => void this.#pipe?.stop(error instanceof Error ? error.message : String(error)));
+  }
+
+  #counter(which: number): number {
+    const pipe = this.#pipe;
+    return pipe === undefined ? 0 : pipe.counter(which);
+  }
+  #progress(): void {
+    this.#request.onProgress({
+      files: this.#counter(COUNTER.filesSeen),
+      bytes: this.#counter(COUNTER.bytesSeen),
+      bytesRead: this.#counter(COUNTER.bytesRead),
+      bytesStored: this.#counter(COUNTER.bytesStored),
+    });
+  }
+
+  /** Checkpoint: a partial archive of all that is safe. */
+  #checkpointing: Promise<void> | undefined;
+  async #checkpoint(): Promise<void> {
+    if (this.#checkpointing !== undefined) return;
+    this.#checkpointing = this.#takeCheckpoint().finally(() => {
+      this.#checkpointing = undefined;
+    });
+    await this.#checkpointing;
+  }
+  async #takeCheckpoint(): Promise<void> {
+    const pipe = must(this.#pipe, 'a pipe');
+    const reported = new Promise<WalkReport>((resolve) => {
+      this.#checkpointed = resolve;
+    });
+    await pipe.control('walk', 'checkpoint');
+    const report = await Promise.race([reported, pipe.done.then(() => undefined, () => undefined)]);
+    if (report === undefined) return;
+    // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
+    await pipe.control('collect', 'flush');
+    await pipe.drained('place');
+    await pipe.control('place', 'commit');
+    await this.#indexing;
+    const previous = this.#partial;
+    this.#partial = await this.#commit(report, true);
+    if (previous !== undefined) await this.#repository.store.remove('archives', previous);
+  }
+
+  async #finish(report: WalkReport): Promise<BackupResult> {
+    const id = await this.#commit(report, false);
+    const archive = must(this.#committed, 'the archive was committed');
+    assert(archive.id === id, 'the archive that was committed');
+    for (const base of this.#bases) if (base.partial) await this.#repository.store.remove('archives', base.id);
+    if (this.#partial !== undefined) await this.#repository.store.remove('archives', this.#partial);
+    await mergeIndex(this.#repository);
+    return {
+      archive,
+      problems: this.#problems,
+      previous: this.#bases[0],
+      filesUnchanged: this.#counter(COUNTER.filesUnchanged),
+      blobsDuplicate: this.#counter(COUNTER.blobsDuplicate),
+    };
+  }
+  #committed: Archive | undefined;
+
+  async #commit(report: WalkReport, partial: boolean): Promise<string> {
+    const { around } = this.#repository;
+    const index = must(this.#index, 'the index');
+    const draft: Archive = {
+      id: around.random.bytes(16).toString('hex'),
+      session: this.#session.id,
+      name: this.#request.name,
+      host: this.#request.host,
+      user: this.#request.user,
+      paths: this.#request.paths,
+      startedMs: this.#startedMs,
+      endedMs: around.clock.nowMs(),
+      partial,
+      previous: this.#bases.find((base) => !base.partial)?.id,
+      root: report.root,
+      owners: report.owners,
+      groups: report.groups,
+      statistics: this.#statistics(),
+      chunks: [],
+      protectedUntilMs: undefined,
+      writer: this.#request.writer,
+      system: `${process.platform} bytes`,
+    };
+    const envelope = await this.#sessionChunk(draft);
+    const archive: Archive = { ...draft, chunks: [...usedChunks(index.share), ...this.#chunks, envelope] };
+    const outcome = await this.#session.commit(archive.id, archive.chunks, encodeArchive(this.#repository, archive));
+    if (outcome.outcome === 'lost') {
+      const because = outcome.because === 'lease' ? 'its lease ran out' : 'a prune has removed data that it relied on';
+      throw new PenstockError('SESSION_LOST', `the backup could not be committed: ${because}`);
+    }
+    this.#committed = archive;
+    return archive.id;
+  }
+  #statistics(): ArchiveStatistics {
+    return {
+      files: this.#counter(COUNTER.filesSeen),
+      entries: this.#counter(COUNTER.entries),
+      bytes: this.#counter(COUNTER.bytesSeen),
+      bytesRead: this.#counter(COUNTER.bytesRead),
+      bytesNew: this.#counter(COUNTER.bytesNew),
+      bytesStored: this.#counter(COUNTER.bytesStored),
+      problems: this.#problems,
+    };
+  }
+
+  /**
+   * The session's own chunk (M7): session and archive header and footer. The archive footer holds what
+   * the archive record holds, so that archives can be found again from the chunks alone (M8).
+   */
+  async #sessionChunk(archive: Archive): Promise<string> {
+    const { sealer, around, store } = this.#repository;
+    const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
+    const media = factory.default(store.chunkMedia.options);
+    let id = '';
+    try {
+      const writer = new ChunkWriter(this.#chunkOptions(), media, sealer, around.random, (chunk) => {
+        id = chunk.id;
+      });
+      const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+      const session = { session: this.#session.id, host: archive.host, startedMs: archive.startedMs, writer: archive.writer };
+      const part = (kind: number, value: unknown): void => writer.part(CONTENT_CLASS.manifest, kind, json(value));
+      part(PART.sessionHeader, session);
+      part(PART.archiveHeader, { id: archive.id, name: archive.name, paths: archive.paths.map(toDisplay) });
+      part(PART.archiveFooter, { id: archive.id, session: archive.session, partial: archive.partial, sealed: toSealedPart(archive) });
+      part(PART.sessionFooter, { session: this.#session.id, endedMs: archive.endedMs });
+      writer.commitAll();
+    } finally {
+      media.close();
+    }
+    return id;
+  }
+}
+
+type StageMessage =
+  | { readonly type: 'placed'; readonly chunk: PlacedChunk }
+  | { readonly type: 'problem'; readonly problem: WalkProblem }
+  | { readonly type: 'walked'; readonly report: WalkReport }
+  | { readonly type: 'checkpoint'; readonly report: WalkReport };
+
+/** The last partial archive of the name, if it is newer than the last whole one, and that. */
+function chooseBases(archives: readonly Archive[], name: string): Archive[] {
+  const own = archives.filter((archive) => archive.name === name);
+  const whole = own.findLast((archive) => !archive.partial);
+  const partial = own.findLast((archive) => archive.partial);
+  const bases: Archive[] = [];
+  if (partial !== undefined && (whole === undefined || partial.startedMs >= whole.startedMs)) bases.push(partial);
+  if (whole !== undefined) bases.push(whole);
+  return bases;
+}

@@ -1,0 +1,58 @@
+/**
+ * Reading archives of a repository: index and blob reader together, with a reader's lease where the
+ * repository can be written, so that a prune does not take chunks away meanwhile.
+ */
+import { PenstockError } from '../base/errors.ts';
+import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import type { BlobIndex } from '../index/blob-index.ts';
+import { BlobReader } from '../modules/blob-reader.ts';
+import { type LoadedIndex, loadIndex } from './index-store.ts';
+import type { Repository } from './repository.ts';
+import { openSession, type Session } from './session.ts';
+
+export interface ArchiveReader {
+  readonly blobs: BlobReader;
+  readonly index: BlobIndex;
+  readonly loaded: LoadedIndex;
+  readonly chunkIds: readonly string[];
+  readonly media: ChunkMedia;
+  close(): Promise<void>;
+}
+
+/** Opens the index for reading. A repository that cannot be written is read without a lease. */
+export async function openArchiveReader(repository: Repository): Promise<ArchiveReader> {
+  const session = await leaseIfWritable(repository);
+  try {
+    const stored = new Set((await repository.store.list('chunks')).map((chunk) => chunk.name));
+    const loaded = await loadIndex(repository, (id) => stored.has(id));
+    const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
+    const media = factory.default(repository.store.chunkMedia.options);
+    const index = loaded.open();
+    const blobs = new BlobReader(loaded.open(), loaded.share.chunkIds, media, repository.sealer);
+    return {
+      blobs,
+      index,
+      loaded,
+      chunkIds: loaded.share.chunkIds,
+      media,
+      close: async () => {
+        blobs.close();
+        media.close();
+        loaded.close();
+        await session?.end().catch(() => undefined);
+      },
+    };
+  } catch (error) {
+    await session?.end().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function leaseIfWritable(repository: Repository): Promise<Session | undefined> {
+  try {
+    return await openSession(repository, 'restore');
+  } catch (error) {
+    if (error instanceof PenstockError && ['REPO_READ_ONLY', 'REPO_FULL'].includes(error.code)) return undefined;
+    throw error;
+  }
+}
