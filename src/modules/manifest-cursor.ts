@@ -23,6 +23,11 @@ export interface ManifestRoot {
   readonly level: number;
 }
 
+/** A root that came from another thread, where buffers arrive as plain arrays of bytes. */
+export function receiveRoot(root: ManifestRoot): ManifestRoot {
+  return { level: root.level, ref: { ...root.ref, name: Buffer.from(root.ref.name) } };
+}
+
 export class ManifestCursor {
   readonly #reader: BlobReader;
   readonly #leaf = new LeafReader();

@@ -25,7 +25,7 @@ import { BaseArchive } from './base-archive.ts';
 import { BlobReader } from './blob-reader.ts';
 import { BlockPacker } from './block-packer.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
-import type { ManifestRoot } from './manifest-cursor.ts';
+import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
 import { type IgnoreRules, parseIgnoreFile, Selection, type SelectionOptions } from './selection.ts';
 import { WalkOutput } from './walk-output.ts';
@@ -135,7 +135,7 @@ class Walker {
       problem: (path, error, omitted) => this.#problem(path, error, omitted),
       settled: (batch) => this.#closeSettled(batch),
     });
-    this.#bases = options.bases.map((root) => new BaseArchive(this.#reader, root, this.#index));
+    this.#bases = options.bases.map((root) => new BaseArchive(this.#reader, receiveRoot(root), this.#index));
     this.#files.openFilesLimit();
   }
 

@@ -20,6 +20,7 @@ import { COUNTER } from '../modules/backup-buffers.ts';
 import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
 import type { CollectOptions } from '../modules/collect.ts';
 import { collectWindowBytes } from '../modules/collect.ts';
+import { receiveRoot } from '../modules/manifest-cursor.ts';
 import type { PlaceOptions } from '../modules/place.ts';
 import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
 import type { SelectionOptions } from '../modules/selection.ts';
@@ -346,7 +347,7 @@ class Backup {
       endedMs: around.clock.nowMs(),
       partial,
       previous: this.#bases.find((base) => !base.partial)?.id,
-      root: report.root,
+      root: receiveRoot(report.root),
       owners: report.owners,
       groups: report.groups,
       statistics: this.#statistics(),
