@@ -39,6 +39,8 @@ const TICK_MS = 200;
 const INTERVAL_MS = { terminal: TICK_MS, log: 10_000, json: 1000, none: Infinity } as const;
 /** The rate forgets what is older than a few of these. */
 const RATE_MEMORY_MS = 5000;
+/** Room for the `^C` that terminals show, so that it does not break the line in two. */
+const SPARE_COLUMNS = 3;
 /** Below this many columns a path says nothing. */
 const PATH_COLUMNS_MIN = 12;
 
@@ -104,7 +106,7 @@ export class Progress {
     const state = progressState(this.#figures, this.#rate.bytesPerSecond);
     const activity = this.#activity;
     if (sink.style === 'terminal') {
-      sink.redraw(progressLine(activity, this.#figures, state, sink.columns() - 1));
+      sink.redraw(progressLine(activity, this.#figures, state, sink.columns() - SPARE_COLUMNS));
     } else if (sink.style === 'log') {
       sink.logLine(`${activity}: ${progressFields(this.#figures, state).join(', ')}`);
     } else if (sink.style === 'json') {
@@ -208,7 +210,7 @@ export function progressRecord(
     ...(figures.bytesTotal === undefined ? {} : { bytesTotal: figures.bytesTotal }),
     filesDone: figures.filesDone,
     ...(figures.filesTotal === undefined ? {} : { filesTotal: figures.filesTotal }),
-    ...(state.fraction === undefined ? {} : { fraction: state.fraction }),
+    ...(state.fraction === undefined ? {} : { fraction: Math.round(state.fraction * 1e4) / 1e4 }),
     bytesPerSecond: Math.round(state.bytesPerSecond),
     ...(state.leftMs === undefined ? {} : { secondsLeft: Math.round(state.leftMs / 1000) }),
     ...(figures.path === undefined ? {} : toJsonPath(figures.path)),

@@ -72,7 +72,7 @@ async function runParsed(
       variable,
       output,
       signal: interruption.signal,
-      interrupt: () => interruption.receive('SIGINT'),
+      interrupt: () => interruption.stop(new PenstockError('INTERRUPTED', 'interrupted')),
       onHardExit,
     }),
     nowMs: () => Date.now(),

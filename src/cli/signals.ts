@@ -36,7 +36,7 @@ export class Interruption {
     };
   }
 
-  /** What a signal does; public so that it can be told about Ctrl-C that a prompt read. */
+  /** What a signal does. */
   receive(name: string): void {
     this.#signals++;
     if (this.#signals > 1) {
