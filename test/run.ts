@@ -7,12 +7,13 @@
  * tests that were skipped stand before them with their reasons. The exit status is that of Node.
  */
 import { spawn } from 'node:child_process';
-import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 const FILE_MINUTES = 10;
 const FILES_AT_ONCE = 2;
+const WATCH_MS = 1000;
 const root = dirname(import.meta.dirname);
 
 function findTestFiles(words: readonly string[]): string[] {
@@ -36,6 +37,52 @@ function testEnvironment(scratch: string, options: readonly string[]): NodeJS.Pr
   };
 }
 
+/**
+ * Kills a file's processes once its time is over. Node's own time-outs cannot end a thread that loops
+ * or waits on an atomic, which is just what a defect of the pipe would look like.
+ */
+function endOverdueFiles(runner: number, seenMs: Map<number, number>): void {
+  const running = childrenOf(runner);
+  for (const ended of seenMs.keys()) if (!running.includes(ended)) seenMs.delete(ended);
+  for (const file of running) {
+    const firstMs = seenMs.get(file) ?? performance.now();
+    seenMs.set(file, firstMs);
+    if (performance.now() - firstMs < FILE_MINUTES * 60_000) continue;
+    console.error(`ended after ${FILE_MINUTES} minutes: ${commandOf(file)}`);
+    for (const one of [...descendantsOf(file), file]) kill(one);
+  }
+}
+
+function descendantsOf(id: number): number[] {
+  return childrenOf(id).flatMap((child) => [...descendantsOf(child), child]);
+}
+
+/** From Linux's /proc; elsewhere there is no watch. */
+function childrenOf(id: number): number[] {
+  const ids = readProcess(`${id}/task/${id}/children`).trim();
+  return ids === '' ? [] : ids.split(' ').map(Number);
+}
+
+function commandOf(id: number): string {
+  return readProcess(`${id}/cmdline`).split('\0').at(-2) ?? String(id);
+}
+
+function readProcess(name: string): string {
+  try {
+    return readFileSync(`/proc/${name}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function kill(id: number): void {
+  try {
+    process.kill(id, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
 function runTests(files: readonly string[], options: readonly string[]): void {
   const scratch = mkdtempSync(join(tmpdir(), 'penstock-test-'));
   const child = spawn(
@@ -43,7 +90,6 @@ function runTests(files: readonly string[], options: readonly string[]): void {
     [
       '--test',
       `--test-concurrency=${FILES_AT_ONCE}`,
-      `--test-timeout=${FILE_MINUTES * 60_000}`,
       '--test-reporter=./test/reporter.ts',
       '--test-reporter-destination=stdout',
       ...options,
@@ -51,10 +97,13 @@ function runTests(files: readonly string[], options: readonly string[]): void {
     ],
     { cwd: root, stdio: 'inherit', env: testEnvironment(scratch, options) },
   );
+  const seenMs = new Map<number, number>();
+  const watch = setInterval(() => endOverdueFiles(child.pid ?? process.pid, seenMs), WATCH_MS);
   // Ctrl-C reaches Node's runner too; it ends its files and then itself, and only then do we.
   for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   child.on('exit', (status, signal) => {
+    clearInterval(watch);
     rmSync(scratch, { recursive: true, force: true });
     process.exitCode = status ?? 128 + (signal === null ? 0 : constants.signals[signal]);
   });
