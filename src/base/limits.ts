@@ -33,6 +33,8 @@ export const LIMITS = {
   instancesPerStageMax: 256,
   /** One more instance of a lazy stage is started for so many waiting buffers of each running one. */
   lazyBacklogBuffers: 2,
+  /** How often the initiator looks whether buffers have passed a stage. */
+  drainPollMs: 5,
   /** How long an instance may take to notice a control message or a stop. */
   stopNoticeMs: 2000,
   /** A process that is still there this long after its command has ended is ended by force. */
@@ -50,6 +52,9 @@ export const LIMITS = {
   xattrNameBytesMax: 255,
   xattrValueBytesMax: 64 * KIB,
   xattrsPerEntryBytesMax: 1 * MIB,
+
+  /** What is read of an ignore file. */
+  ignoreFileBytesMax: 1 * MIB,
 
   /** Manifest leaves. */
   leafBytesMin: 32 * KIB,

@@ -38,4 +38,9 @@ export const COUNTER = {
   bytesStored: 9,
   filesUnchanged: 10,
   filesSeen: 11,
+  directories: 12,
+  /** Links, devices, FIFOs, sockets. */
+  others: 13,
+  /** Files that a base has too, but that were read. */
+  filesChanged: 14,
 } as const;

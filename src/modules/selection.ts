@@ -12,11 +12,12 @@ import type { ByteString } from '../base/bytes.ts';
 export interface SelectionOptions {
   readonly exclude: readonly ByteString[];
   readonly include: readonly ByteString[];
-  readonly ignoreFileName?: ByteString;
+  /** Names of ignore files. */
+  readonly ignoreFiles: readonly ByteString[];
   readonly oneFileSystem: boolean;
-  readonly sizeMax?: number;
-  readonly newerThanMs?: number;
-  readonly olderThanMs?: number;
+  readonly sizeMax?: number | undefined;
+  readonly newerThanMs?: number | undefined;
+  readonly olderThanMs?: number | undefined;
 }
 
 type Match = (text: string) => boolean;
@@ -40,7 +41,7 @@ export class Selection {
     this.options = options;
     this.#excluded = compile(options.exclude);
     this.#included = compile(options.include);
-    this.usesPaths = options.exclude.length > 0 || options.ignoreFileName !== undefined;
+    this.usesPaths = options.exclude.length > 0 || options.ignoreFiles.length > 0;
   }
 
   /** Whether the entry of this absolute path is left out by patterns or ignore files. */

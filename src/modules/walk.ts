@@ -214,17 +214,21 @@ class Walker {
   }
 
   #ignoreRules(fd: number, path: ByteString, names: readonly ByteString[], outer: IgnoreRules | undefined): IgnoreRules | undefined {
-    const wanted = this.#options.selection.ignoreFileName;
-    if (wanted === undefined || !names.includes(wanted)) return outer;
-    const file = this.#files.openRead(fd, wanted);
-    if (file < 0) {
-      this.#failed(join(path, wanted), file, 'open');
-      return outer;
+    let rules = outer;
+    for (const wanted of this.#options.selection.ignoreFiles) {
+      if (!names.includes(wanted)) continue;
+      const file = this.#files.openRead(fd, wanted);
+      if (file < 0) {
+        this.#failed(join(path, wanted), file, 'open');
+        continue;
+      }
+      const bytes = Buffer.alloc(LIMITS.ignoreFileBytesMax);
+      const got = this.#files.read(file, bytes, 0, bytes.length, 0);
+      this.#files.close(file);
+      if (got < 0) this.#failed(join(path, wanted), got, 'read');
+      else rules = parseIgnoreFile(bytes.subarray(0, got), path, rules);
     }
-    const bytes = Buffer.alloc(LIMITS.xattrsPerEntryBytesMax);
-    const got = this.#files.read(file, bytes, 0, bytes.length, 0);
-    this.#files.close(file);
-    return got < 0 ? outer : parseIgnoreFile(bytes.subarray(0, got), path, outer);
+    return rules;
   }
 
   #leave(frame: Frame): void {
@@ -250,15 +254,20 @@ class Walker {
     const matches = this.#matches(frame, name);
     this.#context.progress(COUNTER.entries, 1);
     this.#fill(frame.depth);
-    if (kind === KIND.directory) return this.#directory(frame, name, path, node, matches);
+    if (kind === KIND.directory) {
+      this.#context.progress(COUNTER.directories, 1);
+      return this.#directory(frame, name, path, node, matches);
+    }
     if (this.#status.nlink > 1 && this.#isFurtherLink(frame, name, path)) return;
     if (kind === KIND.file) {
       this.#context.progress(COUNTER.filesSeen, 1);
       this.#context.progress(COUNTER.bytesSeen, this.#status.size);
-    }
+    } else this.#context.progress(COUNTER.others, 1);
     if (this.#takeOver(matches)) return;
-    if (kind === KIND.file) this.#file(frame, name, path);
-    else this.#special(frame, name, path, kind);
+    if (kind === KIND.file) {
+      if (matches !== 0) this.#context.progress(COUNTER.filesChanged, 1);
+      this.#file(frame, name, path);
+    } else this.#special(frame, name, path, kind);
   }
 
   #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {

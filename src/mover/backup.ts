@@ -6,7 +6,7 @@
  * archive is committed the same way, as the base of the next run if this one is interrupted (M11).
  * Whatever goes wrong before (3), earlier archives are as they were.
  */
-import { assert, must } from '../base/assert.ts';
+import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -31,7 +31,8 @@ import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } f
 import { presentChunks } from './prune-protocol.ts';
 import { runProtocol } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
-import { openSession, type Session } from './session.ts';
+import { idleSession, openSession, type Session } from './session.ts';
+import { estimateSources } from './estimate.ts';
 import { moduleFile } from './module-file.ts';
 
 export interface BackupRequest {
@@ -50,6 +51,10 @@ export interface BackupRequest {
   /** zstd level. */
   readonly level: number;
   readonly checkpointMs: number;
+  /** Walks the sources beside the backup, so that progress has a total. */
+  readonly estimates: boolean;
+  /** Nothing is written to the repository. */
+  readonly dryRun: boolean;
   readonly signal: AbortSignal;
   onProblem(problem: WalkProblem): void;
   onProgress(progress: BackupProgress): void;
@@ -58,16 +63,28 @@ export interface BackupRequest {
 export interface BackupProgress {
   readonly files: number;
   readonly bytes: number;
+  /** Undefined until it is known. */
+  readonly bytesTotal: number | undefined;
   readonly bytesRead: number;
   readonly bytesStored: number;
 }
 
 export interface BackupResult {
-  readonly archive: Archive;
+  /** Undefined for a dry run. */
+  readonly archive: Archive | undefined;
+  /** Items left out or incomplete. */
   readonly problems: number;
-  /** The archive that was the base, if any. */
+  /** The whole archive that was the base, if any. */
   readonly previous: Archive | undefined;
+  readonly filesSeen: number;
   readonly filesUnchanged: number;
+  readonly filesChanged: number;
+  readonly directories: number;
+  readonly others: number;
+  readonly bytes: number;
+  readonly bytesRead: number;
+  readonly bytesNew: number;
+  readonly bytesStored: number;
   readonly blobsDuplicate: number;
 }
 
@@ -97,7 +114,7 @@ export function sourceTree(paths: readonly ByteString[]): SourceNode {
  * @throws SESSION_LOST (run again: it continues), INTERRUPTED, REPO_FULL, REPO_IO, PIPE_FAILED
  */
 export async function backup(repository: Repository, request: BackupRequest): Promise<BackupResult> {
-  const session = await openSession(repository, 'backup');
+  const session = request.dryRun ? idleSession(repository) : await openSession(repository, 'backup');
   try {
     return await new Backup(repository, request, session).run();
   } finally {
@@ -160,8 +177,10 @@ class Backup {
     this.#pipe = pipe;
     const stop = (): void => void pipe.stop('interrupted');
     signal.addEventListener('abort', stop, { once: true });
+    const ended = new AbortController();
+    if (this.#request.estimates) this.#estimate(ended.signal);
     const progress = setInterval(() => this.#progress(), 200);
-    const checkpoints = setInterval(() => void this.#checkpoint().catch(() => undefined), this.#request.checkpointMs);
+    const checkpoints = setInterval(() => void this.#checkpoint(), this.#request.checkpointMs);
     try {
       await pipe.done;
     } catch (error) {
@@ -169,6 +188,7 @@ class Backup {
       signal.throwIfAborted();
       throw error;
     } finally {
+      ended.abort();
       clearInterval(progress);
       clearInterval(checkpoints);
       signal.removeEventListener('abort', stop);
@@ -245,7 +265,11 @@ class Backup {
         windowBytes: sealWindowBytes(blockBytes),
         startWhen: 'first-buffer',
       },
-      { name: 'place', modules: [{ module: moduleFile('place'), options: place }], startWhen: 'first-buffer', numbered: true },
+      {
+        name: 'place',
+        modules: [this.#request.dryRun ? { module: moduleFile('discard') } : { module: moduleFile('place'), options: place }],
+        startWhen: 'first-buffer',
+      },
     ];
   }
   #chunkOptions(): ChunkWriterOptions {
@@ -284,19 +308,29 @@ class Backup {
     this.#request.onProgress({
       files: this.#counter(COUNTER.filesSeen),
       bytes: this.#counter(COUNTER.bytesSeen),
+      bytesTotal: this.#total,
       bytesRead: this.#counter(COUNTER.bytesRead),
       bytesStored: this.#counter(COUNTER.bytesStored),
     });
+  }
+  #total: number | undefined;
+  #estimate(signal: AbortSignal): void {
+    estimateSources(this.#request.paths, this.#request.selection, signal).then(
+      ({ bytes }) => {
+        this.#total = bytes;
+      },
+      () => undefined,
+    );
   }
 
   /** Checkpoint: a partial archive of all that is safe. */
   #checkpointing: Promise<void> | undefined;
   async #checkpoint(): Promise<void> {
-    if (this.#checkpointing !== undefined) return;
-    this.#checkpointing = this.#takeCheckpoint().finally(() => {
-      this.#checkpointing = undefined;
-    });
+    if (this.#checkpointing !== undefined || this.#request.dryRun) return;
+    // A checkpoint that fails is no reason to end the backup: its own commit will tell.
+    this.#checkpointing = this.#takeCheckpoint().catch(() => undefined);
     await this.#checkpointing;
+    this.#checkpointing = undefined;
   }
   async #takeCheckpoint(): Promise<void> {
     const pipe = must(this.#pipe, 'a pipe');
@@ -312,28 +346,35 @@ class Backup {
     await pipe.control('place', 'commit');
     await this.#indexing;
     const previous = this.#partial;
-    this.#partial = await this.#commit(report, true);
+    this.#partial = (await this.#commit(report, true)).id;
     if (previous !== undefined) await this.#repository.store.remove('archives', previous);
   }
 
   async #finish(report: WalkReport): Promise<BackupResult> {
-    const id = await this.#commit(report, false);
-    const archive = must(this.#committed, 'the archive was committed');
-    assert(archive.id === id, 'the archive that was committed');
-    for (const base of this.#bases) if (base.partial) await this.#repository.store.remove('archives', base.id);
-    if (this.#partial !== undefined) await this.#repository.store.remove('archives', this.#partial);
-    await mergeIndex(this.#repository);
+    const archive = this.#request.dryRun ? undefined : await this.#commit(report, false);
+    if (archive !== undefined) {
+      const superseded = this.#bases.filter((base) => base.partial).map((base) => base.id);
+      if (this.#partial !== undefined) superseded.push(this.#partial);
+      for (const id of superseded) await this.#repository.store.remove('archives', id);
+      await mergeIndex(this.#repository);
+    }
     return {
       archive,
       problems: this.#problems,
-      previous: this.#bases[0],
+      previous: this.#bases.find((base) => !base.partial),
+      filesSeen: this.#counter(COUNTER.filesSeen),
       filesUnchanged: this.#counter(COUNTER.filesUnchanged),
+      filesChanged: this.#counter(COUNTER.filesChanged),
+      directories: this.#counter(COUNTER.directories),
+      others: this.#counter(COUNTER.others),
+      bytes: this.#counter(COUNTER.bytesSeen),
+      bytesRead: this.#counter(COUNTER.bytesRead),
+      bytesNew: this.#counter(COUNTER.bytesNew),
+      bytesStored: this.#counter(COUNTER.bytesStored),
       blobsDuplicate: this.#counter(COUNTER.blobsDuplicate),
     };
   }
-  #committed: Archive | undefined;
-
-  async #commit(report: WalkReport, partial: boolean): Promise<string> {
+  async #commit(report: WalkReport, partial: boolean): Promise<Archive> {
     const { around } = this.#repository;
     const index = must(this.#index, 'the index');
     const draft: Archive = {
@@ -363,8 +404,7 @@ class Backup {
       const because = outcome.because === 'lease' ? 'its lease ran out' : 'a prune has removed data that it relied on';
       throw new PenstockError('SESSION_LOST', `the backup could not be committed: ${because}`);
     }
-    this.#committed = archive;
-    return archive.id;
+    return archive;
   }
   #statistics(): ArchiveStatistics {
     return {

@@ -11,11 +11,12 @@
  * - `put` creates the whole object or nothing, never overwrites, and tells which; `publish` links a
  *   pending record as an archive and fails when the pending record is gone; both are durable and
  *   visible to everyone when they return, as is `remove`.
- * - `list` need not be a snapshot, but returns every object that was there during the whole call and
- *   none that was not there at any moment of it. A store that cannot reach all of its objects (a
+ * - `list` need not be a snapshot, but returns every object that was there during the whole call,
+ *   and none that was not there at any moment of it. A store that cannot reach all of its objects (a
  *   pool that is away) throws instead of listing the rest.
  * - Object ids are never used twice within a kind.
- * - An error may mean that the operation was done or not; both are safe, as after a crash.
+ * - An error may mean that the operation was done or not; both are safe, as after a crash. A store
+ *   that tries again by itself must know its own work: `put` answers true for the object it made.
  */
 
 import { PenstockError } from '../base/errors.ts';
@@ -33,8 +34,8 @@ export type Kind =
   | 'verdict';
 
 /**
- * Somebody at work, and the process by which it is known to be dead. A session's id is the id of its
- * lease and stands in its chunks' headers.
+ * Somebody at work, and the process by which it is known to be dead. A session's id is the id of
+ * its lease and stands in its chunks' headers.
  */
 export interface LeaseRecord extends ProcessIdentity {
   readonly role: 'backup' | 'restore' | 'prune';

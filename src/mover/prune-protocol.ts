@@ -5,78 +5,79 @@
  *
  * Guarantee: at every moment, each blob of each published archive that was not forgotten stands in
  * an existing chunk to which an index entry leads. It rests on the store's guarantees
- * (protocol-store.ts) alone: no clock, no lease and no judgement that somebody is dead is needed for
- * it. Those serve progress: a session whose lease is alive does not lose its work to a prune, and
- * what is dead is removed at last. test/property/prune-protocol.test.ts checks both, and that
- * every rule below is needed.
+ * (protocol-store.ts) alone: no clock, no lease and no judgement that somebody is dead is needed
+ * for it. Those serve progress: a session whose lease is alive does not lose its work to a prune,
+ * and what is dead is removed at last. test/property/prune-protocol.test.ts checks both, and that
+ * the rules below are needed.
  *
- * Session (backup, relocation of a prune; a restore does 1, 2 and 7 only)
- *  1 beginSession   put lease                     prunes wait for it; it shields the own chunks
- *  2                list condemn                  named chunks are no target for deduplication
- *    the caller reads the index, then presentChunks: entries of chunks that are gone are ignored
- *    (a slow index merge can bring such entries back; without this a session would retry for ever)
+ * Session (a backup; a restore, and a prune while it relocates, only begin and end one)
+ *  1 beginSession    put lease                    prunes wait for it; it shields the own chunks
+ *  2                 list condemn                 named chunks are no target for deduplication
+ *    the caller calls presentChunks and ignores index entries of chunks that are not there (a slow
+ *    merge can bring such entries back; a session that believed them would withdraw for ever)
  *    the caller writes chunks, and after each its index entries, both durable
- *  3 commitSession  lease age, then touch lease   a second line of defence only: see "Clocks"
- *  4                put pending                   counts as a reference before it is an archive
- *  5                list deleting, read condemn   a chunk being deleted is lost to us: withdraw; a
+ *  3 commitSession   lease age, then touch lease  a second line of defence only: see "Clocks"
+ *  4                 put pending                  counts as a reference before it is an archive
+ *  5                 list deleting, read condemn  a chunk being deleted is lost to us: withdraw; a
  *                                                 marker without condemn record is over: ignore
- *  6                list chunk                    after 5: the marker goes after the chunk, so a
+ *  6                 list chunk                   after 5: the marker goes after the chunk, so a
  *                                                 deletion that is over shows here; own chunks too:
- *                                                 a suspended session's monotonic clock stands still
- *  7                publish, remove pending       fails if a prune judged us dead; then remove lease
+ *                                                 a session that slept may have been judged dead
+ *  7                 publish, remove pending      fails if a prune judged us dead
+ *  8 endSession      remove lease
  *
  * Prune
- *  1 surveyStore    list condemn, chunk, lease, pending, archive, in this order: a chunk in the list
- *                   was put after its session's lease, and what a session without lease has
- *                   published stands in the later lists
+ *  1 surveyStore     list condemn, chunk, lease,  in this order: a chunk in the list was put after
+ *                    pending, archive             its session's lease, and what a session without
+ *                                                 lease has published stands in the later lists
  *    the caller walks the archives of the survey, then reads the index, and chooses: see Planning
- *  2 condemnChunks  put condemn K                 from now on no target; K protects what it relies on
- *  3 decideCondemned  list pending, lease         remove pendings of dead sessions; wait until every
- *                                                 lease older than K has ended
- *  4                put deleting D                from now on whoever commits withdraws
- *  5                list pending, archive,        in this order: a pending becomes an archive, K's
- *                   condemn, chunk                work ends by removing chunks before K
- *                   a chunk is rescued if a pending or an archive unknown to K names it, if another
- *                   condemn record relies on it, or if what it relies on is gone or condemned; all
- *                   are rescued if what a pending or unknown archive names is gone
- *  6                put verdict V                 the first verdict counts, for every prune at K
- *  7                read V, read K                V counts only if K was there after V was: a prune
- *                                                 that slept through the end of K cannot revive it
- *  8 dropIndexEntries  new segment, remove old    before the chunks, so that no entry leads nowhere
- *  9 finishCondemned   remove chunks, K, V, D     K before V and D, chunks before K
+ *  2 condemnChunks   put condemn K                no target any more; protects what it relies on
+ *  3 decideCondemned list pending, lease          remove pendings of dead sessions; wait until
+ *                                                 every lease older than K has ended
+ *  4                 put deleting D               from now on whoever commits withdraws
+ *  5                 list pending, archive,       in this order: a pending becomes an archive, K's
+ *                    condemn, chunk               work ends by removing chunks before K
+ *                    a chunk is rescued if a pending or an archive unknown to K names it, if
+ *                    another condemn record relies on it, or if what it relies on is gone or
+ *                    condemned; all are, if what a pending or unknown archive names is gone
+ *  6                 put verdict V                the first verdict counts, for every prune at K
+ *  7                 read V, read K               V counts only if K was there after V was: a prune
+ *                                                 that slept through K's end cannot revive it
+ *  8 dropIndexEntries new segment, remove old     before the chunks: no entry leads nowhere
+ *  9 finishCondemned remove chunks, K, V, D       K before V and D, chunks before K
  *
  * Every step may be done again and by several prunes at once; sweepLeftovers clears what crashes
  * leave. A relocation holds a prune lease, makes the copy durable with its index entries before 2,
  * and lets the lease go after it. Restores find blobs by the index (several places a blob), prefer
  * places that are not condemned, and read the index again when a chunk has gone.
  *
- * Damaged records: sessions and restores pass over a condemn record that cannot be read, except that
- * none commits while its marker stands; a prune rescues what it named, and all chunks where it
+ * Damaged records: sessions and restores pass over a condemn record that cannot be read, except
+ * that none commits while its marker stands; a prune rescues what it named, and all chunks where it
  * cannot tell what others need. A damaged verdict ends a prune: chunks may have gone by it.
  *
  * Planning (the caller's part; safety rests on it):
  * - known = all archives of the survey; each was walked, or is gone. One that cannot be read ends
- *   the prune.
+ *   the prune. What an archive needs are its files' blobs and those of its manifest.
  * - A needed blob without a place: the index was read beside a merge. Read it again, or end.
  * - For each condemned chunk the caller knows ALL its blobs (from its footer, or from index entries
  *   whose number equals its count: an index listing beside a merge may miss entries), and for each
  *   of them that a known archive needs, `relies` names a chunk with a durable entry for it which is
  *   not condemned. A chunk without such blobs relies on nothing.
- * - mayCondemn tells which chunks are worth it. Only these conflicts cost: all others are rescued.
+ * - mayCondemn tells which chunks are worth it; the others would be rescued, or cost work.
  * - Without the key, chunk lists of archives may stand for walking only while every chunk that they
  *   name exists: relocation leaves the lists as they are.
  *
  * Why it is safe. R(A) are the chunks that A's record names. (i) A chunk of R(A) falls only to a K
- * that knows A: another K either sees A's pending or archive (4 before 5; 5, 6 before 7), or A's
- * session sees D or misses the chunk. (ii) If K knows A, its blobs stand in `relies` too; a K2 that
- * condemns one of these sees K (it relies on it) or sees that the chunk is gone, or K sees K2.
- * (iii) A K2 that planned before A was published, and slept while others relocated A, finds
- * a chunk of R(A) gone and gives up. (iv) Verdicts are unique while K exists, ids are never used
- * again: a slow remover removes only what was decided.
+ * that knows A: any other K sees A's pending or archive in its step 5, or A's session, whose step 4
+ * came later than K's, sees D or misses the chunk. (ii) If K knows A, what A needs of the chunk
+ * stands in `relies`; a K2 that condemns this sees K, or that the chunk has gone, or K sees K2.
+ * (iii) A K2 that planned before A was published, and slept while others relocated A, finds a chunk
+ * of R(A) gone and gives up. (iv) Verdicts are unique while K exists, ids are never used again: a
+ * slow remover removes only what was decided.
  *
  * Clocks. Leases are judged by the store's clock. If it runs backwards or jumps by T, sessions may
- * be lost needlessly or prunes delayed by up to T; nothing else. The lease age of 3 is the session's
- * own; it, and waiting in 3 with the grace, keep prunes off sessions' chunks even on a store whose
+ * be lost needlessly or prunes delayed by up to T; nothing else. The lease age of step 3 is the
+ * session's own; it, and a prune's waiting, keep prunes off sessions' chunks even on a store whose
  * listings lag.
  */
 import { assert } from '../base/assert.ts';
@@ -129,7 +130,7 @@ export function* condemnedChunks(): Steps<ReadonlySet<string>> {
   return condemned;
 }
 
-/** The chunks that exist; entries read from the index before are valid only if theirs is among them. */
+/** The chunks that exist; to be asked after beginSession, before index entries are believed. */
 export function presentChunks(): Steps<ReadonlySet<string>> {
   return listIds('chunk');
 }
@@ -229,7 +230,14 @@ export function* surveyStore(policy: LeasePolicy): Steps<Survey> {
   }
   const sessions = new Set<string>();
   for (const lease of leases) if (lease.state === 'alive') sessions.add(lease.id);
-  return { condemned: condemned.map(({ id }) => id), chunks, archives, doomed, referenced, sessions };
+  return {
+    condemned: condemned.map(({ id }) => id),
+    chunks,
+    archives,
+    doomed,
+    referenced,
+    sessions,
+  };
 }
 
 /** Whether condemning a chunk is worth it: another would be rescued, or cost a session its work. */
@@ -356,9 +364,9 @@ export interface IndexEditor {
 }
 
 /**
- * Drops the entries of the chunks of a verdict, and with them those of chunks that are gone already:
- * the chunk listing comes after the segments' and a chunk before its entries, so that what is not
- * listed was removed. A segment that replaces others follows the same rule: every entry whose chunk
+ * Drops the entries of the chunks of a verdict, and with them those of chunks that are gone
+ * already: the chunk listing comes after the segments' and a chunk before its entries, so that what
+ * is not listed was removed. A segment that replaces others follows the same rule: every entry whose chunk
  * is not gone stands in a durable new segment before the old one is removed.
  */
 export function* dropIndexEntries(verdict: readonly string[], editor: IndexEditor): Steps<void> {
@@ -379,7 +387,7 @@ export function* dropIndexEntries(verdict: readonly string[], editor: IndexEdito
   }
 }
 
-/** Removes what crashed sessions and prunes leave: pendings, leases, markers without their record. */
+/** Removes what crashes leave: pending records, leases, markers without their condemn record. */
 export function* sweepLeftovers(policy: LeasePolicy): Steps<void> {
   const markers = yield* listIds('deleting');
   addAll(markers, yield* listIds('verdict'));

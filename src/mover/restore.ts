@@ -46,7 +46,8 @@ export interface RestoreRequest {
 export interface RestoreProgress {
   readonly files: number;
   readonly bytes: number;
-  readonly bytesTotal: number;
+  /** Undefined until it is known. */
+  readonly bytesTotal: number | undefined;
 }
 
 export interface RestoreResult {
@@ -54,6 +55,8 @@ export interface RestoreResult {
   readonly files: number;
   readonly bytes: number;
   readonly directories: number;
+  /** Links, devices, FIFOs. */
+  readonly others: number;
   /** Entries left alone because something stands there. */
   readonly skipped: number;
   readonly problems: number;
@@ -135,6 +138,7 @@ class Restore {
   #entries = 0;
   #wholeFiles = 0;
   #directories = 0;
+  #others = 0;
   #skipped = 0;
   #problems = 0;
   #temporaries = 0;
@@ -191,6 +195,7 @@ class Restore {
       files: this.#wholeFiles + pipe.counter(FETCH_COUNTER.filesRestored),
       bytes: pipe.counter(FETCH_COUNTER.bytesRestored),
       directories: this.#directories,
+      others: this.#others,
       skipped: this.#skipped,
       problems: this.#problems,
       refusals: mergeRefusals(this.#refusals),
@@ -250,7 +255,7 @@ class Restore {
     this.#request.onProgress({
       files: this.#wholeFiles + pipe.counter(FETCH_COUNTER.filesRestored),
       bytes: pipe.counter(FETCH_COUNTER.bytesRestored),
-      bytesTotal: this.#request.paths.length === 0 ? this.#request.archive.root.ref.fileBytes : 0,
+      bytesTotal: this.#request.paths.length === 0 ? this.#request.archive.root.ref.fileBytes : undefined,
     });
   }
 
@@ -431,7 +436,9 @@ class Restore {
     const { entry, path } = walked;
     const name = entry.name;
     const place = this.#mayPut(parent, name, path, entry);
-    if (place === 'skip' || this.#request.dryRun) return;
+    if (place === 'skip') return;
+    this.#others++;
+    if (this.#request.dryRun) return;
     if (place === 'replace') this.#files.remove(parent.fd, name);
     const result = this.#make(parent.fd, name, entry);
     if (result < 0) return this.#failed(path, result, entry.kind === ENTRY.symlink ? 'make the link' : 'make the node');

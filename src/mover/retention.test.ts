@@ -1,5 +1,5 @@
 /**
- * Goal: keep rules keep what users of such rules expect, and never more is forgotten than was meant.
+ * Goal: keep rules keep what users expect of them, and no more is forgotten than was meant.
  * Method: histories whose outcome is known by hand; properties over random histories and rules.
  */
 import assert from 'node:assert/strict';
@@ -59,7 +59,7 @@ test('keep-last keeps the newest, whatever the order in which they are given', (
   assert.deepEqual(forget, ['2026-03-03T10:00']);
 });
 
-test('keep-daily keeps the newest of each day that has one; days without backups do not count', () => {
+test('keep-daily keeps the newest of each day; days without backups do not count', () => {
   const archives = archivesAt([
     '2026-03-19T08:00',
     '2026-03-19T20:00',
@@ -152,12 +152,18 @@ test('a time zone decides where days begin; an hour that comes twice is two', ()
 
 test('keep-within counts from the newest archive, or from now if that claims the future', () => {
   const old = archivesAt(['2020-01-10T00:00', '2020-01-08T00:00', '2020-01-01T00:00']);
-  assert.deepEqual(kept(old, { keepWithinMs: 3 * DAY_MS }), ['2020-01-10T00:00', '2020-01-08T00:00']);
+  assert.deepEqual(kept(old, { keepWithinMs: 3 * DAY_MS }), [
+    '2020-01-10T00:00',
+    '2020-01-08T00:00',
+  ]);
   const future = archivesAt(['2199-01-01T00:00', '2026-03-19T00:00', '2026-01-01T00:00']);
-  assert.deepEqual(kept(future, { keepWithinMs: 3 * DAY_MS }), ['2199-01-01T00:00', '2026-03-19T00:00']);
+  assert.deepEqual(kept(future, { keepWithinMs: 3 * DAY_MS }), [
+    '2199-01-01T00:00',
+    '2026-03-19T00:00',
+  ]);
 });
 
-test('names are judged separately, and the newest of each stays unless all may be forgotten', () => {
+test('names are judged separately; the newest stays unless all may be forgotten', () => {
   const archives = [
     ...archivesAt(['2026-03-01T00:00', '2026-03-02T00:00'], 'web'),
     ...archivesAt(['2026-03-03T00:00', '2026-03-04T00:00'], 'home'),
@@ -188,14 +194,20 @@ test('what is protected until a time to come stays; protection that is over does
   assert.deepEqual(forget, ['b']);
 });
 
-test('a partial archive takes no place of a whole one, and stays only as the newest of its name', () => {
+test("a partial archive takes no whole one's place, and stays only as the newest", () => {
   const at = (id: string, days: number, partial: boolean): RetainedArchive => ({
     id,
     name: 'x',
     timeMs: NOW_MS - days * DAY_MS,
     partial,
   });
-  const archives = [at('p1', 1, true), at('p2', 2, true), at('w1', 3, false), at('p3', 4, true), at('w2', 5, false)];
+  const archives = [
+    at('p1', 1, true),
+    at('p2', 2, true),
+    at('w1', 3, false),
+    at('p3', 4, true),
+    at('w2', 5, false),
+  ];
   assert.deepEqual(applyKeepRules(archives, { keepLast: 2 }, NOW_MS), {
     keep: [
       { id: 'p1', reasons: ['partial'] },
@@ -206,7 +218,7 @@ test('a partial archive takes no place of a whole one, and stays only as the new
   });
 });
 
-/** Random histories: clustered times, so that periods have several archives; some at the same moment. */
+/** Random histories with clustered times: periods have several archives, some at one moment. */
 const histories: fc.Arbitrary<RetainedArchive[]> = fc
   .array(
     fc.record({
@@ -222,7 +234,9 @@ const histories: fc.Arbitrary<RetainedArchive[]> = fc
   )
   .map((archives) => archives.map((archive, number) => ({ ...archive, id: `id${number}` })));
 
-const count = fc.option(fc.constantFrom(0, 1, 2, 3, 7, Number.POSITIVE_INFINITY), { nil: undefined });
+const count = fc.option(fc.constantFrom(0, 1, 2, 3, 7, Number.POSITIVE_INFINITY), {
+  nil: undefined,
+});
 const ruleSets: fc.Arbitrary<KeepRules> = fc
   .record({
     keepLast: count,
@@ -231,14 +245,19 @@ const ruleSets: fc.Arbitrary<KeepRules> = fc
     keepWeekly: count,
     keepMonthly: count,
     keepYearly: count,
-    keepWithinMs: fc.option(fc.integer({ min: 0, max: 100 }).map((days) => days * DAY_MS), {
-      nil: undefined,
-    }),
+    keepWithinMs: fc.option(
+      fc.integer({ min: 0, max: 100 }).map((days) => days * DAY_MS),
+      {
+        nil: undefined,
+      },
+    ),
     keepNames: fc.option(fc.constantFrom(['a'], ['b', 'c']), { nil: undefined }),
   })
   .filter(
     ({ keepWithinMs, keepNames, ...counts }) =>
-      keepNames !== undefined || (keepWithinMs ?? 0) > 0 || Object.values(counts).some((n) => (n ?? 0) > 0),
+      keepNames !== undefined ||
+      (keepWithinMs ?? 0) > 0 ||
+      Object.values(counts).some((n) => (n ?? 0) > 0),
   );
 const zones = fc.constantFrom('UTC', 'Europe/Berlin', 'America/St_Johns');
 
@@ -287,13 +306,19 @@ test('a rule that keeps more forgets nothing that a rule that keeps less would k
     'keepYearly' as const,
   );
   fc.assert(
-    fc.property(histories, ruleSets, key, fc.integer({ min: 1, max: 5 }), (archives, rules, name, more) => {
-      const less = new Set(kept(archives, rules));
-      const greater = new Set(kept(archives, { ...rules, [name]: (rules[name] ?? 0) + more }));
-      assert.ok(less.isSubsetOf(greater));
-      const longer = { ...rules, keepWithinMs: (rules.keepWithinMs ?? 0) + more * DAY_MS };
-      assert.ok(less.isSubsetOf(new Set(kept(archives, longer))));
-    }),
+    fc.property(
+      histories,
+      ruleSets,
+      key,
+      fc.integer({ min: 1, max: 5 }),
+      (archives, rules, name, more) => {
+        const less = new Set(kept(archives, rules));
+        const greater = new Set(kept(archives, { ...rules, [name]: (rules[name] ?? 0) + more }));
+        assert.ok(less.isSubsetOf(greater));
+        const longer = { ...rules, keepWithinMs: (rules.keepWithinMs ?? 0) + more * DAY_MS };
+        assert.ok(less.isSubsetOf(new Set(kept(archives, longer))));
+      },
+    ),
   );
 });
 

@@ -3,9 +3,9 @@
  *
  * Contract: a pure function of the archives, the rules and the time. Archives are judged separately
  * for each name. Each rule chooses on its own what it keeps; an archive goes only if no rule keeps
- * it. As in restic: a period rule keeps the newest archive of each of the newest N periods that have
- * one (a day without a backup does not count), and while it has periods left, the oldest archive
- * too, so that a young history is not cut off at its beginning.
+ * it. As in restic: a period rule keeps the newest archive of each of the newest N periods that
+ * have one (a day without a backup does not count), and while it has periods left, the oldest
+ * archive too, so that a young history is not cut off at its beginning.
  *
  * Guarded, because a mistake cannot be taken back:
  * - no rules at all: USAGE, never "forget everything";
@@ -126,7 +126,7 @@ function checkRules(rules: KeepRules): PeriodRule[] {
   const hasOther = (keepWithinMs ?? 0) > 0 || (keepNames?.length ?? 0) > 0;
   if (periods.length === 0 && !hasOther) {
     throw new PenstockError('USAGE', 'no keep rule is given: every archive would be forgotten', {
-      hint: 'say what to keep, for example --keep-daily 7 --keep-weekly 5, or name the archives to forget',
+      hint: 'say what to keep, for example --keep-daily 7, or name the archives to forget',
     });
   }
   return periods;
@@ -241,8 +241,9 @@ function isoWeek(wall: Date): string {
   const thursday = 4;
   const weekday = (wall.getUTCDay() + 7 - monday) % 7;
   const middle = new Date(wall.getTime() + (thursday - monday - weekday) * DAY_MS);
-  const startOfYear = Date.UTC(middle.getUTCFullYear(), 0, 1);
-  return `${middle.getUTCFullYear()}-W${Math.floor((middle.getTime() - startOfYear) / (7 * DAY_MS)) + 1}`;
+  const year = middle.getUTCFullYear();
+  const week = Math.floor((middle.getTime() - Date.UTC(year, 0, 1)) / (7 * DAY_MS)) + 1;
+  return `${year}-W${week}`;
 }
 
 /** By how much a zone's wall clock is ahead of UTC at a moment. */

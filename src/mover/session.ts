@@ -1,6 +1,7 @@
 /**
  * A session: somebody at work in a repository, with a lease that beats (prune-protocol.ts).
  */
+import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { openSystem } from '../host/mod.ts';
 import { protocolStore } from './protocol-adapter.ts';
@@ -73,6 +74,18 @@ export async function openSession(repository: Repository, role: LeaseRecord['rol
       await beating;
       await runProtocol(endSession(id), store);
     },
+  };
+}
+
+/** A session that leaves no trace: for dry runs, which commit nothing. */
+export function idleSession(repository: Repository): Session {
+  return {
+    id: repository.around.random.bytes(16).toString('hex'),
+    store: protocolStore(repository),
+    avoid: new Set(),
+    alive: true,
+    commit: () => Promise.reject(new PenstockError('INTERNAL', 'a dry run commits nothing')),
+    end: async () => undefined,
   };
 }
 
