@@ -201,14 +201,14 @@ export class Output implements ProgressSink {
     if (hide) this.#settings.stderr.write(this.#shown);
   }
 
-  /** The width of the progress line. */
+  /** The width of the progress line. Some terminals say 0 for unknown. */
   columns(): number {
-    return this.#settings.stderr.columns ?? 80;
+    return this.#settings.stderr.columns || 80;
   }
 
   /** The width for results; wide where standard output is no terminal. */
   resultColumns(): number {
-    return this.#settings.stdout.columns ?? 100;
+    return this.#settings.stdout.columns || 100;
   }
 
   redraw(text: string): void {

@@ -165,7 +165,7 @@ async function showHelp(
   { topic, exit }: Extract<CommandLine, { kind: 'help' }>,
 ): Promise<number> {
   const { helpText } = await import('../options/help.ts');
-  const columns = (exit === EXIT.ok ? host.stdout : host.stderr).columns ?? 100;
+  const columns = (exit === EXIT.ok ? host.stdout : host.stderr).columns || 100;
   return showText(host, `${helpText(topic, columns) ?? ''}\n`, exit);
 }
 

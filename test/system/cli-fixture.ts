@@ -89,13 +89,9 @@ const BEHAVIOURS: Readonly<Record<string, Behaviour>> = {
   },
 
   async values({ output, options, positionals }) {
-    const hex = (value: unknown): unknown => {
-      if (typeof value === 'string') return Buffer.from(value, 'latin1').toString('hex');
-      return Array.isArray(value) ? value.map(hex) : value;
-    };
-    output.line(
-      JSON.stringify({ ...positionals, repo: options.repo }, (_key, value) => hex(value)),
-    );
+    const hex = (text: unknown): string => Buffer.from(String(text), 'latin1').toString('hex');
+    const paths = Object.values(positionals).flat().map(hex);
+    output.line(JSON.stringify({ paths, repo: hex(options.repo) }));
     return 0;
   },
 
