@@ -12,8 +12,8 @@
  *   pending record as an archive and fails when the pending record is gone; both are durable and
  *   visible to everyone when they return, as is `remove`.
  * - `list` need not be a snapshot, but returns every object that was there during the whole call,
- *   and none that was not there at any moment of it. A store that cannot reach all of its objects (a
- *   pool that is away) throws instead of listing the rest.
+ *   and none that was not there at any moment of it. A store that cannot reach all of its objects
+ *   (a pool that is away, a directory that is missing) throws instead of listing the rest.
  * - Object ids are never used twice within a kind.
  * - An error may mean that the operation was done or not; both are safe, as after a crash. A store
  *   that tries again by itself must know its own work: `put` answers true for the object it made.

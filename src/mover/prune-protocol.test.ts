@@ -352,6 +352,7 @@ test('entries of a verdict and of chunks that are gone are dropped, new before o
   await store.remove('chunk', 'c2');
   store.set('chunk', 'c3');
   store.set('index', 'i-mixed', Buffer.from('c1 c2 c3'));
+  store.set('index', 'i-damaged', DAMAGE);
   store.log.length = 0;
   const edit = (
     segment: Uint8Array,

@@ -366,8 +366,8 @@ export interface IndexEditor {
 /**
  * Drops the entries of the chunks of a verdict, and with them those of chunks that are gone
  * already: the chunk listing comes after the segments' and a chunk before its entries, so that what
- * is not listed was removed. A segment that replaces others follows the same rule: every entry whose chunk
- * is not gone stands in a durable new segment before the old one is removed.
+ * is not listed was removed. A merge of segments follows the same rule: every entry whose chunk is
+ * not gone stands in a durable new segment before the old one is removed.
  */
 export function* dropIndexEntries(verdict: readonly string[], editor: IndexEditor): Steps<void> {
   const decided = new Set(verdict);
@@ -375,8 +375,9 @@ export function* dropIndexEntries(verdict: readonly string[], editor: IndexEdito
   const present = yield* presentChunks();
   const isGone = (id: string): boolean => decided.has(id) || !present.has(id);
   for (const segmentId of segments) {
-    const segment = yield* read('index', segmentId);
-    if (segment === null) continue;
+    const segment = yield* inspect('index', segmentId);
+    // A damaged one leads nowhere; it stays for `check` to name and for a rebuild to replace.
+    if (segment === 'gone' || segment === 'damaged') continue;
     const edited = editor.edit(segment, isGone);
     if (edited === undefined) continue;
     if (edited !== null) {
