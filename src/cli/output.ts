@@ -86,7 +86,12 @@ export class Output implements ProgressSink {
     return this.#warnings;
   }
 
-  /** A result for people, one or more lines; nothing with --json. */
+  /** Why standard output can no longer be written, if so; EPIPE: its reader went away. */
+  get lost(): PenstockError | undefined {
+    return this.#lost;
+  }
+
+  /** A result for people, one or more lines of printable text; nothing with --json. */
   line(text: string): void {
     if (!this.json) this.#out(`${text}\n`);
   }
@@ -114,7 +119,7 @@ export class Output implements ProgressSink {
     });
   }
 
-  /** A message for people that is no result; not with --quiet or --json. */
+  /** A message for people that is no result, printable text; not with --quiet or --json. */
   note(text: string): void {
     if (!this.quiet && !this.json) this.#err(text);
   }
@@ -151,14 +156,15 @@ export class Output implements ProgressSink {
   error(thrown: unknown): void {
     const error = toPenstockError(thrown);
     const stack = this.verbose || error.code === 'INTERNAL' ? error.stack : undefined;
-    if (this.json) {
+    // Where programs cannot be told any more, people are.
+    if (this.json && this.#lost === undefined) {
       this.entry({
         type: 'error',
         code: error.code,
         message: error.message,
         hint: error.hint,
         ...(error.errno === undefined ? {} : { errno: error.errno }),
-        ...(error.subject === undefined ? {} : { subject: error.subject }),
+        ...subjectRecord(error.subject),
         ...(stack === undefined ? {} : { stack }),
       });
       return;
@@ -177,7 +183,7 @@ export class Output implements ProgressSink {
   }
 
   /** Writes the summary and everything that is still held back. Resolves when it is out. */
-  async close(exit: number): Promise<PenstockError | undefined> {
+  async close(exit: number): Promise<void> {
     this.progress.finish();
     if (this.json) this.entry({ type: 'summary', ...this.#summary?.record, exit });
     else if (this.#summary !== undefined && this.#summary.text !== '')
@@ -185,7 +191,6 @@ export class Output implements ProgressSink {
     this.flush();
     await drained(this.#settings.stdout);
     await drained(this.#settings.stderr);
-    return this.#lost;
   }
 
   /** Hands over what `line` and `entry` gathered. */
@@ -279,6 +284,13 @@ export function printable(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
   });
+}
+
+/** The subject of an error is a ByteString, such as a path, or plain ASCII, such as an id. */
+function subjectRecord(subject: ByteString | undefined): Record<string, string> {
+  if (subject === undefined) return {};
+  const { path, pathBytes } = toJsonPath(subject);
+  return { subject: path, ...(pathBytes === undefined ? {} : { subjectBytes: pathBytes }) };
 }
 
 function drained(stream: OutputStream): Promise<void> {

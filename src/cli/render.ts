@@ -9,7 +9,7 @@ import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
 import { type JsonRecord, printable } from './output.ts';
 import { textTable } from './text-table.ts';
-import { pad } from './width.ts';
+import { pad, textColumns } from './width.ts';
 
 /** An archive as listings need it. */
 export interface ArchiveFacts {
@@ -197,8 +197,8 @@ export class LongListing {
     const group = entry.group === undefined ? String(entry.gid) : toDisplay(entry.group);
     const isDevice = entry.nodeMajor !== undefined && entry.kind.endsWith('-device');
     const size = isDevice ? `${entry.nodeMajor}, ${entry.nodeMinor}` : String(entry.bytes);
-    this.#ownerColumns = Math.max(this.#ownerColumns, owner.length);
-    this.#groupColumns = Math.max(this.#groupColumns, group.length);
+    this.#ownerColumns = Math.max(this.#ownerColumns, textColumns(owner));
+    this.#groupColumns = Math.max(this.#groupColumns, textColumns(group));
     this.#bytesColumns = Math.max(this.#bytesColumns, size.length);
     const target = entry.linkTarget === undefined ? '' : ` -> ${toDisplay(entry.linkTarget)}`;
     return [

@@ -151,7 +151,7 @@ test('work that was finished before it noticed the signal is done', async () => 
   assert.equal(result.exit, 0);
 });
 
-test('a wrong command line is refused before anything is loaded, in JSON if that was asked for', async () => {
+test('a wrong command line is refused before anything is loaded, as JSON if asked', async () => {
   const never: Behaviour = () => assert.fail('must not run');
   const people = await run(['backup'], never);
   assert.equal(people.exit, 2);

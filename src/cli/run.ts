@@ -14,7 +14,7 @@ import { loadCommand } from './commands.ts';
 import type { CommandModule, Invocation } from './invocation.ts';
 import { Output, type OutputStream } from './output.ts';
 import { takePassphrases } from './passphrase.ts';
-import { Interruption } from './signals.ts';
+import { endProcess, Interruption } from './signals.ts';
 import { defaultRepoUrl, defaultStateDirectory } from './state.ts';
 
 /** The world around a command line; tests give their own. */
@@ -59,7 +59,7 @@ async function runParsed(
 ): Promise<number> {
   const interruption = new Interruption((text) => output.urgent(text));
   const output = openOutput(host, parsed.options, (error) => interruption.stop(error));
-  const stopListening = interruption.listen();
+  const endings = [interruption.listen(), endOnDefects(output, interruption)];
   const onHardExit = (callback: () => void): (() => void) => interruption.onHardExit(callback);
   const invocation: Invocation = {
     ...parsed,
@@ -85,21 +85,36 @@ async function runParsed(
   } catch (thrown) {
     exit = report(output, thrown, interruption.signal);
   }
-  try {
-    const lost = await output.close(exit);
-    if (lost === undefined || lost.errno === 'EPIPE') return exit;
-    output.error(lost);
-    return lost.exit;
-  } finally {
-    stopListening();
-  }
+  await output.close(exit);
+  for (const end of endings) end();
+  const { lost } = output;
+  if (lost === undefined || lost.errno === 'EPIPE') return exit;
+  output.error(lost);
+  return lost.exit;
+}
+
+/**
+ * A defect outside the command's own flow (a callback, a promise that nobody awaits): nothing can
+ * be relied on any more, so what is registered is cleaned up and the process ends: always safe.
+ */
+function endOnDefects(output: Output, interruption: Interruption): () => void {
+  const end = (thrown: unknown): void => {
+    const error = new PenstockError('INTERNAL', toPenstockError(thrown).message, { cause: thrown });
+    if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;
+    output.error(error);
+    void output.close(EXIT.failed);
+    interruption.runHardExits();
+    endProcess(EXIT.failed);
+  };
+  process.on('uncaughtException', end);
+  return () => process.off('uncaughtException', end);
 }
 
 /** Reports what a command threw; returns the exit status. */
 function report(output: Output, thrown: unknown, signal: AbortSignal): number {
   const error = causeOfEnd(thrown, signal);
-  // Nobody reads any more: `penstock ls … | head` ends quietly.
-  if (error.errno !== 'EPIPE' || error !== signal.reason) output.error(error);
+  // Lost output is reported at the end, or not at all: `penstock ls … | head` ends quietly.
+  if (error !== output.lost) output.error(error);
   return error.exit;
 }
 

@@ -6,8 +6,8 @@
  * Ctrl-C ends the question with the reason of the signal. What is typed ahead is kept for the next
  * question. Bytes are never turned into strings, so that they can be filled with zeros.
  */
-import { closeSync, constants, openSync } from 'node:fs';
-import { ReadStream, WriteStream } from 'node:tty';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { ReadStream } from 'node:tty';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 
@@ -38,23 +38,23 @@ const KEY = {
 
 /** Opens the process's terminal; undefined if it has none. */
 export function openTerminal(settings: TerminalSettings): Terminal | undefined {
-  let fd: number;
+  const descriptors: number[] = [];
+  let input: ReadStream;
   try {
-    fd = openSync('/dev/tty', constants.O_RDWR | constants.O_NOCTTY);
+    descriptors.push(openSync('/dev/tty', constants.O_WRONLY | constants.O_NOCTTY));
+    descriptors.push(openSync('/dev/tty', constants.O_RDONLY | constants.O_NOCTTY));
+    input = new ReadStream(descriptors[1] ?? -1);
   } catch {
+    for (const descriptor of descriptors) closeSync(descriptor);
     return undefined;
   }
-  try {
-    return new TtyTerminal(fd, settings);
-  } catch {
-    closeSync(fd);
-    return undefined;
-  }
+  return new TtyTerminal(input, descriptors[0] ?? -1, settings);
 }
 
 class TtyTerminal implements Terminal {
   readonly #input: ReadStream;
-  readonly #output: WriteStream;
+  /** Written to synchronously, on a description of its own. */
+  readonly #output: number;
   readonly #signal: AbortSignal;
   readonly #interrupt: () => void;
   readonly #forget: () => void;
@@ -64,15 +64,17 @@ class TtyTerminal implements Terminal {
   #wake: (() => void) | undefined;
   #ended = false;
 
-  constructor(fd: number, settings: TerminalSettings) {
-    this.#input = new ReadStream(fd);
-    this.#output = new WriteStream(openSync('/dev/tty', constants.O_WRONLY | constants.O_NOCTTY));
+  constructor(input: ReadStream, output: number, settings: TerminalSettings) {
+    this.#input = input;
+    this.#output = output;
     this.#signal = settings.signal;
     this.#interrupt = () => settings.interrupt();
     this.#input.setRawMode(true);
     this.#forget = settings.onHardExit(() => this.#input.setRawMode(false));
     this.#input.on('data', (data: Buffer) => {
-      this.#waiting = Buffer.concat([this.#waiting, data]);
+      const waiting = this.#waiting;
+      this.#waiting = Buffer.concat([waiting, data]);
+      waiting.fill(0);
       data.fill(0);
       this.#wake?.();
     });
@@ -81,11 +83,10 @@ class TtyTerminal implements Terminal {
       this.#wake?.();
     };
     this.#input.on('error', end).on('end', end);
-    this.#output.on('error', end);
   }
 
   async ask(prompt: string): Promise<Buffer> {
-    this.#output.write(prompt);
+    this.#write(prompt);
     const wake = (): void => this.#wake?.();
     this.#signal.addEventListener('abort', wake);
     try {
@@ -100,12 +101,12 @@ class TtyTerminal implements Terminal {
       }
     } finally {
       this.#signal.removeEventListener('abort', wake);
-      this.#output.write('\r\n');
+      this.#write('\r\n');
     }
   }
 
   say(text: string): void {
-    this.#output.write(`${text}\r\n`);
+    this.#write(`${text}\r\n`);
   }
 
   close(): void {
@@ -114,7 +115,15 @@ class TtyTerminal implements Terminal {
     this.#line.clear();
     this.#input.setRawMode(false);
     this.#input.destroy();
-    this.#output.destroy();
+    closeSync(this.#output);
+  }
+
+  #write(text: string): void {
+    try {
+      writeSync(this.#output, text);
+    } catch {
+      // The terminal went away: reading from it says so.
+    }
   }
 
   /** Feeds what was typed to the line; returns the line once it is complete. */

@@ -5,6 +5,7 @@
  * package) and never start penstock, so that completing is quick and asks for no passphrase.
  * An option of one name has one kind in all commands (a test holds the table to it).
  */
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are the shells' own
 import { commandsBelow } from './describe.ts';
 import { COMMAND_NAMES, type CommandName, commandSpec, GLOBAL_OPTIONS, PROGRAM } from './table.ts';
 import type { OptionSpec, PositionalSpec } from './types.ts';

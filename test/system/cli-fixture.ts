@@ -95,12 +95,21 @@ const BEHAVIOURS: Readonly<Record<string, Behaviour>> = {
     return 0;
   },
 
-  async defect() {
-    throw new TypeError('something is undefined');
+  /** A defect that the command's own flow does not see. */
+  async callback({ onHardExit, output }) {
+    onHardExit(() => output.urgent('the lease is removed'));
+    setTimeout(() => {
+      throw new TypeError('lost in space');
+    }, 10);
+    await pause(60_000);
+    return 0;
   },
 
-  async full() {
-    throw Object.assign(new Error('no space left on device, write'), { code: 'ENOSPC' });
+  async unawaited({ onHardExit, output }) {
+    onHardExit(() => output.urgent('the lease is removed'));
+    void Promise.reject(new TypeError('lost in space'));
+    await pause(60_000);
+    return 0;
   },
 
   async partial({ output }) {

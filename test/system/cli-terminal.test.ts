@@ -76,7 +76,7 @@ class Terminal {
   }
 }
 
-/** What a terminal shows after `\r`, line feeds and "erase to the end of the line"; colours left out. */
+/** What a terminal shows after returns, line feeds and erasures of lines; colours left out. */
 function play(written: string): string[] {
   const lines = [''];
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

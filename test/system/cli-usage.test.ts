@@ -118,7 +118,8 @@ test('in a log, lines are plain', () => {
   assert.equal(run.stdout, '');
   assert.equal(
     run.stderr,
-    'a note before the work\nwarning: home/me/secret-500: permission denied\narchive 3fa9c1de of work\n  all done\n',
+    'a note before the work\nwarning: home/me/secret-500: permission denied\n' +
+      'archive 3fa9c1de of work\n  all done\n',
   );
 });
 
@@ -162,7 +163,30 @@ test('standard output that is full is an error', () => {
     stdio,
   });
   assert.equal(run.status, 1);
-  assert.match(run.stderr, /^penstock: cannot write standard output: ENOSPC/);
+  assert.match(run.stderr, /^penstock: cannot write standard output: ENOSPC.*\n {2}hint: .*\n$/);
+  const json = spawnSync(process.execPath, [FIXTURE, 'ls', 'x', '--json'], {
+    env,
+    encoding: 'utf8',
+    stdio,
+  });
+  assert.equal(json.status, 1);
+  assert.match(json.stderr, /^penstock: cannot write standard output: ENOSPC.*\n {2}hint: .*\n$/);
+});
+
+test('a defect in a callback ends the command with a report, the lease removed', () => {
+  for (const behaviour of ['callback', 'unawaited']) {
+    const people = behave(behaviour, ['prune']);
+    assert.equal(people.status, 1);
+    assert.match(
+      people.stderr,
+      /^penstock: lost in space\n {2}hint: please report it.*\nthe lease is removed\n$/,
+    );
+    const program = behave(behaviour, ['prune', '--json']);
+    assert.equal(program.status, 1);
+    const lines = program.stdout.trimEnd().split('\n');
+    assert.equal((JSON.parse(lines[0] ?? '') as { code: string }).code, 'INTERNAL');
+    assert.deepEqual(JSON.parse(lines[1] ?? ''), { type: 'summary', exit: 1 });
+  }
 });
 
 /** Starts the fixture, waits for a text on standard error, then sends signals with pauses. */
@@ -202,13 +226,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   test(`${signal} stops in order with status 130`, async () => {
     assert.equal(
       await interrupted('work', 'a note', [signal]),
-      `a note before the work\npenstock: stopping in order, press again to end at once\npenstock: interrupted by ${signal}\n` +
-        '  hint: run the command again: it continues\n-> 130',
+      'a note before the work\npenstock: stopping in order, press again to end at once\n' +
+        `penstock: interrupted by ${signal}\n  hint: run the command again: it continues\n-> 130`,
     );
   });
 }
 
-test('a second signal ends at once, even with a thread stuck in the system, and removes the lease', async () => {
+test('a second signal ends at once, even with a stuck thread, and removes the lease', async () => {
   assert.equal(
     await interrupted('stuck', 'stuck', ['SIGTERM', 'SIGINT']),
     'stuck\npenstock: stopping in order, press again to end at once\nthe lease is removed\n-> 130',
