@@ -22,9 +22,15 @@ test('the clock tells UTC within its millisecond and never runs backwards', () =
 
 test('a fake clock stands still until it is moved', () => {
   const clock = new FakeClock(1000);
-  assert.deepEqual([clock.nowMs(), clock.nowNanos(), clock.monotonicMs()], [1000, 1_000_000_000n, 0]);
+  assert.deepEqual(
+    [clock.nowMs(), clock.nowNanos(), clock.monotonicMs()],
+    [1000, 1_000_000_000n, 0],
+  );
   clock.advance(1.5);
-  assert.deepEqual([clock.nowMs(), clock.nowNanos(), clock.monotonicMs()], [1001, 1_001_500_000n, 1.5]);
+  assert.deepEqual(
+    [clock.nowMs(), clock.nowNanos(), clock.monotonicMs()],
+    [1001, 1_001_500_000n, 1.5],
+  );
   clock.set(10);
   assert.deepEqual([clock.nowMs(), clock.monotonicMs()], [10, 1.5]);
 });

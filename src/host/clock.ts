@@ -1,9 +1,9 @@
 /**
  * The port `Clock`.
  *
- * Contract: `nowMs` and `nowNanos` are UTC, for records, and may jump when the machine's clock is set;
- * `monotonicMs` only grows, for time-outs and rates, and means nothing outside this process. Control
- * logic is given a clock, so that tests can give it a `FakeClock`.
+ * Contract: `nowMs` and `nowNanos` are UTC, for records, and may jump when the machine's clock is
+ * set; `monotonicMs` only grows, for time-outs and rates, and means nothing outside this process.
+ * Control logic is given a clock, so that tests can give it a `FakeClock`.
  */
 
 export interface Clock {
@@ -21,9 +21,9 @@ const NANOS_PER_MS = 1_000_000n;
 let offsetNanos: bigint | undefined;
 
 /**
- * The system tells UTC in milliseconds only; the monotonic clock carries it on in between. The offset is
- * corrected whenever the two disagree, so the result is always within the millisecond that the system
- * tells, and grows between two calls unless the machine's clock is set back.
+ * The system tells UTC in milliseconds only; the monotonic clock carries it on in between. The
+ * offset is corrected whenever the two disagree, so the result is always within the millisecond
+ * that the system tells, and grows between two calls unless the machine's clock is set back.
  */
 function nowNanos(): bigint {
   const earliest = BigInt(Date.now()) * NANOS_PER_MS;

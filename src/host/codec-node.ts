@@ -1,6 +1,6 @@
 /**
- * The port `Codec` by Node's own modules: for platforms and builds where the native one is not to be
- * had. Contract: that of codec.ts, but it allocates a result per call, which costs about double.
+ * The port `Codec` by Node's own modules: for platforms and builds where the native one is not to
+ * be had. Contract: that of codec.ts, but it allocates a result per call, which costs about double.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';

@@ -1,7 +1,7 @@
 /**
  * Whether a codec gives the answers that it must, before any data is trusted to it: once a codec.
  *
- * Contract: known answers in both directions, and that damage is refused; an exception is a failure.
+ * Contract: known answers in both directions, and that damage is refused; to throw is to fail.
  */
 import type { Codec } from './codec.ts';
 

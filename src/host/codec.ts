@@ -1,18 +1,20 @@
 /**
- * The port `Codec`: compressing, sealing, checking and naming the bytes of blocks, in place or from one
- * piece of memory into another.
+ * The port `Codec`: compressing, sealing, checking and naming the bytes of blocks, in place or from
+ * one piece of memory into another.
  *
  * Contract, for every implementation:
  * - One instance serves one thread and is used again and again; no call allocates memory that grows
  *   with the data.
- * - Views may lie on shared memory. Source and target may be parts of the same memory as long as they
- *   do not overlap; `seal` and `open` work in place. Nothing is written outside the given ranges.
- * - Damaged or hostile input is a result (-1, false), never a throw. A range that does not lie within
- *   its view, or a key of another length, is a programmer's mistake and asserts.
+ * - Views may lie on shared memory. Source and target may be parts of the same memory as long as
+ *   they do not overlap; `seal` and `open` work in place. Nothing is written outside the given
+ *   ranges.
+ * - Damaged or hostile input is a result (-1, false), never a throw. A range that does not lie
+ *   within its view, or a key of another length, is a programmer's mistake and asserts.
  * - Each implementation reads what the others write; compressed bytes need not be equal.
  *
- * Compressed bytes are one zstd frame with the content's size and no checksum (the seal is stronger).
- * Sealing is AES-256-GCM with a nonce of twelve zero bytes: A KEY MUST SEAL ONE THING ONLY.
+ * Compressed bytes are one zstd frame with the content's size and no checksum (the seal is
+ * stronger). Sealing is AES-256-GCM with a nonce of twelve zero bytes: A KEY MUST SEAL ONE THING
+ * ONLY.
  */
 import { assert } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -56,8 +58,8 @@ export interface Codec {
     level: number,
   ): number;
   /**
-   * The source must be exactly one frame. Returns the content's length, or -1 on any damage or if it
-   * does not fit (the target is undefined then).
+   * The source must be exactly one frame. Returns the content's length, or -1 on any damage or if
+   * it does not fit (the target is undefined then).
    */
   decompress(
     source: Uint8Array,

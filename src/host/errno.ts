@@ -2,8 +2,9 @@
  * Numbers, names and texts of the system's errors.
  *
  * Contract: the calls of the ports in host/ do not throw for system errors; they return a negative
- * number, minus the errno. Here it becomes a name (`errnoName`), or an error for people (`ioError`).
- * Numbers are Linux's; they are the same on every architecture that Penstock runs on.
+ * number, minus the errno. Here it becomes a name (`errnoName`), or an error for people
+ * (`ioError`). 95 is called ENOTSUP, as in Node, never EOPNOTSUPP. Numbers are Linux's; they are
+ * the same on every architecture that Penstock runs on.
  */
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
@@ -78,7 +79,7 @@ export function ioError(result: number, call: string, subject: ByteString): Pens
   return new PenstockError('HOST_IO', message, { errno: name, subject });
 }
 
-/** Returns `result` if it is not negative, else throws its `ioError`. For calls outside hot loops. */
+/** Returns `result` unless it is negative: then throws its `ioError`. Not for hot loops. */
 export function checked(result: number, call: string, subject: ByteString): number {
   if (result < 0) throw ioError(result, call, subject);
   return result;

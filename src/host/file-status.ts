@@ -170,7 +170,7 @@ export class FileStatus {
     return this.#word(35);
   }
 
-  /** The mount, which tells bind mounts of one file system apart; 0 where the system does not say. */
+  /** Tells bind mounts of one file system apart; 0 where the system does not say. */
   get mountId(): number {
     return (this.#word(0) & MASK_MOUNT_ID) === 0 ? 0 : this.#uint64(36);
   }
@@ -207,7 +207,7 @@ export class FileStatus {
 
 const KINDS_AT_FIRST = 256;
 
-/** Names of a directory in the system's order, without `.` and `..`; `kinds[i]` belongs to `names[i]`. */
+/** Names of a directory in the system's order, without `.` and `..`; with a kind for each. */
 export class DirectoryListing {
   readonly names: ByteString[] = [];
   /** KIND values; the first `names.length` count, what lies behind is left over from before. */

@@ -2,13 +2,14 @@
  * The port `Files`: files, directories and their metadata, synchronously, by handle and name.
  *
  * Contract, for every implementation:
- * - A name is a ByteString (one character per byte, none above 0xff, no NUL) relative to a directory
- *   handle; CWD stands for the working directory, and is given with absolute paths. Code that walks
- *   a tree passes single components, so that no path is too long and no link is followed; no call
- *   follows a link as the last component, unless its name ends in `Follow`.
+ * - A name is a ByteString (one character per byte, none above 0xff, no NUL) relative to a
+ *   directory handle; CWD stands for the working directory, and is given with absolute paths. Code
+ *   that walks a tree passes single components, so that no path is too long and no link is
+ *   followed; no call follows a link as the last component, unless its name ends in `Follow`.
  * - Calls never throw for what the system answers: they return >= 0, or the negative errno
  *   (`errnoName(-2)` is `ENOENT`; `ioError` makes the error for people). A range that does not lie
  *   within its view is a programmer's mistake and asserts.
+ * - Modes of new files, directories and nodes are reduced by the umask of the process.
  * - Calls that a signal interrupts are made again. `read` and `write` loop over short results.
  * - Views may lie on shared memory. Nothing is kept of them after the call.
  * - One instance serves one thread: it has scratch memory of its own. Handles are numbers of the
@@ -81,7 +82,7 @@ export interface FileNames {
   link(oldParent: number, oldName: ByteString, newParent: number, newName: ByteString): number;
   symlink(target: ByteString, parent: number, name: ByteString): number;
   readLink(parent: number, name: ByteString): ByteString | number;
-  /** @param kindAndMode a KIND in the bits from 12 on, and permissions: `(KIND.fifo << 12) | 0o600` */
+  /** @param kindAndMode a KIND from bit 12 on, and permissions: `(KIND.fifo << 12) | 0o600` */
   makeNode(
     parent: number,
     name: ByteString,
@@ -119,12 +120,7 @@ export interface FileMetadata {
   attributesOf(fd: number): readonly Attribute[] | number;
   attributes(parent: number, name: ByteString): readonly Attribute[] | number;
   setAttributeOf(fd: number, attribute: ByteString, value: Uint8Array): number;
-  setAttribute(
-    parent: number,
-    name: ByteString,
-    attribute: ByteString,
-    value: Uint8Array,
-  ): number;
+  setAttribute(parent: number, name: ByteString, attribute: ByteString, value: Uint8Array): number;
   removeAttributeOf(fd: number, attribute: ByteString): number;
   removeAttribute(parent: number, name: ByteString, attribute: ByteString): number;
 }
@@ -140,7 +136,10 @@ export interface HostAccounts {
 export interface Files extends FileHandles, FileContents, FileNames, FileMetadata, HostAccounts {
   /** Raises the number of files that this process may have open as far as it may; returns it. */
   openFilesLimit(): number;
-  /** Has the system end this process when the thread that started it ends. */
+  /**
+   * Has the system end this process (SIGTERM) when the thread that started it ends: of use where
+   * the main thread of the parent did.
+   */
   dieWithParent(): void;
   /** Bytes that this user may still store on the file system of an open file. */
   freeBytes(fd: number): number;

@@ -26,13 +26,16 @@ export type { ProcessIdentity, ProcessState, System } from './system.ts';
 let files: Files | undefined;
 
 /**
- * The files of this machine; one instance a thread, made at the first call. With PENSTOCK_TEST=1 they
- * fail as PENSTOCK_FAULT says (fake/fault-script.ts).
+ * The files of this machine; one instance a thread, made at the first call. With PENSTOCK_TEST=1
+ * they fail as PENSTOCK_FAULT says (fake/fault-script.ts).
  *
  * @throws PenstockError NOT_SUPPORTED on other systems than Linux on x64 or arm64
  */
 export function openFiles(): Files {
-  files ??= process.env['PENSTOCK_TEST'] === '1' ? faultyByEnvironment(openNativeFiles()) : openNativeFiles();
+  files ??=
+    process.env['PENSTOCK_TEST'] === '1'
+      ? faultyByEnvironment(openNativeFiles())
+      : openNativeFiles();
   return files;
 }
 
@@ -46,7 +49,7 @@ function openNativeFiles(): Files {
   if (platform !== 'linux' || (arch !== 'x64' && arch !== 'arm64')) {
     throw new PenstockError(
       'NOT_SUPPORTED',
-      `reading and writing files works on Linux on x64 and arm64 only, this is ${platform} on ${arch}`,
+      `Penstock runs on Linux on x64 and arm64 only, this is ${platform} on ${arch}`,
     );
   }
   try {

@@ -1,9 +1,9 @@
 /**
  * The port `System`: this machine and this process.
  *
- * Contract: a process is told from all others, also later ones with the same number, by machine, boot,
- * name space and start. A process that cannot be seen from here (another machine, another container)
- * is never taken for dead.
+ * Contract: a process is told from all others, also later ones with the same number, by machine,
+ * boot, name space and start. A process that cannot be seen from here (another machine, another
+ * container) is never taken for dead.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
@@ -65,6 +65,8 @@ function processState(identity: ProcessIdentity): ProcessState {
   if (here.bootId === '') return 'unknown';
   if (identity.bootId !== here.bootId) return anotherBoot(identity, here) ? 'dead' : 'unknown';
   if (identity.namespace === '' || identity.namespace !== here.namespace) return 'unknown';
+  // It was read from storage, where anything may stand.
+  if (!Number.isInteger(identity.pid) || identity.pid <= 0) return 'unknown';
   const now = readStart(identity.pid);
   if (now !== undefined) {
     return !now.ended && now.startTicks === identity.startTicks ? 'alive' : 'dead';
@@ -111,8 +113,8 @@ function readNamespace(): string {
 }
 
 /**
- * From /proc/N/stat: `N (name) S …`, where the name may hold anything; after its last bracket come the
- * state and, as the twentieth word, the start.
+ * From /proc/N/stat: `N (name) S …`, where the name may hold anything; after its last bracket come
+ * the state and, as the twentieth word, the start.
  */
 function readStart(pid: number): { startTicks: number; ended: boolean } | undefined {
   const text = readText(`/proc/${pid}/stat`);
@@ -132,7 +134,8 @@ function isNumberFree(pid: number): boolean {
 }
 
 /**
- * The kernel's high-water mark. Not getrusage's, which a process inherits from the one that started it.
+ * The kernel's high-water mark. Not getrusage's, which a process inherits from the one that started
+ * it.
  */
 function peakMemoryBytes(): number {
   const match = /^VmHWM:\s+(\d+) kB$/m.exec(readText('/proc/self/status') ?? '');

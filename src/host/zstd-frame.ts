@@ -10,8 +10,8 @@
  *   blocks: 3 bytes (bit 0 last, 1–2 type, 3–23 size), then the block
  *   4  checksum, if the descriptor says so
  *
- * Validity: a frame is ours if and only if it has a content size, no dictionary and no reserved bit or
- * block, and its last block ends where the bytes end. Both codecs use this, so both refuse alike
+ * Validity: a frame is ours if and only if it has a content size, no dictionary and no reserved bit
+ * or block, and its last block ends where the bytes end. Both codecs use this, so both refuse alike
  * what a library would let pass: skippable frames, several frames, bytes after the end.
  */
 

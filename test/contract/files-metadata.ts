@@ -1,6 +1,6 @@
 /**
- * What every implementation of the port `Files` must do with owners, modes, times, special files and
- * extended attributes; a part of the suite in files.ts.
+ * What every implementation of the port `Files` must do with owners, modes, times, special files
+ * and extended attributes; a part of the suite in files.ts.
  */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
@@ -44,7 +44,13 @@ function timeTests(subject: FilesSubject): void {
         good(files.status(root, 'l', status));
         assert.deepEqual(read(), [ms, mn, as, an]);
       }),
-      { numRuns: 60, examples: [[-1, 999_999_999, 0, 0], [2 ** 32, 1, -1, 1]] },
+      {
+        numRuns: 60,
+        examples: [
+          [-1, 999_999_999, 0, 0],
+          [2 ** 32, 1, -1, 1],
+        ],
+      },
     );
     good(files.close(fd));
   });
@@ -137,7 +143,11 @@ function nodeTests(subject: FilesSubject): void {
     const { files, root } = place;
     const status = new FileStatus();
     for (const kind of [KIND.characterDevice, KIND.blockDevice]) {
-      for (const [major, minor] of [[1, 3], [259, 1_048_575], [4095, 256]] as const) {
+      for (const [major, minor] of [
+        [1, 3],
+        [259, 1_048_575],
+        [4095, 256],
+      ] as const) {
         const result = files.makeNode(root, 'device', (kind << 12) | 0o600, major, minor);
         if (errnoName(result) === 'EPERM') {
           context.skip('only root may make device files, and not in every container');

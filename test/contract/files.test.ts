@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { fromText } from '../../src/base/bytes.ts';
 import { faultyFiles } from '../../src/host/fake/faulty-files.ts';
 import { CWD, type Files, openFiles } from '../../src/host/mod.ts';
+import { type CFunction, loadLibc, loadProgram } from '../../src/host/native/libc.ts';
+import { LinuxFiles } from '../../src/host/native/linux-files.ts';
 import { type FilesPlace, filesContract, good } from './files.ts';
 
 function onDisk(files: Files): FilesPlace {
@@ -23,4 +25,20 @@ function onDisk(files: Files): FilesPlace {
 }
 
 filesContract({ name: 'the system', open: () => onDisk(openFiles()) });
-filesContract({ name: 'the system behind an empty script', open: () => onDisk(faultyFiles(openFiles())) });
+filesContract({
+  name: 'the system behind an empty script',
+  open: () => onDisk(faultyFiles(openFiles())),
+});
+
+/** The C library of older systems, which lacks some calls and cannot change modes without following. */
+function openOldFiles(): Files {
+  const program = loadProgram();
+  const libc = loadLibc(process.arch as 'x64' | 'arm64', { ...program, has: () => false });
+  const link = Buffer.from('/proc/self/exe\0');
+  const fchmodat: CFunction = (parent, name, mode, flags) =>
+    // Of a link, the answer is always that it cannot be done.
+    flags === 0 ? libc.fchmodat(parent, name, mode, 0) : libc.fchmodat(CWD, link, 0, 0x100);
+  return new LinuxFiles({ ...libc, fchmodat });
+}
+
+filesContract({ name: 'an older system', open: () => onDisk(openOldFiles()) });

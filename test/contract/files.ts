@@ -1,8 +1,9 @@
 /**
  * What every implementation of the port `Files` must do; each passes this suite.
  *
- * Method: each test has an empty directory of its own, given as a handle, and looks at results through
- * the port only. What an implementation, a file system or a user cannot do is skipped, and says why.
+ * Method: each test has an empty directory of its own, given as a handle, and looks at results
+ * through the port only. What an implementation, a file system or a user cannot do is skipped, and
+ * says why.
  */
 import assert from 'node:assert/strict';
 import { suite, type TestContext, test } from 'node:test';
@@ -61,7 +62,11 @@ export function bad(result: unknown, ...names: string[]): void {
   assert(names.includes(name), `${names.join(' or ')}, not ${name}`);
 }
 
-export function makeFile(place: FilesPlace, name: ByteString, content: string | Uint8Array = ''): void {
+export function makeFile(
+  place: FilesPlace,
+  name: ByteString,
+  content: string | Uint8Array = '',
+): void {
   const { files, root } = place;
   const fd = good(files.createExclusive(root, name, 0o644));
   const bytes = Buffer.from(content as string);
@@ -201,7 +206,12 @@ function contentTests(subject: FilesSubject): void {
     const { files, root } = place;
     const fd = good(files.createExclusive(root, 'a', 0o600));
     const view = new Uint8Array(8);
-    for (const [offset, length] of [[0, 9], [8, 1], [-1, 2], [4, -1]] as const) {
+    for (const [offset, length] of [
+      [0, 9],
+      [8, 1],
+      [-1, 2],
+      [4, -1],
+    ] as const) {
       assert.throws(() => files.write(fd, view, offset, length, 0), { name: 'AssertionError' });
       assert.throws(() => files.read(fd, view, offset, length, 0), { name: 'AssertionError' });
     }
@@ -249,29 +259,33 @@ function contentTests(subject: FilesSubject): void {
 }
 
 function holeTests(subject: FilesSubject): void {
-  placeTest(subject, 'holes and data are told apart, far beyond four gigabytes', (place, context) => {
-    const { files, root } = place;
-    const far = 2 ** 33 + 65_536;
-    const fd = good(files.createExclusive(root, 'a', 0o600));
-    const bytes = Buffer.alloc(65_536, 1);
-    assert.equal(files.write(fd, bytes, 0, bytes.length, far), bytes.length);
-    const status = new FileStatus();
-    good(files.statusOf(fd, status));
-    assert.equal(status.size, far + bytes.length);
-    assert.equal(files.seekHole(fd, far), far + bytes.length);
-    bad(files.seekData(fd, far + bytes.length), 'ENXIO');
-    bad(files.seekHole(fd, far + bytes.length), 'ENXIO');
-    if (files.seekData(fd, 0) === 0) context.diagnostic('this file system has no holes');
-    else {
-      assert.equal(files.seekData(fd, 0), far);
-      assert.equal(files.seekHole(fd, 0), 0);
-      assert(status.blocks512 * 512 < status.size);
-    }
-    const back = Buffer.alloc(4);
-    assert.equal(files.read(fd, back, 0, 4, far - 2), 4);
-    assert.deepEqual([...back], [0, 0, 1, 1]);
-    good(files.close(fd));
-  });
+  placeTest(
+    subject,
+    'holes and data are told apart, far beyond four gigabytes',
+    (place, context) => {
+      const { files, root } = place;
+      const far = 2 ** 33 + 65_536;
+      const fd = good(files.createExclusive(root, 'a', 0o600));
+      const bytes = Buffer.alloc(65_536, 1);
+      assert.equal(files.write(fd, bytes, 0, bytes.length, far), bytes.length);
+      const status = new FileStatus();
+      good(files.statusOf(fd, status));
+      assert.equal(status.size, far + bytes.length);
+      assert.equal(files.seekHole(fd, far), far + bytes.length);
+      bad(files.seekData(fd, far + bytes.length), 'ENXIO');
+      bad(files.seekHole(fd, far + bytes.length), 'ENXIO');
+      if (files.seekData(fd, 0) === 0) context.diagnostic('this file system has no holes');
+      else {
+        assert.equal(files.seekData(fd, 0), far);
+        assert.equal(files.seekHole(fd, 0), 0);
+        assert(status.blocks512 * 512 < status.size);
+      }
+      const back = Buffer.alloc(4);
+      assert.equal(files.read(fd, back, 0, 4, far - 2), 4);
+      assert.deepEqual([...back], [0, 0, 1, 1]);
+      good(files.close(fd));
+    },
+  );
 }
 
 function listingTests(subject: FilesSubject): void {
@@ -294,7 +308,10 @@ function listingTests(subject: FilesSubject): void {
     }
     const kindOf = (name: ByteString): number =>
       listing.kinds[listing.names.indexOf(name)] || KIND.unknown;
-    for (const [name, kind] of [['directory', KIND.directory], ['..file', KIND.file]] as const) {
+    for (const [name, kind] of [
+      ['directory', KIND.directory],
+      ['..file', KIND.file],
+    ] as const) {
       assert([kind, KIND.unknown].includes(kindOf(name) as never));
     }
     assert([KIND.symlink, KIND.unknown].includes(kindOf('0-') as never));
@@ -319,7 +336,16 @@ function nameTests(subject: FilesSubject): void {
     const { files, root } = place;
     let all = '';
     for (let code = 1; code < 256; code++) if (code !== 0x2f) all += String.fromCharCode(code);
-    const names = [all.slice(0, 120), all.slice(120), '\n', ' ', '\xff\xfe', '-', '...', 'a'.repeat(255)];
+    const names = [
+      all.slice(0, 120),
+      all.slice(120),
+      '\n',
+      ' ',
+      '\xff\xfe',
+      '-',
+      '...',
+      'a'.repeat(255),
+    ];
     for (const name of names) makeFile(place, name, `of ${name}`);
     assert.deepEqual(namesOf(place), [...names].sort());
     for (const name of names) {

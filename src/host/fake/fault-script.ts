@@ -1,9 +1,10 @@
 /**
  * Which call fails, when and how: the script of a fake.
  *
- * Contract: rules are looked at in the order in which they were made; the first whose turn it is acts.
- * A rule counts the calls that it matches, lets the first `after` pass, then acts `repeat` times. The
- * counters may lie on shared memory, so that threads which hold the same rules count together.
+ * Contract: rules are looked at in the order in which they were made; the first whose turn it is
+ * acts. A rule counts the calls that it matches, lets the first `after` pass, then acts `repeat`
+ * times. The counters may lie on shared memory, so that threads which hold the same rules count
+ * together.
  *
  * As text (for PENSTOCK_FAULT), rules separated by `;`, parts by `:`
  *   write:after=3:error=ENOSPC:repeat=2;sync:crash
@@ -15,7 +16,7 @@
  *   torn                a write leaves its first half behind, then fails; a read ends at the half
  *   late                the call is carried out, and then fails
  *   lost                the call is not carried out, and says that it was
- *   crash               the process ends by SIGKILL in place of the call; with torn or late, after it
+ *   crash               the process ends by SIGKILL before the call; with torn or late, after it
  */
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
@@ -81,7 +82,7 @@ export class FaultRule implements Fault {
     return this;
   }
 
-  /** A write leaves its first half behind, then fails; a read ends at the half, as at an end of file. */
+  /** A write leaves its first half behind, then fails; a read ends at the half. */
   torn(): this {
     this.mode = 'torn';
     return this;
@@ -166,9 +167,12 @@ function matches(
   changes: boolean,
   names: readonly unknown[],
 ): boolean {
-  if (rule.call !== call && rule.call !== 'any' && !(rule.call === 'change' && changes)) return false;
+  if (rule.call !== call && rule.call !== 'any' && !(rule.call === 'change' && changes))
+    return false;
   const text = rule.text;
-  return text === undefined || names.some((name) => typeof name === 'string' && name.includes(text));
+  return (
+    text === undefined || names.some((name) => typeof name === 'string' && name.includes(text))
+  );
 }
 
 /**
@@ -194,7 +198,8 @@ function apply(rule: FaultRule, option: string): boolean {
   else if (option === 'repeat=forever') rule.forever();
   else if (name === 'repeat' && Number.isInteger(count)) rule.repeat(count);
   else if (name === 'name' && value !== undefined) rule.named(value);
-  else if (name === 'error' && value !== undefined && errnoNumber(value) !== undefined) rule.error(value);
+  else if (name === 'error' && value !== undefined && errnoNumber(value) !== undefined)
+    rule.error(value);
   else if (option === 'torn') rule.torn();
   else if (option === 'late') rule.late();
   else if (option === 'lost') rule.lost();

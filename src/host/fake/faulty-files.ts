@@ -2,8 +2,8 @@
  * Files that fail when a script says so; in front of any implementation of the port.
  *
  * Contract: a call that no rule acts on is passed on unchanged. What fails leaves the files as the
- * rule says (fault-script.ts). A failing `close` closes: a handle that stays open would be the test's
- * fault, not the file system's.
+ * rule says (fault-script.ts). A failing `close` closes: a handle that stays open would be the
+ * test's fault, not the file system's.
  */
 import { getEnvironmentData, setEnvironmentData, type Serializable } from 'node:worker_threads';
 import type { Files } from '../files.ts';
@@ -141,8 +141,8 @@ function act(
 const COUNTERS_KEY = 'penstock.fault';
 
 /**
- * Wraps `inner` as PENSTOCK_FAULT says, in tests of whole commands. All threads of the process count
- * together: those that were started after the first of them called this.
+ * Wraps `inner` as PENSTOCK_FAULT says, in tests of whole commands. All threads of the process
+ * count together: those that were started after the first of them called this.
  */
 export function faultyByEnvironment(inner: Files): Files {
   const text = process.env['PENSTOCK_FAULT'];

@@ -1,9 +1,9 @@
 /**
  * The port `Codec` by calling the zstd and the OpenSSL that the running Node is linked with.
  *
- * Contract: that of codec.ts. Contexts are made once and freed by `close`, or when the thread exits.
- * Where a symbol is missing, `create` returns nothing. Both libraries' interfaces used here are
- * stable (OpenSSL 1.1 to 3, zstd since 1.4).
+ * Contract: that of codec.ts. Contexts are made once and freed by `close`, or when the thread
+ * exits. Where a symbol is missing, `create` returns nothing. Both libraries' interfaces used here
+ * are stable (OpenSSL 1.1 to 3, zstd since 1.4).
  */
 import { isMainThread } from 'node:worker_threads';
 import { assert } from '../../base/assert.ts';
@@ -138,7 +138,7 @@ export class NativeCodec implements Codec {
     const expected = contentLength(from);
     if (expected < 0 || expected > targetCapacity) return -1;
     const c = this.#c;
-    // Room for exactly what the frame claims: then a frame that lies cannot disturb what lies behind.
+    // Room for exactly what the frame claims: one that lies cannot disturb what lies behind.
     const length = c.ZSTD_decompressDCtx(this.#decompressor, into, expected, from, sourceLength);
     return length === expected ? length : -1;
   }

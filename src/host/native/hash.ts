@@ -1,8 +1,8 @@
 /**
  * BLAKE3 and CRC-32C, from packages that carry their binaries.
  *
- * Contract: loaded at first use. One hasher per thread and key, reset after each digest: to make a new
- * one costs more than to hash a small file.
+ * Contract: loaded at first use. One hasher per thread and key, reset after each digest: to make a
+ * new one costs more than to hash a small file.
  */
 import { createRequire } from 'node:module';
 import { assert } from '../../base/assert.ts';

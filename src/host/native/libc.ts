@@ -1,11 +1,11 @@
 /**
- * The C library, called directly: the only place, with zstd.ts, cipher.ts and hash.ts beside it, that
- * loads native packages.
+ * The C library, called directly: the only place, with codec-native.ts and hash.ts beside
+ * it, that loads or calls native code.
  *
- * Contract: loading happens at the first use in a thread, never at import, so that a platform without
- * it can still say so. Functions that C declares with `…` are declared here with the arguments that
- * they are given: on Linux, on x64 and arm64, both are passed alike. Sizes and offsets are 64 bits.
- * Pointers are buffers; whoever calls sees to it that they are long enough.
+ * Contract: loading happens at the first use in a thread, never at import, so that a platform
+ * without it can still say so. Functions that C declares with `…` are declared here with the
+ * arguments that they are given: on Linux, on x64 and arm64, both are passed alike. Sizes and
+ * offsets are 64 bits. Pointers are buffers; whoever calls sees to it that they are long enough.
  */
 import { createRequire } from 'node:module';
 
@@ -53,15 +53,19 @@ export function loadProgram(): NativeLibrary {
   };
 }
 
-/** The errno of the call before; must be the next thing that is called. */
-export function lastErrno(): number {
-  return (koffi as Koffi).errno();
+/** What a call returned, or the negative errno; to be called right after it. */
+export function answer(result: number): number {
+  if (result >= 0) return result;
+  // Should the number have been lost, it must not become a success.
+  return -((koffi as Koffi).errno() || EIO);
 }
 
 /** Where a buffer lies. */
 export function addressOf(bytes: Uint8Array): number {
   return Number(loadKoffi().address(bytes));
 }
+
+const EIO = 5;
 
 const INT = 'int';
 const U32 = 'uint32_t';
@@ -122,9 +126,15 @@ const SYSTEM_CALLS = {
 
 export type Libc = Readonly<Record<keyof typeof SIGNATURES | keyof typeof SYSTEM_CALLS, CFunction>>;
 
-/** Declares everything above; 0.4 ms, once a thread. */
-export function loadLibc(architecture: 'x64' | 'arm64'): Libc {
-  const program = loadProgram();
+/**
+ * Declares everything above; 0.4 ms, once a thread.
+ *
+ * @param program a test gives one that lacks functions
+ */
+export function loadLibc(
+  architecture: 'x64' | 'arm64',
+  program: NativeLibrary = loadProgram(),
+): Libc {
   const functions: Record<string, CFunction> = {};
   for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
     functions[name] = program.declare(name, result, parameters);

@@ -1,5 +1,6 @@
 /**
- * Names and numbers of users and groups, by the C library's own look-up (files, directory services).
+ * Names and numbers of users and groups, by the C library's own look-up (files, directory
+ * services).
  *
  * Contract: answers are kept for the life of the thread, also that there is none.
  */

@@ -1,17 +1,17 @@
 /**
  * Extended attributes on Linux.
  *
- * Contract: most files have none, and then reading costs one system call and no memory. An attribute
- * that vanishes between listing and reading is left out. By name, links are not followed: the
- * path goes through /proc/self/fd, because the calls that take a directory handle are too new.
+ * Contract: most files have none, and then reading costs one system call and no memory. An
+ * attribute that vanishes between listing and reading is left out. By name, links are not followed:
+ * the path goes through /proc/self/fd, because the calls that take a directory handle are too new.
  */
 import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import { type Attribute, CWD, NO_ATTRIBUTES } from '../files.ts';
-import { lastErrno, type Libc } from './libc.ts';
+import { answer, type Libc } from './libc.ts';
 import { NameScratch } from './scratch.ts';
 
-/** The kernel's bounds for the list of names and for one value; both grow if a file system has more. */
+/** The kernel's bounds for a list of names and for a value; grows if a file system has more. */
 const BYTES_AT_FIRST = 65_536;
 const EMPTY: Uint8Array = new Uint8Array(0);
 
@@ -108,8 +108,4 @@ export class LinuxAttributes {
 
 function pathOf(parent: number, name: ByteString): ByteString {
   return parent === CWD || name.startsWith('/') ? name : `/proc/self/fd/${parent}/${name}`;
-}
-
-function answer(result: number): number {
-  return result < 0 ? -lastErrno() : result;
 }
