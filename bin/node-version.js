@@ -15,7 +15,9 @@ import { fileURLToPath } from 'url';
 export const packageFolder = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
 /** package.json, which holds the version and says which Node.js is needed. */
-export const manifest = JSON.parse(fs.readFileSync(path.join(packageFolder, 'package.json'), 'utf8'));
+export const manifest = JSON.parse(
+  fs.readFileSync(path.join(packageFolder, 'package.json'), 'utf8'),
+);
 
 const needed = manifest.engines.node.replace(/^>=\s*/, '');
 

@@ -32,15 +32,38 @@ export function missingOptionalPackages(lock: Lock): Missing[] {
   const missing = new Map<string, Missing>();
   for (const entry of Object.values(lock.packages)) {
     for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
-      const present = Object.keys(lock.packages).some((key) => key.endsWith(`node_modules/${name}`));
+      const present = Object.keys(lock.packages).some((key) =>
+        key.endsWith(`node_modules/${name}`),
+      );
       if (!present) missing.set(name, { name, version, dev: entry.dev === true });
     }
   }
   return [...missing.values()];
 }
 
-const SYSTEMS = ['android', 'darwin', 'freebsd', 'netbsd', 'openbsd', 'openharmony', 'linux', 'sunos', 'win32'];
-const PROCESSORS = ['arm64', 'arm', 'x64', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'wasm32'];
+const SYSTEMS = [
+  'android',
+  'darwin',
+  'freebsd',
+  'netbsd',
+  'openbsd',
+  'openharmony',
+  'linux',
+  'sunos',
+  'win32',
+];
+const PROCESSORS = [
+  'arm64',
+  'arm',
+  'x64',
+  'ia32',
+  'loong64',
+  'mips64el',
+  'ppc64',
+  'riscv64',
+  's390x',
+  'wasm32',
+];
 
 function platformEntry(missing: Missing): object {
   const words = missing.name.slice(missing.name.lastIndexOf('/') + 1).split('-');
@@ -50,7 +73,9 @@ function platformEntry(missing: Missing): object {
     throw new Error(`cannot tell the platform of ${missing.name}: write its entry by hand`);
   }
   if (!/^\d+\.\d+\.\d+$/.test(missing.version)) {
-    throw new Error(`${missing.name} is named with a range, ${missing.version}: write its entry by hand`);
+    throw new Error(
+      `${missing.name} is named with a range, ${missing.version}: write its entry by hand`,
+    );
   }
   const library = words.some((word) => word.startsWith('musl')) ? 'musl' : 'glibc';
   return {

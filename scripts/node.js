@@ -11,5 +11,6 @@ if (ensureNode(fileURLToPath(import.meta.url), process.argv.slice(2))) {
   const [node, , file, ...rest] = process.argv;
   const script = path.resolve(file);
   process.argv = [node, script, ...rest];
-  import(pathToFileURL(script).href);
+  // A failure is left to Node.js, which shows it and ends with status 1.
+  void import(pathToFileURL(script).href);
 }
