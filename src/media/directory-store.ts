@@ -85,15 +85,19 @@ export class DirectoryStore implements ObjectStore {
       const made = this.#files.makeDirectory(this.#root, kind, 0o700);
       if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', `${this.url}/${kind}`);
     }
-    this.#files.sync(this.#root);
+    this.#sync(this.#root, '');
+  }
+  #sync(directory: number, what: string): void {
+    const synced = this.#files.sync(directory);
+    if (synced < 0) throw storeError(synced, 'sync', `${this.url}/${what}`);
   }
 
   async list(kind: ObjectKind): Promise<StoredObject[]> {
     if (kind === 'repository') return this.#listOne();
     const found: StoredObject[] = [];
     const listing = newListing();
-    const directory = this.#directory(kind, true);
-    if (directory < 0) return found;
+    // A folder that is gone is no empty folder: to a prune its objects would look deleted.
+    const directory = this.#directory(kind, false);
     this.#list(directory, kind, listing);
     if (kind !== 'chunks') {
       this.#collect(directory, listing, found);
@@ -127,8 +131,13 @@ export class DirectoryStore implements ObjectStore {
   #collect(fd: number, listing: DirectoryListing, into: StoredObject[]): void {
     for (const name of listing.names) {
       if (!SAFE_NAME.test(name)) continue;
-      // An object that another process removes meanwhile is simply not listed.
-      if (this.#files.status(fd, name, this.#status) < 0 || this.#status.kind !== KIND.file) continue;
+      const result = this.#files.status(fd, name, this.#status);
+      if (result < 0) {
+        // An object that another process removes meanwhile is simply not listed.
+        if (errnoName(-result) === 'ENOENT') continue;
+        throw storeError(result, 'look at', `${this.url}/…/${name}`);
+      }
+      if (this.#status.kind !== KIND.file) continue;
       into.push({ name, bytes: this.#status.size, modifiedMs: mtimeMs(this.#status) });
     }
   }
@@ -175,8 +184,7 @@ export class DirectoryStore implements ObjectStore {
         if (errnoName(-linked) === 'EEXIST') return false;
         throw storeError(linked, 'create', subject);
       }
-      const durable = this.#files.sync(directory);
-      if (durable < 0) throw storeError(durable, 'sync', subject);
+      this.#sync(directory, kind);
       return true;
     } finally {
       this.#files.close(fd);
@@ -188,7 +196,7 @@ export class DirectoryStore implements ObjectStore {
     const [directory, file] = this.#place(kind, name);
     const removed = directory < 0 ? directory : this.#files.remove(directory, file);
     if (removed >= 0) {
-      this.#files.sync(directory);
+      this.#sync(directory, kind);
       return true;
     }
     if (errnoName(-removed) === 'ENOENT') return false;
@@ -200,7 +208,7 @@ export class DirectoryStore implements ObjectStore {
     const [target] = this.#place(to, name);
     const linked = this.#files.link(source, file, target, file);
     if (linked >= 0 || errnoName(-linked) === 'EEXIST') {
-      this.#files.sync(target);
+      this.#sync(target, to);
       return true;
     }
     if (errnoName(-linked) === 'ENOENT') return false;

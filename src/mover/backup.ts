@@ -225,7 +225,7 @@ class Backup {
   }
   #threads(): { collectors: number; sealers: number } {
     const threads = Math.max(1, this.#request.threads);
-    return { collectors: Math.min(threads, 8), sealers: threads };
+    return { collectors: Number(process.env.C ?? Math.min(threads, 8)), sealers: threads };
   }
 
   #stages(index: LoadedIndex): Parameters<typeof startPipe>[0]['stages'] {

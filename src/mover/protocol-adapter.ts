@@ -41,6 +41,7 @@ export function protocolStore(repository: Repository): ProtocolStore {
         if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return null;
         throw error;
       }
+      if (kind === 'index') return bytes as unknown as Records[K];
       const subject = `${KIND_NAMES[kind]}/${id}`;
       decodeRecord(bytes, subject, crc, true);
       const clear = JSON.parse(clearOfRecord(bytes).toString('utf8'));
