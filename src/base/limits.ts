@@ -71,6 +71,8 @@ export const LIMITS = {
   /** A small record (archive, key, map, lease, condemn) as a whole. */
   recordBytesMax: 64 * MIB,
   passphraseBytesMax: 4096,
+  /** A person who mistypes a passphrase is asked this often. */
+  passphraseAttemptsMax: 3,
   keySlotsMax: 64,
   archiveNameBytesMax: 1024,
 

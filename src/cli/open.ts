@@ -1,46 +1,115 @@
 /**
- * Opening the repository that a command line names, or making it.
+ * Opens, or makes, the repository that a command line names.
+ *
+ * Contract: nothing is made in the storage before a passphrase is there, and never in a directory
+ * that holds other things. Passphrases are wiped as soon as they were used. A person who mistypes is
+ * asked again; a program is not. Whoever gets a Repository closes it.
  */
-import { toDisplay } from '../base/bytes.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
-import { openClock, openRandom } from '../host/mod.ts';
+import { LIMITS } from '../base/limits.ts';
+import { CWD, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
-import { openEmptyStore } from '../media/empty-store.ts';
-import type { ObjectStore } from '../media/object-store.ts';
-import { createRepository, isRepository, openRepository, type Repository } from '../mover/repository.ts';
+import { OBJECT_KINDS } from '../media/object-store.ts';
+import {
+  createRepository,
+  isRepository,
+  openRepository,
+  type Repository,
+  type Surroundings,
+} from '../mover/repository.ts';
 import type { Invocation } from './invocation.ts';
 
-/** How often a person may type a passphrase. */
-const ATTEMPTS_MAX = 3;
+/** What of an invocation is needed here. */
+export type RepositoryPlace = Pick<Invocation, 'repoUrl' | 'passphrases' | 'output'>;
 
 export interface OpenOptions {
-  /** Makes the repository where there is none yet. */
+  /** Makes the repository where there is none. */
   readonly create?: boolean;
-  /** Nothing is written: where there is no repository, an empty one in memory stands in for it. */
+  /** Nothing is to be written: says what would be made instead of asking to run `init`. */
   readonly dryRun?: boolean;
 }
 
-/** Opens the repository of --repo. REPO_MISSING, PASSPHRASE_MISSING, PASSPHRASE_WRONG, DAMAGED. */
-export async function openRepositoryOf(invocation: Invocation, options: OpenOptions = {}): Promise<Repository> {
-  const { repoUrl, output, passphrases } = invocation;
-  const around = { clock: openClock(), random: openRandom() };
-  const store = openStoreOf(invocation, options);
+/** What may lie in the directory of a repository that is still being made. */
+const OWN_NAMES: ReadonlySet<string> = new Set([...OBJECT_KINDS, 'writing', 'lost+found']);
+
+/**
+ * Opens the repository of an invocation, asking for the passphrase where one is needed.
+ *
+ * @throws NOT_SUPPORTED, REPO_MISSING, REPO_FEATURE, REPO_READ_ONLY, REPO_IO, PASSPHRASE_MISSING,
+ * PASSPHRASE_WRONG, DAMAGED
+ */
+export async function openRepositoryOf(
+  place: RepositoryPlace,
+  options: OpenOptions = {},
+): Promise<Repository> {
+  const path = localPathOf(place.repoUrl);
   try {
-    if (!(await isRepository(store))) {
-      if (options.dryRun === true) return await createInMemory(invocation);
-      if (options.create === true) {
-        const repository = await createRepository(store, await passphrases.initial(repoUrl), around);
-        output.note(`made a new encrypted repository at ${toDisplay(repoUrl)}: whoever loses its passphrase loses the data`);
-        return repository;
-      }
+    return await openExisting(place, path);
+  } catch (error) {
+    if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
+    if (options.dryRun === true) {
+      throw new PenstockError('REPO_MISSING', error.message, {
+        hint: 'without --dry-run it is made; or run `penstock init`',
+      });
     }
+    if (options.create !== true) throw error;
+  }
+  try {
+    return await makeRepositoryOf(place, true);
+  } catch (error) {
+    // Somebody else made it between the two.
+    if (!(error instanceof PenstockError) || error.code !== 'REPO_EXISTS') throw error;
+    return openExisting(place, path);
+  }
+}
+
+/**
+ * Makes the repository of an invocation, with a passphrase where it is to be encrypted.
+ *
+ * @throws NOT_SUPPORTED, REPO_EXISTS, REPO_MISSING (the directory holds other things),
+ * REPO_READ_ONLY, REPO_IO, REPO_FULL, PASSPHRASE_MISSING
+ */
+export async function makeRepositoryOf(
+  place: RepositoryPlace,
+  encrypted: boolean,
+): Promise<Repository> {
+  const path = localPathOf(place.repoUrl);
+  await refuseUsed(path);
+  const passphrase = encrypted ? await place.passphrases.initial(path) : undefined;
+  try {
+    const store = openDirectoryStore(path, true);
+    try {
+      const repository = await createRepository(store, passphrase, surroundings());
+      place.output.note(
+        `made ${encrypted ? 'an encrypted' : 'a'} repository in ${toDisplay(path)}` +
+          (encrypted ? ': without its passphrase nobody can read it' : ', not encrypted'),
+      );
+      return repository;
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  } finally {
+    passphrase?.fill(0);
+  }
+}
+
+function surroundings(): Surroundings {
+  return { clock: openClock(), random: openRandom() };
+}
+
+async function openExisting(place: RepositoryPlace, path: ByteString): Promise<Repository> {
+  const store = openDirectoryStore(path, false);
+  try {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await openRepository(store, () => passphrases.current(repoUrl), around);
+        return await openOnce(place, path, store);
       } catch (error) {
-        const wrong = error instanceof PenstockError && error.code === 'PASSPHRASE_WRONG';
-        if (!wrong || !passphrases.interactive || attempt === ATTEMPTS_MAX) throw error;
-        output.urgent('wrong passphrase, try again');
+        const mistyped = error instanceof PenstockError && error.code === 'PASSPHRASE_WRONG';
+        const again = place.passphrases.interactive && attempt < LIMITS.passphraseAttemptsMax;
+        if (!mistyped || !again) throw error;
+        place.output.urgent('that passphrase opens no key of the repository');
       }
     }
   } catch (error) {
@@ -49,27 +118,57 @@ export async function openRepositoryOf(invocation: Invocation, options: OpenOpti
   }
 }
 
-/** The store of --repo. With `create` its directory is made. */
-export function openStoreOf(invocation: Invocation, options: OpenOptions = {}): ObjectStore {
-  const { repoUrl } = invocation;
-  const scheme = /^([a-z][a-z0-9+]*):\/\//.exec(repoUrl)?.[1];
-  if (scheme !== undefined) {
-    throw new PenstockError('NOT_SUPPORTED', `this version keeps repositories in directories only, not at ${toDisplay(repoUrl)}`, {
-      hint: 'give the path of a directory',
-    });
-  }
+async function openOnce(
+  { passphrases }: RepositoryPlace,
+  path: ByteString,
+  store: ReturnType<typeof openDirectoryStore>,
+): Promise<Repository> {
+  let passphrase: Buffer | undefined;
+  const provide = async (): Promise<Buffer> => {
+    passphrase = await passphrases.current(path);
+    return passphrase;
+  };
   try {
-    return openDirectoryStore(repoUrl, options.create === true);
-  } catch (error) {
-    const missing = error instanceof PenstockError && error.code === 'REPO_MISSING';
-    if (missing && options.dryRun === true) return openEmptyStore(toDisplay(repoUrl), () => invocation.nowMs());
-    throw error;
+    return await openRepository(store, provide, surroundings());
+  } finally {
+    passphrase?.fill(0);
   }
 }
 
-async function createInMemory(invocation: Invocation): Promise<Repository> {
-  const clock = openClock();
-  const empty = openEmptyStore(toDisplay(invocation.repoUrl), () => clock.nowMs());
-  const store: ObjectStore = { ...empty, put: async () => true };
-  return createRepository(store, undefined, { clock, random: openRandom() });
+/** The directory that a repository URL names. */
+function localPathOf(url: ByteString): ByteString {
+  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(url)?.[1];
+  if (scheme !== undefined) {
+    throw new PenstockError(
+      'NOT_SUPPORTED',
+      `this version reaches repositories in local directories only, not by ${scheme}://`,
+      { subject: toDisplay(url), hint: 'give the path of a directory, which may be a mount' },
+    );
+  }
+  if (url === '') throw new PenstockError('USAGE', 'the repository has an empty name');
+  return url;
+}
+
+/** A directory with other things in it was most likely named by mistake. */
+async function refuseUsed(path: ByteString): Promise<void> {
+  const files = openFiles();
+  const directory = files.openDirectoryFollow(CWD, path);
+  // Not there, or not a directory: making it will tell.
+  if (directory < 0) return;
+  try {
+    const listing = newListing();
+    if (files.list(directory, listing) < 0) return;
+    if (listing.names.includes('repository')) {
+      throw new PenstockError('REPO_EXISTS', `there is a repository in ${toDisplay(path)} already`);
+    }
+    const foreign = listing.names.find((name) => !OWN_NAMES.has(name));
+    if (foreign === undefined) return;
+    throw new PenstockError(
+      'REPO_MISSING',
+      `${toDisplay(path)} holds other things, such as ${toDisplay(foreign)}, and no repository`,
+      { subject: toDisplay(path), hint: 'name a new or an empty directory with --repo' },
+    );
+  } finally {
+    files.close(directory);
+  }
 }
