@@ -13,7 +13,6 @@ import { openDirectoryStore } from '../media/directory-store.ts';
 import { OBJECT_KINDS } from '../media/object-store.ts';
 import {
   createRepository,
-  isRepository,
   openRepository,
   type Repository,
   type Surroundings,
