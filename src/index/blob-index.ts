@@ -60,11 +60,18 @@ export class BlobIndex {
     this.#used = new Int32Array(share.used);
   }
 
-  /** Finds the name at `at`; false when no usable chunk has it. */
-  find(names: Buffer, at: number): boolean {
+  /**
+   * Finds the name at `at`; false when no usable chunk has it. A blob may have several places: `skip`
+   * passes over that many of them.
+   */
+  find(names: Buffer, at: number, skip = 0): boolean {
+    let left = skip;
     for (let i = this.#segments.length - 1; i >= 0; i--) {
       const segment = must(this.#segments[i], 'segment');
-      if (!segment.find(names, at)) continue;
+      if (!segment.find(names, at, left)) {
+        left -= segment.passed;
+        continue;
+      }
       this.chunk = segment.chunk;
       this.block = segment.block;
       this.#offset = segment.blockOffset();
@@ -100,6 +107,8 @@ export function usedChunks(share: IndexShare): string[] {
 class SegmentReader {
   chunk = -1;
   block = 0;
+  /** Places that the last lookup passed over. */
+  passed = 0;
   #blockAt = 0;
   readonly #share: SegmentShare;
   readonly #shape: SegmentShape;
@@ -119,7 +128,8 @@ class SegmentReader {
     this.#hash = hash;
   }
 
-  find(names: Buffer, at: number): boolean {
+  find(names: Buffer, at: number, skip: number): boolean {
+    this.passed = 0;
     const { filter, fanout } = this.#layout;
     if (!filterHas(this.#bytes, filter, this.#shape.filterBytes, names, at)) return false;
     const bucket = bucketOf(names, at, this.#shape.fanoutBits);
@@ -132,7 +142,7 @@ class SegmentReader {
       else high = middle;
     }
     for (; low < end && this.#compare(low, names, at) === 0; low++) {
-      if (this.#take(low)) return true;
+      if (this.#take(low) && this.passed++ === skip) return true;
     }
     return false;
   }

@@ -44,20 +44,33 @@ export class BlobReader {
   }
 
   /**
-   * The blob of a name, in place: valid until the next call. OBJECT_MISSING when the index does not
-   * know it or its chunk is gone, DAMAGED when its bytes are not those of its name.
+   * The blob of a name, in place: valid until the next call. Where one place is damaged the others are
+   * tried. OBJECT_MISSING when the index does not know it or its chunk is gone, DAMAGED when its bytes
+   * are not those of its name.
    */
   read(name: Buffer): Buffer {
-    if (!this.#index.find(name, 0)) {
-      throw new PenstockError('OBJECT_MISSING', `no chunk holds blob ${name.toString('hex', 0, 8)}`, {
+    let failure: PenstockError | undefined;
+    for (let place = 0; this.#index.find(name, 0, place); place++) {
+      const chunk = must(this.#chunkIds[this.#index.chunk], 'a found chunk has an id');
+      const offset = this.#index.blockOffset;
+      try {
+        return this.#find(this.#block(chunk, offset, this.#index.blockBytes), name, chunk);
+      } catch (error) {
+        if (!(error instanceof PenstockError)) throw error;
+        this.onBadPlace?.(chunk, offset, error);
+        failure ??= error;
+      }
+    }
+    throw (
+      failure ??
+      new PenstockError('OBJECT_MISSING', `no chunk holds blob ${name.toString('hex', 0, 8)}`, {
         subject: name.toString('hex'),
         hint: 'run `penstock catalog rebuild`, then `penstock check`',
-      });
-    }
-    const chunk = must(this.#chunkIds[this.#index.chunk], 'a found chunk has an id');
-    const block = this.#block(chunk, this.#index.blockOffset, this.#index.blockBytes);
-    return this.#find(block, name, chunk);
+      })
+    );
   }
+  /** Called for each place that could not be read, also where another one could. */
+  onBadPlace: ((chunk: string, blockOffset: number, error: PenstockError) => void) | undefined;
 
   #find(block: OpenBlock, name: Buffer, chunk: string): Buffer {
     const { reader, names } = block;

@@ -57,7 +57,7 @@ interface ClearPart {
 }
 
 type SealedRoot = { name: string; blobBytes: number; entries: number; fileBytes: number; path: string; level: number };
-type SealedPart = Omit<Archive, 'id' | 'session' | 'chunks' | 'partial' | 'protectedUntilMs' | 'root' | 'paths' | 'previous'> & {
+export type SealedPart = Omit<Archive, 'id' | 'session' | 'chunks' | 'partial' | 'protectedUntilMs' | 'root' | 'paths' | 'previous'> & {
   readonly root: SealedRoot;
   readonly paths: readonly string[];
   readonly previous?: string;
@@ -90,16 +90,32 @@ export function toSealedPart(archive: Archive): SealedPart {
   };
 }
 
-export function encodeArchive(repository: Repository, archive: Archive): Buffer {
-  const clear: ClearPart = {
-    id: archive.id,
-    session: archive.session,
-    pseudonym: pseudonymOf(repository, archive.name),
-    timeMs: archive.startedMs,
-    partial: archive.partial,
-    chunks: Buffer.from(archive.chunks.join(''), 'hex').toString('base64'),
-    ...(archive.protectedUntilMs === undefined ? {} : { protectedUntilMs: archive.protectedUntilMs }),
+/** An archive as data, as it stands in a map record. */
+export interface ArchiveParts {
+  readonly clear: Omit<ClearPart, 'pseudonym'>;
+  readonly sealed: SealedPart;
+}
+
+export function toArchiveParts(archive: Archive): ArchiveParts {
+  return {
+    clear: {
+      id: archive.id,
+      session: archive.session,
+      timeMs: archive.startedMs,
+      partial: archive.partial,
+      chunks: Buffer.from(archive.chunks.join(''), 'hex').toString('base64'),
+      ...(archive.protectedUntilMs === undefined ? {} : { protectedUntilMs: archive.protectedUntilMs }),
+    },
+    sealed: toSealedPart(archive),
   };
+}
+
+export function fromArchiveParts(parts: ArchiveParts): Archive {
+  return fromParts(parts.clear, parts.sealed);
+}
+
+export function encodeArchive(repository: Repository, archive: Archive): Buffer {
+  const clear: ClearPart = { ...toArchiveParts(archive).clear, pseudonym: pseudonymOf(repository, archive.name) };
   return repository.sealer.encodeRecord(RECORD.archive, Buffer.from(archive.id, 'hex'), clear, toSealedPart(archive));
 }
 
@@ -111,7 +127,7 @@ export function decodeArchive(repository: Repository, bytes: Buffer, name: strin
 }
 
 /** An archive from its parts, as they stand in a record or in an archive footer. */
-export function fromParts(clear: ClearPart, sealed: SealedPart): Archive {
+export function fromParts(clear: ArchiveParts['clear'], sealed: SealedPart): Archive {
   const { root } = sealed;
   const decode = (text: string): ByteString => Buffer.from(text, 'base64').toString('latin1');
   return {
