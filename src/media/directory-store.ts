@@ -13,6 +13,7 @@
 import { PenstockError } from '../base/errors.ts';
 import { type DirectoryListing, type Files, FileStatus, CWD, KIND, errnoName, newListing, openFiles, openRandom } from '../host/mod.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
+import { findForeign } from './directory-foreign.ts';
 import { OBJECT_KINDS } from './object-store.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 
@@ -108,12 +109,16 @@ export class DirectoryStore implements ObjectStore {
       if (!/^[0-9a-f]{2}$/.test(name)) continue;
       const fd = this.#files.openDirectory(directory, name);
       if (fd < 0) {
-        if (errnoName(-fd) === 'ENOENT') continue;
+        // Removed meanwhile, or no folder at all: then it is named as foreign.
+        if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoName(-fd))) continue;
         throw storeError(fd, 'list', `${this.url}/chunks/${name}`);
       }
       try {
         this.#list(fd, `chunks/${name}`, inner);
+        const before = found.length;
         this.#collect(fd, inner, found);
+        // One that lies in the folder of others cannot be opened by its id.
+        for (let i = found.length - 1; i >= before; i--) if (found[i]?.name.startsWith(name) === false) found.splice(i, 1);
       } finally {
         this.#files.close(fd);
       }
@@ -249,6 +254,11 @@ export class DirectoryStore implements ObjectStore {
       if (this.#files.remove(writing, name) >= 0) removed++;
     }
     return removed;
+  }
+
+  async foreign(): Promise<{ foreign: readonly string[]; missing: readonly string[] }> {
+    const kinds = OBJECT_KINDS.filter((kind) => kind !== 'repository');
+    return findForeign(this.#files, this.#root, { kinds, isObjectName: (name) => SAFE_NAME.test(name) });
   }
 
   async close(): Promise<void> {

@@ -24,6 +24,7 @@ export function openEmptyStore(url: string, nowMs: () => number): ObjectStore {
     touch: async () => true,
     nowMs: async () => nowMs(),
     openFile: async () => -1,
+    foreign: async () => ({ foreign: [], missing: [] }),
     sweep: async () => 0,
     close: async () => undefined,
   };

@@ -51,5 +51,7 @@ export interface ObjectStore {
   openFile(kind: ObjectKind, name: string): Promise<number>;
   /** Removes what interrupted writers left behind and nobody can still be writing. */
   sweep(olderThanMs: number): Promise<number>;
+  /** What lies among the objects and is none, and folders that are missing; named for people. */
+  foreign(): Promise<{ readonly foreign: readonly string[]; readonly missing: readonly string[] }>;
   close(): Promise<void>;
 }
