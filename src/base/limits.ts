@@ -24,6 +24,7 @@ export const LIMITS = {
   wholeFileBytesMax: 512 * KIB,
   cutBytesMin: 128 * KIB,
   cutBytesAverage: 512 * KIB,
+  cutBytesMax: 1 * MIB,
   /** A large file is collected in regions of this size, each cut on its own. */
   regionBytes: 256 * MIB,
 
@@ -90,7 +91,8 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');
-assert(LIMITS.cutBytesAverage * 2 <= LIMITS.blockRawBytesDefault, 'two average blobs fit a block');
+assert(LIMITS.cutBytesAverage < LIMITS.cutBytesMax, 'cutBytesAverage < cutBytesMax');
+assert(LIMITS.cutBytesMax < LIMITS.blockRawBytesDefault, 'a blob fits a block');
 assert(LIMITS.wholeFileBytesMax <= LIMITS.blockRawBytesDefault, 'a whole file fits a block');
 assert(LIMITS.leafBytesMax <= LIMITS.blockRawBytesDefault, 'a manifest leaf fits a block');
 assert(LIMITS.leaseBeatMs * 10 <= LIMITS.leaseExpiryMs, 'ten beats before a lease expires');

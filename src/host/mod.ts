@@ -62,3 +62,4 @@ function openNativeFiles(): Files {
     );
   }
 }
+export { shareHeaps } from './native/memory.ts';

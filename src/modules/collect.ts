@@ -33,7 +33,7 @@ export interface CollectOptions {
 }
 
 /** Private memory of an instance: gear table, then the window that large files are read into. */
-export const collectWindowBytes = (blockRawBytes: number): number => WINDOW_AT + 4 * blockRawBytes;
+export const COLLECT_WINDOW_BYTES: number = 4096 + 4 * LIMITS.cutBytesMax;
 const WINDOW_AT = 4096;
 
 /** Why a unit gave no entry, or an incomplete one. */
@@ -85,7 +85,7 @@ class Collector {
     this.#packer = new BlockPacker(context, codec.hash, index, new SessionTable(options.session), 'seal');
     this.#memory = Buffer.from(context.segment.memory.buffer);
     const gearAt = context.window.byteOffset;
-    this.#blobBytesMax = context.segment.config.payloadBytes - STORED_RECORD_BYTES;
+    this.#blobBytesMax = Math.min(LIMITS.cutBytesMax, context.segment.config.payloadBytes - STORED_RECORD_BYTES);
     this.#cutter = new Cutter(context.segment.memory, gearAt, options.cutKey, this.#blobBytesMax);
     this.#windowAt = gearAt + WINDOW_AT;
     this.#windowBytes = context.window.length - WINDOW_AT;

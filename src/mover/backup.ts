@@ -14,12 +14,13 @@ import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES } from '../format/block.ts';
 import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
 import { usedChunks } from '../index/blob-index.ts';
+import { shareHeaps } from '../host/mod.ts';
 import { createSessionTable } from '../index/session-table.ts';
 import type { ChunkMediaFactory } from '../format/chunk-media.ts';
 import { COUNTER } from '../modules/backup-buffers.ts';
 import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
 import type { CollectOptions } from '../modules/collect.ts';
-import { collectWindowBytes } from '../modules/collect.ts';
+import { COLLECT_WINDOW_BYTES } from '../modules/collect.ts';
 import { receiveRoot } from '../modules/manifest-cursor.ts';
 import type { PlaceOptions } from '../modules/place.ts';
 import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
@@ -169,6 +170,7 @@ class Backup {
     const walked = new Promise<WalkReport>((resolve) => {
       this.#walked = resolve;
     });
+    shareHeaps(2);
     const pipe = await startPipe({
       ...this.#pipeShape(),
       stages: this.#stages(index),
@@ -205,9 +207,9 @@ class Backup {
     const { collectors, sealers } = this.#threads();
     // Each allocating instance: one open buffer per class and some on their way.
     const least = (collectors + 1) * 4;
-    const wanted = (collectors + 1) * 6 + sealers * 2;
+    const wanted = (collectors + 1) * 5 + sealers;
     const memory = this.#request.memoryBytes;
-    const fixed = collectors * collectWindowBytes(blockBytes) + sealers * sealWindowBytes(blockBytes);
+    const fixed = collectors * COLLECT_WINDOW_BYTES + sealers * sealWindowBytes(blockBytes);
     const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
     const given = memory === undefined ? wanted : Math.floor((memory - fixed) / perBuffer);
     if (given < least) {
@@ -225,7 +227,7 @@ class Backup {
   }
   #threads(): { collectors: number; sealers: number } {
     const threads = Math.max(1, this.#request.threads);
-    return { collectors: Number(process.env.C ?? Math.min(threads, 8)), sealers: threads };
+    return { collectors: Math.min(threads, 8), sealers: threads };
   }
 
   #stages(index: LoadedIndex): Parameters<typeof startPipe>[0]['stages'] {
@@ -255,7 +257,7 @@ class Backup {
         modules: [{ module: moduleFile('collect'), options: collect }],
         instances: collectors,
         allocates: true,
-        windowBytes: collectWindowBytes(blockBytes),
+        windowBytes: COLLECT_WINDOW_BYTES,
         startWhen: 'first-buffer',
       },
       {
@@ -263,12 +265,10 @@ class Backup {
         modules: [{ module: moduleFile('seal'), options: seal }],
         instances: sealers,
         windowBytes: sealWindowBytes(blockBytes),
-        startWhen: 'first-buffer',
       },
       {
         name: 'place',
         modules: [this.#request.dryRun ? { module: moduleFile('discard') } : { module: moduleFile('place'), options: place }],
-        startWhen: 'first-buffer',
       },
     ];
   }
