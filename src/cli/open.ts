@@ -10,6 +10,7 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { CWD, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
+import { openEmptyStore } from '../media/empty-store.ts';
 import { OBJECT_KINDS } from '../media/object-store.ts';
 import {
   createRepository,
@@ -25,7 +26,7 @@ export type RepositoryPlace = Pick<Invocation, 'repoUrl' | 'passphrases' | 'outp
 export interface OpenOptions {
   /** Makes the repository where there is none. */
   readonly create?: boolean;
-  /** Nothing is to be written: says what would be made instead of asking to run `init`. */
+  /** Nothing is written: where there is no repository, an empty one in memory stands in for it. */
   readonly dryRun?: boolean;
 }
 
@@ -48,9 +49,8 @@ export async function openRepositoryOf(
   } catch (error) {
     if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
     if (options.dryRun === true) {
-      throw new PenstockError('REPO_MISSING', error.message, {
-        hint: 'without --dry-run it is made; or run `penstock init`',
-      });
+      await refuseUsed(path);
+      return emptyRepository(path);
     }
     if (options.create !== true) throw error;
   }
@@ -96,6 +96,13 @@ export async function makeRepositoryOf(
 
 function surroundings(): Surroundings {
   return { clock: openClock(), random: openRandom() };
+}
+
+/** Takes everything and keeps nothing. */
+async function emptyRepository(path: ByteString): Promise<Repository> {
+  const around = surroundings();
+  const store = openEmptyStore(toDisplay(path), () => around.clock.nowMs());
+  return createRepository({ ...store, put: async () => true }, undefined, around);
 }
 
 async function openExisting(place: RepositoryPlace, path: ByteString): Promise<Repository> {
