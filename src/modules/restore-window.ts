@@ -26,95 +26,170 @@ const DONE_WORD = 4;
 /** The piece goes to a slot; else it is the whole content of a file. */
 export const PIECE_SLOT = 1;
 
-interface Piece {
-  readonly name: Buffer;
-  readonly target: number;
-  readonly slot: boolean;
-  readonly offset: number;
-}
+/** Numbers of a block: chunk | offset low | offset high | bytes | pieces. */
+const BLOCK_WORDS = 5;
+const GROWTH = 2;
 
-interface Block {
-  readonly chunk: number;
-  readonly offset: number;
-  readonly bytes: number;
-  readonly pieces: Piece[];
-}
-
-/** Collects a window. */
+/** Collects a window. Pieces and entries go straight into growing memory: no object per file. */
 export class WindowBuilder {
-  readonly #blocks = new Map<string, Block>();
-  readonly #files: { directory: number; entry: number }[] = [];
-  readonly #entries: Buffer[] = [];
+  #blocks = new Uint32Array(256 * BLOCK_WORDS);
+  #blockCount = 0;
+  /** Number of a block by chunk and offset. */
+  readonly #blockNumbers = new Map<number, number>();
+  #lastKey = -1;
+  #lastBlock = -1;
+  #pieces: Buffer = Buffer.allocUnsafe(4096 * PIECE_BYTES);
+  #pieceBlocks = new Uint32Array(4096);
+  #pieceCount = 0;
+  #files: Buffer = Buffer.allocUnsafe(4096 * FILE_BYTES);
+  #fileCount = 0;
+  #entries: Buffer = Buffer.allocUnsafe(1024 * 1024);
   #entryBytes = 0;
-  #pieces = 0;
 
   get files(): number {
-    return this.#files.length;
-  }
-  get pieces(): number {
-    return this.#pieces;
+    return this.#fileCount;
   }
   get blocks(): number {
-    return this.#blocks.size;
+    return this.#blockCount;
   }
   /** Bytes of entries and pieces: what the window will take. */
   get bytes(): number {
-    return this.#entryBytes + this.#pieces * PIECE_BYTES;
+    return this.#entryBytes + this.#pieceCount * PIECE_BYTES;
   }
-  /** A file whose content is one piece. Returns its number. */
-  addFile(directory: number, entry: Buffer): number {
-    this.#files.push({ directory, entry: this.#entryBytes });
-    this.#entries.push(Buffer.from(entry));
-    this.#entryBytes += entry.length;
-    return this.#files.length - 1;
-  }
-  addPiece(chunk: number, blockOffset: number, blockBytes: number, name: Buffer, target: number, slot: boolean, offset: number): void {
-    const key = `${chunk}:${blockOffset}`;
-    let block = this.#blocks.get(key);
-    if (block === undefined) {
-      block = { chunk, offset: blockOffset, bytes: blockBytes, pieces: [] };
-      this.#blocks.set(key, block);
-    }
-    block.pieces.push({ name, target, slot, offset });
-    this.#pieces++;
+  /** Begins anew with the memory that it has. */
+  reset(): void {
+    this.#blockCount = 0;
+    this.#blockNumbers.clear();
+    this.#lastKey = -1;
+    this.#pieceCount = 0;
+    this.#fileCount = 0;
+    this.#entryBytes = 0;
   }
 
-  /** Lays the window out, sorted by position. */
+  /** A file whose content is one piece; its entry is copied. Returns its number. */
+  addFile(directory: number, bytes: Buffer, at: number, length: number): number {
+    const to = this.#fileCount * FILE_BYTES;
+    if (to + FILE_BYTES > this.#files.length) this.#files = grown(this.#files);
+    this.#files.writeInt32LE(directory, to);
+    this.#files.writeUInt32LE(this.#entryBytes, to + 4);
+    while (this.#entryBytes + length > this.#entries.length) this.#entries = grown(this.#entries);
+    bytes.copy(this.#entries, this.#entryBytes, at, at + length);
+    this.#entryBytes += length;
+    return this.#fileCount++;
+  }
+
+  /** A piece whose name stands at `at` of `names`. */
+  addPiece(
+    chunk: number,
+    blockOffset: number,
+    blockBytes: number,
+    names: Buffer,
+    at: number,
+    target: number,
+    slot: boolean,
+    offset: number,
+  ): void {
+    const block = this.#block(chunk, blockOffset, blockBytes);
+    const to = this.#pieceCount * PIECE_BYTES;
+    if (to + PIECE_BYTES > this.#pieces.length) {
+      this.#pieces = grown(this.#pieces);
+      const blocks = new Uint32Array(this.#pieceBlocks.length * GROWTH);
+      blocks.set(this.#pieceBlocks);
+      this.#pieceBlocks = blocks;
+    }
+    names.copy(this.#pieces, to, at, at + NAME_BYTES);
+    this.#pieces.writeUInt32LE(target, to + 32);
+    this.#pieces.writeUInt32LE(slot ? PIECE_SLOT : 0, to + 36);
+    writeU64(this.#pieces, to + 40, offset);
+    this.#pieceBlocks[this.#pieceCount++] = block;
+    const pieces = block * BLOCK_WORDS + 4;
+    this.#blocks[pieces] = (this.#blocks[pieces] ?? 0) + 1;
+  }
+
+  #block(chunk: number, offset: number, bytes: number): number {
+    // Chunks are below 2^32 bytes: one number tells a block from every other.
+    const key = chunk * 0x1_0000_0000 + offset;
+    if (key === this.#lastKey) return this.#lastBlock;
+    let block = this.#blockNumbers.get(key);
+    if (block === undefined) {
+      block = this.#blockCount++;
+      this.#blockNumbers.set(key, block);
+      if ((block + 1) * BLOCK_WORDS > this.#blocks.length) {
+        const blocks = new Uint32Array(this.#blocks.length * GROWTH);
+        blocks.set(this.#blocks);
+        this.#blocks = blocks;
+      }
+      this.#blocks.set([chunk, offset % 0x1_0000_0000, Math.floor(offset / 0x1_0000_0000), bytes, 0], block * BLOCK_WORDS);
+    }
+    this.#lastKey = key;
+    this.#lastBlock = block;
+    return block;
+  }
+
+  /** Lays the window out, blocks sorted by position, the pieces of each by name. */
   build(number: number): SharedArrayBuffer {
-    const blocks = [...this.#blocks.values()].sort((a, b) => a.chunk - b.chunk || a.offset - b.offset);
-    const piecesAt = HEAD_BYTES + blocks.length * BLOCK_BYTES;
-    const filesAt = piecesAt + this.#pieces * PIECE_BYTES;
-    const entriesAt = filesAt + this.#files.length * FILE_BYTES;
+    const count = this.#blockCount;
+    const piecesAt = HEAD_BYTES + count * BLOCK_BYTES;
+    const filesAt = piecesAt + this.#pieceCount * PIECE_BYTES;
+    const entriesAt = filesAt + this.#fileCount * FILE_BYTES;
     const shared = new SharedArrayBuffer(entriesAt + this.#entryBytes);
     const bytes = Buffer.from(shared);
-    for (const [i, value] of [number, blocks.length, this.#pieces, this.#files.length, 0, this.#entryBytes].entries()) {
+    for (const [i, value] of [number, count, this.#pieceCount, this.#fileCount, 0, this.#entryBytes].entries()) {
       bytes.writeUInt32LE(value, i * 4);
     }
-    let piece = 0;
-    for (const [i, block] of blocks.entries()) {
+    const word = (block: number, which: number): number => this.#blocks[block * BLOCK_WORDS + which] ?? 0;
+    const order = Uint32Array.from({ length: count }, (_, i) => i).sort(
+      (a, b) => word(a, 0) - word(b, 0) || word(a, 2) - word(b, 2) || word(a, 1) - word(b, 1),
+    );
+    const next = new Uint32Array(count);
+    let first = 0;
+    for (const [i, block] of order.entries()) {
       const at = HEAD_BYTES + i * BLOCK_BYTES;
-      bytes.writeUInt32LE(block.chunk, at);
-      bytes.writeUInt32LE(block.bytes, at + 4);
-      writeU64(bytes, at + 8, block.offset);
-      bytes.writeUInt32LE(piece, at + 16);
-      bytes.writeUInt32LE(block.pieces.length, at + 20);
-      block.pieces.sort((a, b) => a.name.compare(b.name));
-      for (const one of block.pieces) {
-        const to = piecesAt + piece++ * PIECE_BYTES;
-        one.name.copy(bytes, to);
-        bytes.writeUInt32LE(one.target, to + 32);
-        bytes.writeUInt32LE(one.slot ? PIECE_SLOT : 0, to + 36);
-        writeU64(bytes, to + 40, one.offset);
-      }
+      bytes.writeUInt32LE(word(block, 0), at);
+      bytes.writeUInt32LE(word(block, 3), at + 4);
+      bytes.writeUInt32LE(word(block, 1), at + 8);
+      bytes.writeUInt32LE(word(block, 2), at + 12);
+      bytes.writeUInt32LE(first, at + 16);
+      bytes.writeUInt32LE(word(block, 4), at + 20);
+      next[block] = first;
+      first += word(block, 4);
     }
-    for (const [i, file] of this.#files.entries()) {
-      bytes.writeInt32LE(file.directory, filesAt + i * FILE_BYTES);
-      bytes.writeUInt32LE(file.entry, filesAt + i * FILE_BYTES + 4);
-    }
-    let at = entriesAt;
-    for (const entry of this.#entries) at += entry.copy(bytes, at);
+    this.#layPieces(bytes, piecesAt, order, next);
+    this.#files.copy(bytes, filesAt, 0, this.#fileCount * FILE_BYTES);
+    this.#entries.copy(bytes, entriesAt, 0, this.#entryBytes);
     return shared;
   }
+
+  /** Numbers of the pieces, block by block, then each block's sorted by name. */
+  #layPieces(bytes: Buffer, piecesAt: number, order: Uint32Array, next: Uint32Array): void {
+    const numbers = new Uint32Array(this.#pieceCount);
+    for (let piece = 0; piece < this.#pieceCount; piece++) {
+      const block = this.#pieceBlocks[piece] ?? 0;
+      const to = next[block] ?? 0;
+      next[block] = to + 1;
+      numbers[to] = piece;
+    }
+    let from = 0;
+    for (const block of order) {
+      const end = next[block] ?? 0;
+      numbers.subarray(from, end).sort((a, b) => this.#compare(a * PIECE_BYTES, b * PIECE_BYTES));
+      from = end;
+    }
+    for (let i = 0; i < numbers.length; i++) {
+      const at = (numbers[i] ?? 0) * PIECE_BYTES;
+      this.#pieces.copy(bytes, piecesAt + i * PIECE_BYTES, at, at + PIECE_BYTES);
+    }
+  }
+  #compare(a: number, b: number): number {
+    const difference = this.#pieces.readUInt32BE(a) - this.#pieces.readUInt32BE(b);
+    return difference !== 0 ? difference : this.#pieces.compare(this.#pieces, b, b + NAME_BYTES, a, a + NAME_BYTES);
+  }
+}
+
+function grown(bytes: Buffer): Buffer {
+  const larger = Buffer.allocUnsafe(bytes.length * GROWTH);
+  bytes.copy(larger);
+  return larger;
 }
 
 /** Reads a window. */
@@ -158,13 +233,16 @@ export class RestoreWindow {
   }
   /** The first piece of a block whose name is that at `at` of `names`, or -1. */
   findPiece(block: number, names: Buffer, at: number): number {
+    const prefix = names.readUInt32BE(at);
     let low = this.firstPiece(block);
     const end = low + this.pieces(block);
     let high = end;
     while (low < high) {
       const middle = (low + high) >>> 1;
       const from = this.nameAt(middle);
-      if (this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) < 0) low = middle + 1;
+      const difference = this.bytes.readUInt32BE(from) - prefix;
+      const before = difference === 0 ? this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) < 0 : difference < 0;
+      if (before) low = middle + 1;
       else high = middle;
     }
     return low < end && this.hasName(low, names, at) ? low : -1;

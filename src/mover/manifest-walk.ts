@@ -66,10 +66,30 @@ function locate(reader: BlobReader, root: ManifestRoot, path: ByteString): Manif
 }
 
 function* subtree(cursor: ManifestCursor, below: ByteString | undefined): Generator<WalkedEntry> {
+  const depth = below === undefined ? -1 : cursor.depth;
+  const walked = new CursorEntry(cursor);
   while (cursor.advance()) {
-    const path = cursor.path();
-    if (below !== undefined && !path.startsWith(`${below}/`)) return;
-    yield { entry: cursor.entry, path, components: cursor.components(), wanted: true };
+    if (cursor.depth <= depth) return;
+    yield walked;
+  }
+}
+
+/** The current entry of a cursor; its path is put together only where it is asked for. */
+class CursorEntry implements WalkedEntry {
+  readonly wanted = true;
+  readonly #cursor: ManifestCursor;
+
+  constructor(cursor: ManifestCursor) {
+    this.#cursor = cursor;
+  }
+  get entry(): EntryView {
+    return this.#cursor.entry;
+  }
+  get path(): ByteString {
+    return this.#cursor.path();
+  }
+  get components(): readonly ByteString[] {
+    return this.#cursor.components();
   }
 }
 

@@ -12,6 +12,7 @@ import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
+import { contentIsHole, contentLength } from '../format/content.ts';
 import { ENTRY, ENTRY_FLAG, EntryView, EXTRA } from '../format/entry.ts';
 import { CWD, errnoName, type Files, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
@@ -19,7 +20,7 @@ import type { BlobReader } from '../modules/blob-reader.ts';
 import { FETCH_COUNTER, type FetchCommand, type FetchOptions } from '../modules/fetch.ts';
 import { type MetadataKind, type MetadataOptions, type MetadataRefusals, MetadataWriter } from '../modules/file-metadata.ts';
 import { type RestoreCommand, type RestoreFilesOptions, type RestoreMessage, restoreWindowBytes } from '../modules/restore-files.ts';
-import { Slots, WindowBuilder } from '../modules/restore-window.ts';
+import { RestoreWindow, Slots, WindowBuilder } from '../modules/restore-window.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
 import { moduleFile } from './module-file.ts';
@@ -85,7 +86,9 @@ interface Closing {
   readonly number: number;
   readonly links: { directory: number; entry: Buffer; path: ByteString; to: ByteString }[];
   readonly directories: OpenDirectory[];
-  readonly paths: ByteString[];
+  /** Directories of the files by their numbers, and the window itself: for messages. */
+  readonly parents: OpenDirectory[];
+  window: RestoreWindow | undefined;
   resolve: () => void;
   readonly done: Promise<void>;
 }
@@ -129,7 +132,7 @@ class Restore {
   readonly #stack: OpenDirectory[] = [];
   readonly #closings = new Map<number, Closing>();
   readonly #directoriesMax: number;
-  #window = new WindowBuilder();
+  readonly #window = new WindowBuilder();
   #closing: Closing;
   #windows = 0;
   #pipe: Pipe | undefined;
@@ -334,11 +337,12 @@ class Restore {
   }
 
   /** Whether a non-directory may be put at this place; removes nothing yet. */
-  #mayPut(parent: OpenDirectory, name: ByteString, path: ByteString, entry: EntryView): 'create' | 'replace' | 'skip' {
+  #mayPut(parent: OpenDirectory, name: ByteString, of: { readonly path: ByteString }, entry: EntryView): 'create' | 'replace' | 'skip' {
     if (this.#request.dryRun || parent.created) return 'create';
     const result = this.#files.status(parent.fd, name, this.#status);
     if (result < 0) return 'create';
     if (this.#status.kind === KIND.directory) {
+      const { path } = of;
       this.#problem(path, new PenstockError('TARGET_EXISTS', `cannot restore ${toDisplay(path)}: a directory stands there`, { subject: path }));
       return 'skip';
     }
@@ -352,29 +356,30 @@ class Restore {
   }
 
   async #file(parent: OpenDirectory, walked: WalkedEntry, entry: EntryView): Promise<void> {
-    const { path } = walked;
-    const raw = Buffer.from(entry.raw());
-    const own = new EntryView().set(raw, 0);
-    const place = this.#mayPut(parent, own.name, path, own);
+    const place = this.#mayPut(parent, entry.name, walked, entry);
     if (place === 'skip') return;
-    if (own.contentCount === 0 && place === 'create') return this.#emptyFile(parent, own, path);
-    if (own.contentCount === 1 && own.contentLevels === 0 && place === 'create' && !this.#isHoley(own)) {
-      const [piece] = [...contentOf(this.#blobs, own)];
-      if (piece?.name !== undefined && piece.length === own.size && this.#locate(piece.name, path)) {
-        const file = this.#window.addFile(parent.fd, raw);
-        this.#closing.paths.push(path);
-        this.#window.addPiece(this.#index.chunk, this.#index.blockOffset, this.#index.blockBytes, piece.name, file, false, 0);
+    if (place === 'create' && entry.contentCount <= 1 && entry.contentLevels === 0) {
+      if (entry.contentCount === 0) return this.#emptyFile(parent, entry, walked.path);
+      const at = entry.contentAt;
+      if (contentLength(entry.bytes, at) === entry.size && !contentIsHole(entry.bytes, at)) {
+        if (this.#locate(entry.bytes, at + 8, walked)) this.#wholeFile(parent, entry, at + 8);
+        return;
       }
-      return;
     }
-    await this.#slotFile(parent, own, path, raw, place === 'replace');
+    const raw = Buffer.from(entry.raw());
+    await this.#slotFile(parent, new EntryView().set(raw, 0), walked.path, raw, place === 'replace');
   }
-  #isHoley(entry: EntryView): boolean {
-    return (entry.flags & ENTRY_FLAG.sparse) !== 0;
+  #wholeFile(parent: OpenDirectory, entry: EntryView, nameAt: number): void {
+    const index = this.#index;
+    const file = this.#window.addFile(parent.fd, entry.bytes, entry.at, entry.entryBytes);
+    this.#closing.parents.push(parent);
+    this.#window.addPiece(index.chunk, index.blockOffset, index.blockBytes, entry.bytes, nameAt, file, false, 0);
   }
-  #locate(name: Buffer, path: ByteString): boolean {
-    if (this.#index.find(name, 0)) return true;
-    this.#problem(path, new PenstockError('OBJECT_MISSING', `the content of ${toDisplay(path)} is not in the repository: no chunk holds blob ${name.toString('hex', 0, 8)}`, { subject: path }));
+  #locate(names: Buffer, at: number, of: { readonly path: ByteString }): boolean {
+    if (this.#index.find(names, at)) return true;
+    const { path } = of;
+    const name = names.toString('hex', at, at + 8);
+    this.#problem(path, new PenstockError('OBJECT_MISSING', `the content of ${toDisplay(path)} is not in the repository: no chunk holds blob ${name}`, { subject: path }));
     return false;
   }
 
@@ -417,12 +422,12 @@ class Restore {
     for (const piece of contentOf(this.#blobs, entry)) {
       end = piece.offset + piece.length;
       if (piece.name === undefined) continue;
-      if (!this.#locate(piece.name, path)) {
+      if (!this.#locate(piece.name, 0, { path })) {
         this.#slots.fail(slot);
         break;
       }
       this.#slots.expect(slot, 1);
-      this.#window.addPiece(this.#index.chunk, this.#index.blockOffset, this.#index.blockBytes, piece.name, slot, true, piece.offset);
+      this.#window.addPiece(this.#index.chunk, this.#index.blockOffset, this.#index.blockBytes, piece.name, 0, slot, true, piece.offset);
       if (this.#isFull()) await this.#endWindow();
     }
     if (end !== entry.size && !this.#slots.failed(slot) && end > entry.size) {
@@ -435,7 +440,7 @@ class Restore {
   #special(parent: OpenDirectory, walked: WalkedEntry): void {
     const { entry, path } = walked;
     const name = entry.name;
-    const place = this.#mayPut(parent, name, path, entry);
+    const place = this.#mayPut(parent, name, walked, entry);
     if (place === 'skip') return;
     this.#others++;
     if (this.#request.dryRun) return;
@@ -457,7 +462,7 @@ class Restore {
   /** A further link: made when the window's files are there. The first may lie outside of what is restored. */
   async #hardLink(parent: OpenDirectory, walked: WalkedEntry): Promise<void> {
     const { entry, path } = walked;
-    const place = this.#mayPut(parent, entry.name, path, entry);
+    const place = this.#mayPut(parent, entry.name, walked, entry);
     if (place === 'skip') return;
     const to = entry.extra(EXTRA.hardLink)?.toString('latin1') ?? '';
     const raw = Buffer.from(entry.raw());
@@ -472,7 +477,7 @@ class Restore {
     const done = new Promise<void>((settle) => {
       resolve = settle;
     });
-    return { number: this.#windows, links: [], directories: [], paths: [], resolve, done };
+    return { number: this.#windows, links: [], directories: [], parents: [], window: undefined, resolve, done };
   }
 
   /** Hands the window to the pipe; waits so that at most two are out. */
@@ -483,12 +488,13 @@ class Restore {
     this.#closings.set(closing.number, closing);
     this.#windows++;
     this.#closing = this.#newClosing();
-    this.#window = new WindowBuilder();
     if (window.blocks > 0) {
       const shared = window.build(closing.number);
+      closing.window = new RestoreWindow(shared);
       await pipe.control('restore', { window: shared } satisfies RestoreCommand);
       await pipe.control('fetch', { window: shared } satisfies FetchCommand);
     } else closing.resolve();
+    window.reset();
     const oldest = this.#closings.get(closing.number - 1);
     if (oldest !== undefined) await this.#finishWindow(oldest);
   }
@@ -562,7 +568,7 @@ class Restore {
         this.#refusals.push(message.refusals);
         return;
       case 'file': {
-        const path = this.#closings.get(message.window)?.paths[message.file] ?? '';
+        const path = this.#pathOf(message.window, message.file);
         this.#problem(path, new PenstockError('RESTORE_PARTIAL', `cannot ${message.call} ${toDisplay(path)}: ${message.errno}`, { errno: message.errno, subject: path }));
         return;
       }
@@ -577,14 +583,22 @@ class Restore {
   }
   #damage(message: Extract<RestoreMessage, { type: 'damage' }>): void {
     const chunk = this.#archive.chunkIds[message.chunk] ?? '?';
-    const paths = this.#closings.get(message.window)?.paths ?? [];
     const lost = [
-      ...message.files.map((file) => paths[file] ?? ''),
+      ...message.files.map((file) => this.#pathOf(message.window, file)),
       ...new Set(message.slots.map((slot) => this.#slotFiles.get(slot)?.path ?? '')),
     ];
     for (const path of lost) {
       this.#problem(path, new PenstockError('DAMAGED', `cannot restore ${toDisplay(path)}: chunk ${chunk} is damaged: ${message.reason}`, { subject: path }));
     }
+  }
+
+  #pathOf(number: number, file: number): ByteString {
+    const closing = this.#closings.get(number);
+    const parent = closing?.parents[file];
+    const window = closing?.window;
+    if (parent === undefined || window === undefined) return '';
+    const { name } = this.#view.set(window.bytes, window.entryAt(file));
+    return parent.path === '' ? name : `${parent.path}/${name}`;
   }
 
   /** The last piece of a file has come. */
