@@ -4,8 +4,8 @@
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { assertKeyAndTag, rangeOf } from './codec-ranges.ts';
 import type { Codec, KeyedHash } from './codec.ts';
+import { assertKeyAndTag, rangeOf } from './codec-ranges.ts';
 import { crc32cOf } from './native/hash.ts';
 import { contentLength } from './zstd-frame.ts';
 

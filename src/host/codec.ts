@@ -18,10 +18,10 @@
  */
 import { assert } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
-import { passesSelfTest } from './codec-self-test.ts';
 import { NodeCodec } from './codec-node.ts';
-import { openKeyedHash } from './native/hash.ts';
+import { passesSelfTest } from './codec-self-test.ts';
 import { NativeCodec } from './native/codec-native.ts';
+import { openKeyedHash } from './native/hash.ts';
 
 export const KEY_BYTES = 32;
 export const TAG_BYTES = 16;
@@ -104,7 +104,7 @@ export interface Codec {
 export function openCodec(hashKey: Uint8Array): Codec {
   assert(hashKey.length === KEY_BYTES, 'a hash key has 32 bytes');
   const hash = openKeyedHash(hashKey);
-  if (process.env['PENSTOCK_CODEC'] !== 'node') {
+  if (process.env.PENSTOCK_CODEC !== 'node') {
     const codec = tryNative(hash);
     if (codec !== undefined) return codec;
   }

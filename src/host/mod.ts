@@ -2,26 +2,27 @@
  * The door of host/: the outside world behind ports.
  */
 import { PenstockError } from '../base/errors.ts';
+import { faultyByEnvironment } from './fake/faulty-files.ts';
 import { DirectoryListing } from './file-status.ts';
 import type { Files } from './files.ts';
-import { faultyByEnvironment } from './fake/faulty-files.ts';
 import { loadLibc } from './native/libc.ts';
 import { LinuxFiles } from './native/linux-files.ts';
 
-export { checked, ERRNO, errnoName, errnoNumber, errnoText, ioError } from './errno.ts';
-export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
-export type { FileStatusFields, Kind } from './file-status.ts';
-export { DIGEST_BYTES, KEY_BYTES, openCodec, TAG_BYTES } from './codec.ts';
-export type { Codec, KeyedHash } from './codec.ts';
-export { openKeyedHash } from './native/hash.ts';
-export { openClock } from './clock.ts';
 export type { Clock } from './clock.ts';
-export { CWD, NO_ATTRIBUTES } from './files.ts';
+export { openClock } from './clock.ts';
+export type { Codec, KeyedHash } from './codec.ts';
+export { DIGEST_BYTES, KEY_BYTES, openCodec, TAG_BYTES } from './codec.ts';
+export { checked, ERRNO, errnoName, errnoNumber, errnoText, ioError } from './errno.ts';
+export type { FileStatusFields, Kind } from './file-status.ts';
+export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
 export type { Attribute, Files } from './files.ts';
-export { openRandom, seededRandom } from './random.ts';
+export { CWD, NO_ATTRIBUTES } from './files.ts';
+export { openKeyedHash } from './native/hash.ts';
+export { shareHeaps } from './native/memory.ts';
 export type { Random } from './random.ts';
-export { openSystem } from './system.ts';
+export { openRandom, seededRandom } from './random.ts';
 export type { ProcessIdentity, ProcessState, System } from './system.ts';
+export { openSystem } from './system.ts';
 
 let files: Files | undefined;
 
@@ -33,9 +34,7 @@ let files: Files | undefined;
  */
 export function openFiles(): Files {
   files ??=
-    process.env['PENSTOCK_TEST'] === '1'
-      ? faultyByEnvironment(openNativeFiles())
-      : openNativeFiles();
+    process.env.PENSTOCK_TEST === '1' ? faultyByEnvironment(openNativeFiles()) : openNativeFiles();
   return files;
 }
 
@@ -62,4 +61,3 @@ function openNativeFiles(): Files {
     );
   }
 }
-export { shareHeaps } from './native/memory.ts';

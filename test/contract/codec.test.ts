@@ -5,13 +5,13 @@ import { type Codec, openCodec } from '../../src/host/mod.ts';
 import { codecContract } from './codec.ts';
 
 function openKind(kind: 'native' | 'node', hashKey: Uint8Array): Codec {
-  const before = process.env['PENSTOCK_CODEC'];
-  process.env['PENSTOCK_CODEC'] = kind;
+  const before = process.env.PENSTOCK_CODEC;
+  process.env.PENSTOCK_CODEC = kind;
   try {
     return openCodec(hashKey);
   } finally {
-    if (before === undefined) delete process.env['PENSTOCK_CODEC'];
-    else process.env['PENSTOCK_CODEC'] = before;
+    if (before === undefined) delete process.env.PENSTOCK_CODEC;
+    else process.env.PENSTOCK_CODEC = before;
   }
 }
 

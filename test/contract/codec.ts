@@ -55,7 +55,9 @@ export function codecContract(subject: CodecSubject): void {
   suite(`contract of codecs: ${subject.name}`, () => {
     compressionTests(subject);
     hostileFrameTests(subject);
+    damageTests(subject);
     sealTests(subject);
+    refusalTests(subject);
     digestTests(subject);
     sharedMemoryTest(subject);
   });
@@ -174,6 +176,12 @@ function hostileFrameTests(subject: CodecSubject): void {
     }
     refuse(hex('28b52ffde0ffffffffffffffff63090061'), 'a length of 2^64 - 1');
   });
+}
+
+function damageTests(subject: CodecSubject): void {
+  const codec = subject.open(KEY);
+  const content = sample(5000, 4);
+  const frame: Uint8Array = zstdCompressSync(content);
 
   test('damage never writes outside, and a frame is read as what it is or not at all', () => {
     const checked = zstdCompressSync(content, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
@@ -262,6 +270,11 @@ function sealTests(subject: CodecSubject): void {
       { numRuns: 40 },
     );
   });
+}
+
+function refusalTests(subject: CodecSubject): void {
+  const codec = subject.open(KEY);
+  const zeroKey = new Uint8Array(32);
 
   test('any changed bit of key, data, content or tag is noticed, and the range is wiped', () => {
     const parts = { key: 32, associated: 20, content: 100, tag: 16 };

@@ -6,7 +6,14 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import fc from 'fast-check';
 import { errnoName, FileStatus, KIND, NO_ATTRIBUTES } from '../../src/host/mod.ts';
-import { bad, type FilesPlace, type FilesSubject, good, makeFile, placeTest } from './files.ts';
+import {
+  bad,
+  type FilesPlace,
+  type FilesSubject,
+  good,
+  makeFile,
+  placeTest,
+} from './files-place.ts';
 
 /** Seconds that common file systems can hold: 1902 to 2445. */
 const SECONDS_MIN = -(2 ** 31) + 1;

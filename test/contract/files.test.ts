@@ -1,13 +1,15 @@
 /** Each implementation of the port `Files` passes its contract. */
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fromText } from '../../src/base/bytes.ts';
-import { faultyFiles } from '../../src/host/fake/faulty-files.ts';
+import { faultyFiles, MemoryFiles } from '../../src/host/fake/mod.ts';
 import { CWD, type Files, openFiles } from '../../src/host/mod.ts';
 import { type CFunction, loadLibc, loadProgram } from '../../src/host/native/libc.ts';
 import { LinuxFiles } from '../../src/host/native/linux-files.ts';
-import { type FilesPlace, filesContract, good } from './files.ts';
+import { filesContract } from './files.ts';
+import { type FilesPlace, good } from './files-place.ts';
 
 function onDisk(files: Files): FilesPlace {
   const path = mkdtempSync(join(tmpdir(), 'penstock-files-'));
@@ -30,7 +32,7 @@ filesContract({
   open: () => onDisk(faultyFiles(openFiles())),
 });
 
-/** The C library of older systems, which lacks some calls and cannot change modes without following. */
+/** The C library of older systems: it lacks calls, and cannot change modes without following. */
 function openOldFiles(): Files {
   const program = loadProgram();
   const libc = loadLibc(process.arch as 'x64' | 'arm64', { ...program, has: () => false });
@@ -42,3 +44,19 @@ function openOldFiles(): Files {
 }
 
 filesContract({ name: 'an older system', open: () => onDisk(openOldFiles()) });
+
+function inMemory(files: MemoryFiles): FilesPlace {
+  good(files.makeDirectory(CWD, '/place', 0o755));
+  const root = good(files.openDirectoryFollow(CWD, '/place'));
+  return {
+    files,
+    root,
+    rootPath: '/place',
+    remove: () => {
+      good(files.close(root));
+      assert.equal(files.handleCount, 0, 'every handle was closed');
+    },
+  };
+}
+
+filesContract({ name: 'files in memory', open: () => inMemory(new MemoryFiles()) });

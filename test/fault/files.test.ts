@@ -147,7 +147,7 @@ function runProgram(
   path: string,
 ): { output: string; signal: string | null } {
   const program = new URL('./fixtures/make-directories.ts', import.meta.url).pathname;
-  const env = { PATH: process.env['PATH'] ?? '', ...environment };
+  const env = { PATH: process.env.PATH ?? '', ...environment };
   const done = spawnSync(process.execPath, [program, path], { env, encoding: 'utf8' });
   return { output: done.stdout + done.stderr, signal: done.signal };
 }

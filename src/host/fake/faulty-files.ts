@@ -5,7 +5,7 @@
  * rule says (fault-script.ts). A failing `close` closes: a handle that stays open would be the
  * test's fault, not the file system's.
  */
-import { getEnvironmentData, setEnvironmentData, type Serializable } from 'node:worker_threads';
+import { getEnvironmentData, type Serializable, setEnvironmentData } from 'node:worker_threads';
 import type { Files } from '../files.ts';
 import { addFaultRules, type Fault, type FaultRule, FaultScript } from './fault-script.ts';
 
@@ -145,7 +145,7 @@ const COUNTERS_KEY = 'penstock.fault';
  * count together: those that were started after the first of them called this.
  */
 export function faultyByEnvironment(inner: Files): Files {
-  const text = process.env['PENSTOCK_FAULT'];
+  const text = process.env.PENSTOCK_FAULT;
   if (text === undefined || text === '') return inner;
   let counters = getEnvironmentData(COUNTERS_KEY) as SharedArrayBuffer | undefined;
   if (counters === undefined) {

@@ -7,8 +7,8 @@
  */
 import { isMainThread } from 'node:worker_threads';
 import { assert } from '../../base/assert.ts';
-import { assertKeyAndTag, rangeOf } from '../codec-ranges.ts';
 import type { Codec, KeyedHash } from '../codec.ts';
+import { assertKeyAndTag, rangeOf } from '../codec-ranges.ts';
 import { contentLength } from '../zstd-frame.ts';
 import { crc32cOf } from './hash.ts';
 import { type CFunction, loadProgram } from './libc.ts';

@@ -7,8 +7,8 @@
 import { createRequire } from 'node:module';
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
-import { rangeOf } from '../codec-ranges.ts';
 import type { KeyedHash } from '../codec.ts';
+import { rangeOf } from '../codec-ranges.ts';
 
 interface Hasher {
   update(input: Uint8Array): unknown;

@@ -9,10 +9,10 @@ import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import { FileStatus, KIND } from '../file-status.ts';
 import { type Attribute, CWD, type Files } from '../files.ts';
+import { answer, type Libc } from './libc.ts';
 import { LinuxAccounts } from './linux-accounts.ts';
 import { LinuxAttributes } from './linux-attributes.ts';
 import { LinuxContents } from './linux-contents.ts';
-import { answer, type Libc } from './libc.ts';
 import { NameScratch } from './scratch.ts';
 
 /** O_PATH and O_CLOEXEC are not among Node's constants; the same on x64 and arm64. */

@@ -1,9 +1,8 @@
 /**
- * The C library's heaps. Each thread gets a heap (arena) of its own by default, which keeps what the
- * thread once used: with many threads, tens of megabytes that nobody needs.
+ * The C library's heaps. Each thread gets a heap (arena) of its own by default, which keeps what
+ * the thread once used: with many threads, tens of megabytes that nobody needs.
  */
-import { createRequire } from 'node:module';
-import type * as Koffi from 'koffi';
+import { loadProgram } from './libc.ts';
 
 /** glibc's M_ARENA_MAX. */
 const ARENA_MAX = -8;
@@ -11,8 +10,7 @@ const ARENA_MAX = -8;
 /** Lets all threads share `count` heaps. Without effect where the C library has no such setting. */
 export function shareHeaps(count: number): void {
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-    koffi.load(null).func('int mallopt(int, int)')(ARENA_MAX, count);
+    loadProgram().declare('mallopt', 'int', ['int', 'int'])(ARENA_MAX, count);
   } catch {
     // Not glibc: its heaps are as they are.
   }
