@@ -24,7 +24,6 @@ export class BlockPacker {
   readonly #hash: KeyedHash;
   readonly #index: BlobIndex;
   readonly #session: SessionTable;
-  readonly #sealStage: string;
   readonly #open: (PipeBuffer | undefined)[] = new Array(CLASSES_MAX).fill(undefined);
   readonly #counts = new Uint32Array(CLASSES_MAX);
   readonly #duplicates = new Uint32Array(CLASSES_MAX);
@@ -34,13 +33,11 @@ export class BlockPacker {
     hash: KeyedHash,
     index: BlobIndex,
     session: SessionTable,
-    sealStage: string,
   ) {
     this.#context = context;
     this.#hash = hash;
     this.#index = index;
     this.#session = session;
-    this.#sealStage = sealStage;
   }
 
   /** Names the blob in `view` and stores it unless it is known. `name` is set; true when it was new. */
@@ -122,7 +119,7 @@ export class BlockPacker {
     buffer.setWord(WORD.contentClass, contentClass);
     buffer.setWord(WORD.blobCount, this.#counts[contentClass] ?? 0);
     buffer.setWord(WORD.duplicateBlobs, this.#duplicates[contentClass] ?? 0);
-    this.#context.sendBuf(buffer, this.#sealStage);
+    this.#context.sendBuf(buffer);
   }
 
   /** Sends all open buffers. An empty one (its only blob was known) goes too: it must be freed. */

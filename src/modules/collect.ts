@@ -1,6 +1,7 @@
 /**
  * Stage `collect` (M1): reads what the plans of the walk name, cuts large files by content, names and
- * looks up every blob, packs new ones into blocks for `seal`, and tells the walk each batch's result.
+ * looks up every blob, packs new ones into blocks for the next module, and tells the walk each
+ * batch's result.
  *
  * A file is opened only after the walk has seen that it is a regular file, without following links
  * and without blocking, and is looked at again after the reading: a file that changed meanwhile is
@@ -17,7 +18,7 @@ import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
 import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { toDisplay } from '../base/bytes.ts';
-import { COUNTER } from './backup-buffers.ts';
+import { BUFFER_KIND, COUNTER } from './backup-buffers.ts';
 import { BlockPacker } from './block-packer.ts';
 import { type Classified, classify } from './content-class.ts';
 import { Cutter, GEAR_BYTES } from './cutter.ts';
@@ -82,18 +83,20 @@ class Collector {
     this.#context = context;
     const codec = openCodec(options.nameKey);
     const index = new BlobIndex(options.index, this.#files, openCodec(options.indexKey).hash);
-    this.#packer = new BlockPacker(context, codec.hash, index, new SessionTable(options.session), 'seal');
+    this.#packer = new BlockPacker(context, codec.hash, index, new SessionTable(options.session));
     this.#memory = Buffer.from(context.segment.memory.buffer);
     const gearAt = context.window.byteOffset;
     this.#blobBytesMax = Math.min(LIMITS.cutBytesMax, context.segment.config.payloadBytes - STORED_RECORD_BYTES);
     this.#cutter = new Cutter(context.segment.memory, gearAt, options.cutKey, this.#blobBytesMax);
     this.#windowAt = gearAt + WINDOW_AT;
-    this.#windowBytes = context.window.length - WINDOW_AT;
+    this.#windowBytes = COLLECT_WINDOW_BYTES - WINDOW_AT;
     if (GEAR_BYTES > WINDOW_AT) throw new PenstockError('INTERNAL', 'the gear table leaves its place');
     this.#results = openResultSender(context);
   }
 
   process(buffer: PipeBuffer): PipeBuffer | null {
+    // A block of the manifest, packed by the walk: it only passes by.
+    if (buffer.kind === BUFFER_KIND.block) return buffer;
     this.#plan.open(buffer.memory, buffer.payloadOffset);
     this.#entries.reset();
     this.#problems = [];

@@ -13,7 +13,7 @@ import type { BatchResult } from './unit.ts';
 /** Shared word of the pipe that counts results. */
 export const RESULT_WORD = 0;
 export const WALK_STAGE = 'walk';
-export const COLLECT_STAGE = 'collect';
+export const WORK_STAGE = 'work';
 
 export interface ResultSender {
   send(result: BatchResult): void;
@@ -38,7 +38,7 @@ export function openResultSender(context: ModuleContext): ResultSender {
 export function openResultReceiver(context: ModuleContext): ResultReceiver {
   const ports: MessagePort[] = [];
   for (const [name, port] of Object.entries(context.ports)) {
-    if (name === COLLECT_STAGE || name.startsWith(`${COLLECT_STAGE}.`)) ports.push(port);
+    if (name === WORK_STAGE || name.startsWith(`${WORK_STAGE}.`)) ports.push(port);
   }
   assert(ports.length > 0, 'the walk is linked to collectors');
   return {

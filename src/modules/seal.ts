@@ -19,6 +19,8 @@ export interface SealOptions {
   readonly keyring: KeyringRecord;
   /** zstd level; 0: nothing is compressed. */
   readonly level: number;
+  /** Where in the instance's window the memory of sealWindowBytes begins. */
+  readonly windowAt: number;
 }
 
 /** Private memory of an instance, for the compressed form. */
@@ -40,6 +42,7 @@ class Sealing {
   readonly #sealer: Sealer;
   readonly #generation: number;
   readonly #level: number;
+  readonly #windowAt: number;
 
   constructor(options: SealOptions, context: ModuleContext) {
     const keyring = fromKeyringRecord(options.keyring);
@@ -47,6 +50,7 @@ class Sealing {
     this.#sealer = new Sealer(keyring, openCodec(keyring.nameKey), openRandom());
     this.#generation = keyring.newest.number;
     this.#level = options.level;
+    this.#windowAt = options.windowAt;
   }
 
   process(buffer: PipeBuffer): PipeBuffer | null {
@@ -83,12 +87,12 @@ class Sealing {
   /** Returns the stored length; the payload is compressed only if that is less than `rawBytes`. */
   #compress(buffer: PipeBuffer, contentClass: number, rawBytes: number): number {
     if (this.#level === 0 || contentClass === CONTENT_CLASS.incompressible) return rawBytes;
-    const window = this.#context.window;
-    const most = Math.min(rawBytes - 1, window.length);
+    const { window } = this.#context;
     const { codec } = this.#sealer;
-    const length = codec.compress(buffer.memory, buffer.payloadOffset, rawBytes, window, 0, most, this.#level);
+    const at = this.#windowAt;
+    const length = codec.compress(buffer.memory, buffer.payloadOffset, rawBytes, window, at, rawBytes - 1, this.#level);
     if (length < 0) return rawBytes;
-    window.copy(buffer.memory, buffer.payloadOffset, 0, length);
+    window.copy(buffer.memory, buffer.payloadOffset, at, at + length);
     return length;
   }
 }

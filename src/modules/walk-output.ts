@@ -165,7 +165,7 @@ export class WalkOutput {
     if (this.#planBuffer !== undefined) {
       this.#byId.set(batch.id, batch);
       this.#outstanding++;
-      this.#context.sendBuf(this.#planBuffer, 'collect');
+      this.#context.sendBuf(this.#planBuffer);
       this.#planBuffer = undefined;
     } else batch.result = NO_RESULT;
     this.#takeResults(false);

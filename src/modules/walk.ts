@@ -127,7 +127,7 @@ class Walker {
     this.#selection = new Selection(options.selection);
     this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
     this.#reader = new BlobReader(this.#index, options.index.chunkIds, media, new Sealer(keyring, codec, random));
-    this.#packer = new BlockPacker(context, codec.hash, this.#index, new SessionTable(options.session), 'seal');
+    this.#packer = new BlockPacker(context, codec.hash, this.#index, new SessionTable(options.session));
     const crc = (view: Uint8Array, offset: number, length: number, seed?: number): number =>
       codec.crc32c(view, offset, length, seed);
     this.#manifest = new ManifestBuilder(this.#packer, crc);

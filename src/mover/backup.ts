@@ -1,5 +1,5 @@
 /**
- * The flow of a backup: sources → walk → collect → seal → place → chunks, index, archive record.
+ * The flow of a backup: sources → walk → work (collect, seal) → place → chunks, index, archive record.
  *
  * Commit order: (1) a chunk is durable, (2) so is its index segment, (3) when all chunks that the
  * archive names are durable, the archive record: the one commit point. Every few minutes a partial
@@ -204,16 +204,15 @@ class Backup {
   #pipeShape(): { maxBuffers: number; payloadBytes: number; directoryBytes: number; sharedWords: number; links: [string, string][] } {
     const { blockBytes } = this.#repository.settings;
     const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
-    const { collectors, sealers } = this.#threads();
-    // Each allocating instance: one open buffer per class and some on their way.
-    const least = (collectors + 1) * 4;
-    const wanted = (collectors + 1) * 5 + sealers;
+    const threads = this.#threads;
+    // Each allocating instance: one open buffer per class, and some on their way.
+    const least = (threads + 1) * 4;
     const memory = this.#request.memoryBytes;
-    const fixed = collectors * COLLECT_WINDOW_BYTES + sealers * sealWindowBytes(blockBytes);
+    const fixed = threads * this.#windowBytes;
     const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
-    const given = memory === undefined ? wanted : Math.floor((memory - fixed) / perBuffer);
+    const given = memory === undefined ? (threads + 1) * 6 : Math.floor((memory - fixed) / perBuffer);
     if (given < least) {
-      throw new PenstockError('LIMIT', `--memory is too small for ${this.#request.threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`, {
+      throw new PenstockError('LIMIT', `--memory is too small for ${threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`, {
         hint: 'give more memory, or fewer --threads',
       });
     }
@@ -222,20 +221,24 @@ class Backup {
       payloadBytes: blockBytes,
       directoryBytes,
       sharedWords: 8,
-      links: [['walk', 'collect']],
+      links: [['walk', 'work']],
     };
   }
-  #threads(): { collectors: number; sealers: number } {
-    const threads = Math.max(1, this.#request.threads);
-    return { collectors: Math.min(threads, 8), sealers: threads };
+  get #threads(): number {
+    return Math.max(1, this.#request.threads);
+  }
+  get #windowBytes(): number {
+    return COLLECT_WINDOW_BYTES + sealWindowBytes(this.#repository.settings.blockBytes);
   }
 
+  /**
+   * Collecting and sealing are fused into one stage of several instances: each reads, cuts, names,
+   * compresses and encrypts, and hands on sealed blocks only.
+   */
   #stages(index: LoadedIndex): Parameters<typeof startPipe>[0]['stages'] {
     const keyring = toKeyringRecord(this.#repository.keyring);
     const session = createSessionTable();
     const media = this.#repository.store.chunkMedia;
-    const { blockBytes } = this.#repository.settings;
-    const { collectors, sealers } = this.#threads();
     const walk: WalkOptions = {
       sources: sourceTree(this.#request.paths),
       selection: this.#request.selection,
@@ -248,27 +251,25 @@ class Backup {
     };
     const { nameKey, cutKey, indexKey } = this.#repository.keyring;
     const collect: CollectOptions = { nameKey, cutKey, indexKey, index: index.share, session };
-    const seal: SealOptions = { keyring, level: this.#request.level };
+    const seal: SealOptions = { keyring, level: this.#request.level, windowAt: COLLECT_WINDOW_BYTES };
     const place: PlaceOptions = { keyring, media, chunks: this.#chunkOptions() };
     return [
-      { name: 'walk', modules: [{ module: moduleFile('walk'), options: walk }], to: ['collect', 'seal'] },
+      { name: 'walk', modules: [{ module: moduleFile('walk'), options: walk }] },
       {
-        name: 'collect',
-        modules: [{ module: moduleFile('collect'), options: collect }],
-        instances: collectors,
+        name: 'work',
+        modules: [
+          { module: moduleFile('collect'), options: collect },
+          { module: moduleFile('seal'), options: seal },
+        ],
+        instances: this.#threads,
         allocates: true,
-        windowBytes: COLLECT_WINDOW_BYTES,
+        windowBytes: this.#windowBytes,
         startWhen: 'first-buffer',
-      },
-      {
-        name: 'seal',
-        modules: [{ module: moduleFile('seal'), options: seal }],
-        instances: sealers,
-        windowBytes: sealWindowBytes(blockBytes),
       },
       {
         name: 'place',
         modules: [this.#request.dryRun ? { module: moduleFile('discard') } : { module: moduleFile('place'), options: place }],
+        startWhen: 'first-buffer',
       },
     ];
   }
@@ -341,7 +342,7 @@ class Backup {
     const report = await Promise.race([reported, pipe.done.then(() => undefined, () => undefined)]);
     if (report === undefined) return;
     // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
-    await pipe.control('collect', 'flush');
+    await pipe.control('work', 'flush');
     await pipe.drained('place');
     await pipe.control('place', 'commit');
     await this.#indexing;

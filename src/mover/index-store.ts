@@ -30,55 +30,109 @@ export function indexHash(repository: Repository): KeyedHash {
   return openCodec(repository.keyring.indexKey).hash;
 }
 
+/** A listing beside merges may miss segments; it is repeated until it has nothing new, at most so often. */
+const LISTINGS_MAX = 32;
+
 /**
  * Loads all segments. Chunks for which `usable` is false get no number: their blobs count as unknown.
- * Damaged segments are left out and named.
+ * Places in chunks of `lastResort` come after all others. Damaged segments are left out and named.
  */
-export async function loadIndex(repository: Repository, usable: (chunkId: string) => boolean): Promise<LoadedIndex> {
-  const hash = indexHash(repository);
-  const segments: SegmentShare[] = [];
-  const damaged: { name: string; error: PenstockError }[] = [];
-  const numbers = new Map<string, number>();
-  const chunks: IndexedChunk[] = [];
-  let memory = 0;
-  const listed = await repository.store.list('index');
-  for (const { name, bytes } of listed.sort((a, b) => a.bytes - b.bytes)) {
-    try {
-      const inMemory = memory + bytes <= LIMITS.indexMemoryBytes;
-      const segment = await loadSegment(repository, name, inMemory, hash);
-      if (inMemory) memory += bytes;
-      const tables = readTables(Buffer.from(segment.bytes), segment.shape);
-      for (const [i, chunk] of tables.entries()) {
-        const id = chunk.id.toString('hex');
-        let number = numbers.get(id);
-        if (number === undefined) {
-          number = usable(id) ? chunks.length : -1;
-          numbers.set(id, number);
-          if (number >= 0) chunks.push(chunk);
-        }
-        segment.chunkNumbers[i] = number;
-      }
-      segments.push(segment);
-    } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
-      // A segment that vanished was merged into another by a session that ends just now.
-      if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
-    }
+export async function loadIndex(
+  repository: Repository,
+  usable: (chunkId: string) => boolean,
+  lastResort: ReadonlySet<string> = new Set(),
+): Promise<LoadedIndex> {
+  const loading = new IndexLoading(repository, usable);
+  try {
+    // A merge may have replaced what was listed, by a segment that the listing did not show.
+    for (let round = 0; (await loading.loadListed()) && round < LISTINGS_MAX; round++);
+  } catch (error) {
+    loading.close();
+    throw error;
   }
-  const share: IndexShare = {
-    segments,
-    chunkIds: chunks.map((chunk) => chunk.id.toString('hex')),
-    used: new SharedArrayBuffer(Math.ceil((chunks.length + 1) / 32) * 4),
-  };
-  return {
-    share,
-    chunks,
-    damaged,
-    open: () => new BlobIndex(share, openFiles(), hash),
-    close: () => {
-      for (const segment of segments) if (segment.fd >= 0) openFiles().close(segment.fd);
-    },
-  };
+  return loading.finish(lastResort);
+}
+
+class IndexLoading {
+  readonly #repository: Repository;
+  readonly #usable: (chunkId: string) => boolean;
+  readonly #hash: KeyedHash;
+  readonly #seen = new Set<string>();
+  readonly #segments: SegmentShare[] = [];
+  readonly #damaged: { name: string; error: PenstockError }[] = [];
+  readonly #numbers = new Map<string, number>();
+  readonly #chunks: IndexedChunk[] = [];
+  #memory = 0;
+
+  constructor(repository: Repository, usable: (chunkId: string) => boolean) {
+    this.#repository = repository;
+    this.#usable = usable;
+    this.#hash = indexHash(repository);
+  }
+
+  /** Loads what the store lists and was not seen yet; false when there was nothing. */
+  async loadListed(): Promise<boolean> {
+    const listed = await this.#repository.store.list('index');
+    const fresh = listed.filter(({ name }) => !this.#seen.has(name));
+    for (const { name, bytes } of fresh.sort((a, b) => a.bytes - b.bytes)) {
+      this.#seen.add(name);
+      try {
+        await this.#load(name, bytes);
+      } catch (error) {
+        if (!(error instanceof PenstockError)) throw error;
+        // A segment that vanished was merged into another one: the next listing shows it.
+        if (error.code !== 'OBJECT_MISSING') this.#damaged.push({ name, error });
+      }
+    }
+    return fresh.length > 0;
+  }
+
+  async #load(name: string, bytes: number): Promise<void> {
+    const inMemory = this.#memory + bytes <= LIMITS.indexMemoryBytes;
+    const segment = await loadSegment(this.#repository, name, inMemory, this.#hash);
+    if (inMemory) this.#memory += bytes;
+    const tables = readTables(Buffer.from(segment.bytes), segment.shape);
+    for (const [i, chunk] of tables.entries()) {
+      const id = chunk.id.toString('hex');
+      let number = this.#numbers.get(id);
+      if (number === undefined) {
+        number = this.#usable(id) ? this.#chunks.length : -1;
+        this.#numbers.set(id, number);
+        if (number >= 0) this.#chunks.push(chunk);
+      }
+      segment.chunkNumbers[i] = number;
+    }
+    this.#segments.push(segment);
+  }
+
+  finish(lastResort: ReadonlySet<string>): LoadedIndex {
+    const chunks = this.#chunks;
+    const chunkIds = chunks.map((chunk) => chunk.id.toString('hex'));
+    const share: IndexShare = {
+      segments: this.#segments,
+      chunkIds,
+      used: new SharedArrayBuffer(Math.ceil((chunks.length + 1) / 32) * 4),
+      lastResort: flagsOf(chunkIds, lastResort),
+    };
+    return {
+      share,
+      chunks,
+      damaged: this.#damaged,
+      open: () => new BlobIndex(share, openFiles(), this.#hash),
+      close: () => this.close(),
+    };
+  }
+
+  close(): void {
+    for (const segment of this.#segments) if (segment.fd >= 0) openFiles().close(segment.fd);
+  }
+}
+
+function flagsOf(chunkIds: readonly string[], chosen: ReadonlySet<string>): SharedArrayBuffer | undefined {
+  if (!chunkIds.some((id) => chosen.has(id))) return undefined;
+  const flags = new Uint8Array(new SharedArrayBuffer(chunkIds.length));
+  for (const [i, id] of chunkIds.entries()) if (chosen.has(id)) flags[i] = 1;
+  return flags.buffer;
 }
 
 async function loadSegment(repository: Repository, name: string, inMemory: boolean, hash: KeyedHash): Promise<SegmentShare> {
@@ -112,6 +166,13 @@ async function loadSegment(repository: Repository, name: string, inMemory: boole
 
 async function sizeOf(repository: Repository, name: string): Promise<number> {
   return must((await repository.store.list('index')).find((one) => one.name === name), 'the segment is listed').bytes;
+}
+
+/** The shape of a segment that is in memory as a whole. DAMAGED, REPO_FEATURE. */
+export function checkWholeSegment(bytes: Buffer, subject: string, hash: KeyedHash): SegmentShape {
+  const shape = readIndexHead(bytes, bytes.length, subject);
+  checkSegment(bytes, shape, subject, hash, true);
+  return shape;
 }
 
 /** Checks the keyed hash of a segment's head, and with `records` those of all its pages. */
@@ -185,9 +246,7 @@ export async function rewriteSegments(repository: Repository, names: readonly st
   for (const name of names) {
     try {
       const bytes = await repository.store.read('index', name, SEGMENT_BYTES_MAX);
-      const shape = readIndexHead(bytes, bytes.length, `index/${name}`);
-      checkSegment(bytes, shape, `index/${name}`, hash, true);
-      sources.push({ name, shape, bytes });
+      sources.push({ name, shape: checkWholeSegment(bytes, `index/${name}`, hash), bytes });
     } catch (error) {
       if (!(error instanceof PenstockError) || !['OBJECT_MISSING', 'DAMAGED'].includes(error.code)) throw error;
     }
@@ -197,16 +256,4 @@ export async function rewriteSegments(repository: Repository, names: readonly st
   const merged = mergeSegments(id, sources, dropped, hash);
   if (readIndexHead(merged, merged.length, 'the merged segment').chunkCount > 0) await put(repository, id, merged);
   for (const { name } of sources) await repository.store.remove('index', name);
-}
-
-/** Names of the segments that mention one of these chunks. */
-export async function segmentsNaming(repository: Repository, chunks: ReadonlySet<string>): Promise<string[]> {
-  const loaded = await loadIndex(repository, () => true);
-  try {
-    return loaded.share.segments
-      .filter((segment) => readTables(Buffer.from(segment.bytes), segment.shape).some((chunk) => chunks.has(chunk.id.toString('hex'))))
-      .map((segment) => segment.id);
-  } finally {
-    loaded.close();
-  }
 }

@@ -7,6 +7,9 @@ import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { type LoadedIndex, loadIndex } from './index-store.ts';
+import { protocolStore } from './protocol-adapter.ts';
+import { runProtocol } from './protocol-store.ts';
+import { condemnedChunks } from './prune-protocol.ts';
 import type { Repository } from './repository.ts';
 import { openSession, type Session } from './session.ts';
 
@@ -24,7 +27,10 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
   const session = await leaseIfWritable(repository);
   try {
     const stored = new Set((await repository.store.list('chunks')).map((chunk) => chunk.name));
-    const loaded = await loadIndex(repository, (id) => stored.has(id));
+    // What was condemned before our lease may go while we read; what it is needed for stands elsewhere.
+    const condemned =
+      session?.avoid ?? (await runProtocol(condemnedChunks(), protocolStore(repository)));
+    const loaded = await loadIndex(repository, (id) => stored.has(id), condemned);
     const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
     const media = factory.default(repository.store.chunkMedia.options);
     const index = loaded.open();
