@@ -1,9 +1,10 @@
 /**
  * The port `Codec` by calling the zstd and the OpenSSL that the running Node is linked with.
  *
- * Contract: that of codec.ts. Contexts are made once and freed by `close`, or when the thread
- * exits. Where a symbol is missing, `create` returns nothing. Both libraries' interfaces used here
- * are stable (OpenSSL 1.1 to 3, zstd since 1.4).
+ * Contract: that of codec.ts. Contexts are made once and freed by `close`, when the codec is
+ * collected as garbage, or when the thread exits (not when it is terminated). Where a symbol is
+ * missing, `create` returns nothing. Both libraries' interfaces used here are stable (OpenSSL 1.1 to
+ * 3, zstd since 1.4).
  */
 import { isMainThread } from 'node:worker_threads';
 import { assert } from '../../base/assert.ts';
@@ -51,6 +52,46 @@ const NO_HANDLE = 0;
 
 let functions: Functions | undefined;
 
+/** What a codec has outside of JavaScript's memory. */
+interface Contexts {
+  readonly compressor: number;
+  readonly decompressor: number;
+  readonly encryptor: number;
+  readonly decryptor: number;
+}
+
+/** Those of this thread that are not freed yet. */
+const live = new Set<Contexts>();
+const collected = new FinalizationRegistry<Contexts>(freeContexts);
+
+function makeContexts(c: Functions): Contexts {
+  // The memory is not the thread's: without this, every thread that ends would leave megabytes.
+  if (!isMainThread && process.listeners('exit').indexOf(freeAll) < 0) {
+    process.once('exit', freeAll);
+  }
+  const contexts: Contexts = {
+    compressor: c.ZSTD_createCCtx(),
+    decompressor: c.ZSTD_createDCtx(),
+    encryptor: c.EVP_CIPHER_CTX_new(),
+    decryptor: c.EVP_CIPHER_CTX_new(),
+  };
+  live.add(contexts);
+  return contexts;
+}
+
+function freeContexts(contexts: Contexts): void {
+  if (!live.delete(contexts)) return;
+  const c = functions as Functions;
+  c.ZSTD_freeCCtx(contexts.compressor);
+  c.ZSTD_freeDCtx(contexts.decompressor);
+  c.EVP_CIPHER_CTX_free(contexts.encryptor);
+  c.EVP_CIPHER_CTX_free(contexts.decryptor);
+}
+
+function freeAll(): void {
+  for (const contexts of live) freeContexts(contexts);
+}
+
 function loadFunctions(): Functions | undefined {
   if (functions !== undefined) return functions;
   const program = loadProgram();
@@ -67,16 +108,11 @@ export class NativeCodec implements Codec {
   readonly kind = 'native';
   readonly hash: KeyedHash;
   readonly #c: Functions;
-  readonly #compressor: number;
-  readonly #decompressor: number;
-  readonly #encryptor: number;
-  readonly #decryptor: number;
+  readonly #contexts: Contexts;
   readonly #nonce: Uint8Array = new Uint8Array(12);
   readonly #written: Uint8Array = new Uint8Array(8);
   readonly #last: Uint8Array = new Uint8Array(32);
-  readonly #onExit: () => void;
   #level = 0;
-  #open = true;
 
   /** Nothing, if the running Node does not offer all of it. */
   static create(hash: KeyedHash): NativeCodec | undefined {
@@ -87,19 +123,15 @@ export class NativeCodec implements Codec {
   private constructor(hash: KeyedHash, c: Functions) {
     this.hash = hash;
     this.#c = c;
-    this.#compressor = c.ZSTD_createCCtx();
-    this.#decompressor = c.ZSTD_createDCtx();
-    this.#encryptor = c.EVP_CIPHER_CTX_new();
-    this.#decryptor = c.EVP_CIPHER_CTX_new();
-    // The memory is not the thread's: without this, every thread that ends would leave megabytes.
-    this.#onExit = () => this.close();
-    if (!isMainThread) process.once('exit', this.#onExit);
+    this.#contexts = makeContexts(c);
+    collected.register(this, this.#contexts);
+    const { compressor, encryptor, decryptor } = this.#contexts;
     const cipher = c.EVP_aes_256_gcm();
-    assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_CONTENT_SIZE_FLAG, 1) >= 0);
-    assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_CHECKSUM_FLAG, 0) >= 0);
+    assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_CONTENT_SIZE_FLAG, 1) >= 0);
+    assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_CHECKSUM_FLAG, 0) >= 0);
     // The cipher is looked up here, once; later calls give key and nonce only.
-    assertDone(c.EVP_EncryptInit_ex(this.#encryptor, cipher, NO_HANDLE, null, null) === 1);
-    assertDone(c.EVP_DecryptInit_ex(this.#decryptor, cipher, NO_HANDLE, null, null) === 1);
+    assertDone(c.EVP_EncryptInit_ex(encryptor, cipher, NO_HANDLE, null, null) === 1);
+    assertDone(c.EVP_DecryptInit_ex(decryptor, cipher, NO_HANDLE, null, null) === 1);
   }
 
   compress(
@@ -111,15 +143,23 @@ export class NativeCodec implements Codec {
     targetCapacity: number,
     level: number,
   ): number {
-    assert(this.#open, 'a closed codec is not used');
+    assert(live.has(this.#contexts), 'a closed codec is not used');
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
     const c = this.#c;
     if (level !== this.#level) {
-      assertDone(c.ZSTD_CCtx_setParameter(this.#compressor, ZSTD_COMPRESSION_LEVEL, level) >= 0);
+      assertDone(
+        c.ZSTD_CCtx_setParameter(this.#contexts.compressor, ZSTD_COMPRESSION_LEVEL, level) >= 0,
+      );
       this.#level = level;
     }
-    const length = c.ZSTD_compress2(this.#compressor, into, targetCapacity, from, sourceLength);
+    const length = c.ZSTD_compress2(
+      this.#contexts.compressor,
+      into,
+      targetCapacity,
+      from,
+      sourceLength,
+    );
     assert(length >= 0 || length === ZSTD_TARGET_TOO_SMALL, `zstd can compress (${length})`);
     return length < 0 ? -1 : length;
   }
@@ -132,14 +172,20 @@ export class NativeCodec implements Codec {
     targetOffset: number,
     targetCapacity: number,
   ): number {
-    assert(this.#open, 'a closed codec is not used');
+    assert(live.has(this.#contexts), 'a closed codec is not used');
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
     const expected = contentLength(from);
     if (expected < 0 || expected > targetCapacity) return -1;
     const c = this.#c;
     // Room for exactly what the frame claims: one that lies cannot disturb what lies behind.
-    const length = c.ZSTD_decompressDCtx(this.#decompressor, into, expected, from, sourceLength);
+    const length = c.ZSTD_decompressDCtx(
+      this.#contexts.decompressor,
+      into,
+      expected,
+      from,
+      sourceLength,
+    );
     return length === expected ? length : -1;
   }
 
@@ -151,11 +197,11 @@ export class NativeCodec implements Codec {
     length: number,
     tag: Uint8Array,
   ): void {
-    assert(this.#open, 'a closed codec is not used');
+    assert(live.has(this.#contexts), 'a closed codec is not used');
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
     const c = this.#c;
-    const context = this.#encryptor;
+    const context = this.#contexts.encryptor;
     const written = this.#written;
     assertDone(c.EVP_EncryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
     if (associated.length > 0) {
@@ -175,11 +221,11 @@ export class NativeCodec implements Codec {
     length: number,
     tag: Uint8Array,
   ): boolean {
-    assert(this.#open, 'a closed codec is not used');
+    assert(live.has(this.#contexts), 'a closed codec is not used');
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
     const c = this.#c;
-    const context = this.#decryptor;
+    const context = this.#contexts.decryptor;
     const written = this.#written;
     assertDone(c.EVP_DecryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
     assertDone(c.EVP_CIPHER_CTX_ctrl(context, CONTROL_SET_TAG, 16, tag) === 1);
@@ -198,14 +244,7 @@ export class NativeCodec implements Codec {
   }
 
   close(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    process.off('exit', this.#onExit);
-    const c = this.#c;
-    c.ZSTD_freeCCtx(this.#compressor);
-    c.ZSTD_freeDCtx(this.#decompressor);
-    c.EVP_CIPHER_CTX_free(this.#encryptor);
-    c.EVP_CIPHER_CTX_free(this.#decryptor);
+    freeContexts(this.#contexts);
   }
 }
 
