@@ -1,3 +1,4 @@
+/** The clock tells UTC in its millisecond, and its fake obeys. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openClock } from './clock.ts';

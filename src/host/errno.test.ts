@@ -1,3 +1,4 @@
+/** Errors of the system have the right names, numbers and messages. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { test } from 'node:test';

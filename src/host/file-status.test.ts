@@ -1,3 +1,4 @@
+/** A status holds every field exactly; a listing grows and is used again. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,3 +1,4 @@
+/** The system's bytes differ each time, a seed's never. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openRandom, seededRandom } from './random.ts';

@@ -1,3 +1,4 @@
+/** A process is told from others, also later ones with its number, and never wrongly buried. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
