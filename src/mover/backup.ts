@@ -32,6 +32,7 @@ import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } f
 import { presentChunks } from './prune-protocol.ts';
 import { runProtocol } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
+import { type ChunkTable, storeMapRecords } from './storage-map.ts';
 import { idleSession, openSession, type Session } from './session.ts';
 import { estimateSources } from './estimate.ts';
 import { moduleFile } from './module-file.ts';
@@ -128,7 +129,8 @@ class Backup {
   readonly #request: BackupRequest;
   readonly #session: Session;
   readonly #startedMs: number;
-  readonly #chunks: string[] = [];
+  /** Chunks that this session has made durable and indexed. */
+  readonly #chunks: ChunkTable[] = [];
   #problems = 0;
   #index: LoadedIndex | undefined;
   #bases: readonly Archive[] = [];
@@ -295,7 +297,7 @@ class Backup {
   #placed(chunk: PlacedChunk): void {
     this.#indexing = this.#indexing.then(async () => {
       if (chunk.names.length > 0) await storeSegment(this.#repository, [toChunkNames(chunk, this.#session.id)]);
-      this.#chunks.push(chunk.id);
+      this.#chunks.push(toChunkTable(chunk));
     });
     // Seen where the result is awaited; without a handler here the process would end.
     this.#indexing.catch((error) => void this.#pipe?.stop(error instanceof Error ? error.message : String(error)));
@@ -398,13 +400,15 @@ class Backup {
       writer: this.#request.writer,
       system: `${process.platform} bytes`,
     };
-    const envelope = await this.#sessionChunk(draft);
-    const archive: Archive = { ...draft, chunks: [...usedChunks(index.share), ...this.#chunks, envelope] };
+    this.#chunks.push(toChunkTable(await this.#sessionChunk(draft)));
+    const archive: Archive = { ...draft, chunks: [...usedChunks(index.share), ...this.#chunks.map((chunk) => chunk.id)] };
     const outcome = await this.#session.commit(archive.id, archive.chunks, encodeArchive(this.#repository, archive));
     if (outcome.outcome === 'lost') {
       const because = outcome.because === 'lease' ? 'its lease ran out' : 'a prune has removed data that it relied on';
       throw new PenstockError('SESSION_LOST', `the backup could not be committed: ${because}`);
     }
+    // The archive stands; a map that could not be stored is made again by `catalog rebuild`.
+    await storeMapRecords(this.#repository, this.#chunks, archive).catch(() => undefined);
     return archive;
   }
   #statistics(): ArchiveStatistics {
@@ -423,14 +427,14 @@ class Backup {
    * The session's own chunk (M7): session and archive header and footer. The archive footer holds what
    * the archive record holds, so that archives can be found again from the chunks alone (M8).
    */
-  async #sessionChunk(archive: Archive): Promise<string> {
+  async #sessionChunk(archive: Archive): Promise<PlacedChunk> {
     const { sealer, around, store } = this.#repository;
     const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
     const media = factory.default(store.chunkMedia.options);
-    let id = '';
+    let placed: PlacedChunk | undefined;
     try {
       const writer = new ChunkWriter(this.#chunkOptions(), media, sealer, around.random, (chunk) => {
-        id = chunk.id;
+        placed = chunk;
       });
       const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
       const session = { session: this.#session.id, host: archive.host, startedMs: archive.startedMs, writer: archive.writer };
@@ -443,8 +447,13 @@ class Backup {
     } finally {
       media.close();
     }
-    return id;
+    return must(placed, 'the session chunk was committed');
   }
+}
+
+/** What the map keeps of a chunk: not the names. */
+function toChunkTable({ id, contentClass, bytes, blocks }: PlacedChunk): ChunkTable {
+  return { id, contentClass, bytes, blocks };
 }
 
 type StageMessage =
