@@ -1,0 +1,32 @@
+/** The library's door: build and run pipes of one's own (U12). */
+export { AssertionError } from './base/assert.ts';
+export {
+  type ErrorCode,
+  type ErrorDetails,
+  type ErrorRecord,
+  ERRORS,
+  EXIT,
+  PenstockError,
+} from './base/errors.ts';
+export { LIMITS } from './base/limits.ts';
+export {
+  attachSegment,
+  createSegment,
+  type InstanceStatus,
+  makePipeName,
+  type ModuleContext,
+  type ModuleSpec,
+  type Pipe,
+  PipeBuffer,
+  type PipeModule,
+  type PipeModuleFactory,
+  type PipeSpec,
+  type PipeStatus,
+  PipeStopped,
+  type PipeSummary,
+  type Segment,
+  type SegmentConfig,
+  type StageSpec,
+  type StageStatus,
+  startPipe,
+} from './pipe/mod.ts';

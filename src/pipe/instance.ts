@@ -1,0 +1,212 @@
+/**
+ * The initiator's handle of one stage instance: its thread, its messages, and how it ended.
+ *
+ * Contract: `over` is called exactly once, after the thread is gone or given up, with how it ended: a
+ * thread that goes without a last word (process.exit, out of memory, an error of its event loop) has
+ * failed. Nothing that the handle holds keeps the process alive after that.
+ */
+import { getCompileCacheDir } from 'node:module';
+import { type MessagePort, SHARE_ENV, type Transferable, Worker } from 'node:worker_threads';
+import { fromErrorRecord, PenstockError, toPenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { FromInstance, ToInstance, WorkerPlan } from './messages.ts';
+import { ATTENTION, type Segment } from './segment.ts';
+import { moduleUrl, type StageSpec } from './spec.ts';
+
+/** How an instance ended. */
+export type Outcome =
+  | { readonly type: 'ended' | 'stopped' }
+  | { readonly type: 'failed'; readonly error: PenstockError }
+  /** Its thread could not be ended: it is inside a system call. */
+  | { readonly type: 'stuck' };
+
+/** Messages that concern the pipe as a whole. */
+export type InstanceMessage = Extract<
+  FromInstance,
+  { type: 'start' | 'paused' | 'post' | 'warning' | 'stop' }
+>;
+
+export interface InstanceEvents {
+  message(instance: InstanceHandle, message: InstanceMessage): void;
+  /** An instance has failed and the stop word is set. */
+  failed(): void;
+  over(instance: InstanceHandle): void;
+}
+
+interface Waiter {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** An instance needs a small heap: its data lies in the segment. */
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, stackSizeMb: 2 } as const;
+
+/** The file ending of the code that runs: the sources, or what they were compiled to. */
+const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+const RUNNER = new URL(`./runner${EXTENSION}`, import.meta.url).href;
+const ENTRY = new URL('./worker.js', import.meta.url);
+
+export class InstanceHandle {
+  readonly id: number;
+  readonly spec: StageSpec;
+  /** Number within the stage. */
+  readonly number: number;
+  readonly #segment: Segment;
+  readonly #events: InstanceEvents;
+  readonly #waiters = new Map<number, Waiter>();
+  #ports: Record<string, MessagePort> = {};
+  #unsent: ToInstance[] = [];
+  #worker: Worker | null = null;
+  #outcome: Outcome | null = null;
+  #over = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(segment: Segment, id: number, spec: StageSpec, number: number, events: InstanceEvents) {
+    this.#segment = segment;
+    this.id = id;
+    this.spec = spec;
+    this.number = number;
+    this.#events = events;
+  }
+
+  get name(): string {
+    return `${this.spec.name}.${this.number}`;
+  }
+
+  get started(): boolean {
+    return this.#worker !== null;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  get outcome(): Outcome | null {
+    return this.#outcome;
+  }
+
+  /** Gives it one end of a channel to another instance. */
+  lend(name: string, port: MessagePort): void {
+    this.#ports[name] = port;
+  }
+
+  start(): void {
+    const plan: WorkerPlan = {
+      runner: RUNNER,
+      cacheFolder: getCompileCacheDir(),
+      memory: this.#segment.memory,
+      instance: this.id,
+      modules: this.spec.modules.map(({ module, options }) => ({ url: moduleUrl(module), options })),
+      ports: this.#ports,
+      workerData: this.spec.workerData,
+    };
+    const worker = new Worker(ENTRY, {
+      name: this.name,
+      workerData: plan,
+      transferList: Object.values(this.#ports) as Transferable[],
+      env: SHARE_ENV,
+      resourceLimits: { ...RESOURCE_LIMITS, ...this.spec.resourceLimits },
+    });
+    this.#ports = {};
+    this.#worker = worker;
+    worker.on('message', (message: FromInstance) => this.#receive(message));
+    worker.once('error', (thrown: unknown) => this.#fail(toPenstockError(thrown)));
+    worker.once('exit', (code) => this.#exited(code));
+    for (const message of this.#unsent) worker.postMessage(message);
+    this.#unsent = [];
+  }
+
+  /** Sends a control message; resolves with the acknowledgement, or undefined if it ended before. */
+  control(id: number, message: unknown): Promise<unknown> {
+    if (this.#over) return Promise.resolve(undefined);
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#waiters.set(id, { resolve, reject });
+    this.#send({ type: 'control', id, message });
+    this.#segment.demandAttention(this.id, ATTENTION.control);
+    return promise;
+  }
+
+  /** Has a thread that waits for a promise look at the stop word. */
+  wake(): void {
+    if (this.#worker !== null && !this.#over) this.#worker.postMessage({ type: 'wake' } satisfies ToInstance);
+  }
+
+  #send(message: ToInstance): void {
+    if (this.#worker === null) this.#unsent.push(message);
+    else this.#worker.postMessage(message);
+  }
+
+  /** Ends the thread; gives it up after a grace if it does not end. */
+  terminate(): void {
+    if (this.#over) return;
+    void this.#worker?.terminate();
+    this.#after(() => {
+      this.#outcome = { type: 'stuck' };
+      this.#worker?.unref();
+      this.#finish();
+    });
+  }
+
+  /** It will never be started. */
+  skip(): void {
+    for (const port of Object.values(this.#ports)) port.close();
+    this.#outcome = { type: this.#segment.stopRequested ? 'stopped' : 'ended' };
+    this.#finish();
+  }
+
+  #receive(message: FromInstance): void {
+    switch (message.type) {
+      case 'acknowledgement':
+        this.#waiters.get(message.id)?.resolve(message.value);
+        this.#waiters.delete(message.id);
+        break;
+      case 'refusal':
+        this.#waiters.get(message.id)?.reject(fromErrorRecord(message.error));
+        this.#waiters.delete(message.id);
+        break;
+      case 'ended':
+      case 'stopped':
+        this.#outcome ??= { type: message.type };
+        // A module may have left something open that keeps the thread's event loop alive.
+        this.#after(() => this.terminate());
+        break;
+      case 'failed':
+        this.#fail(fromErrorRecord(message.error));
+        this.#after(() => this.terminate());
+        break;
+      default:
+        this.#events.message(this, message);
+    }
+  }
+
+  #fail(error: PenstockError): void {
+    if (this.#outcome !== null) return;
+    this.#outcome = { type: 'failed', error };
+    this.#segment.requestStop(this.id);
+    this.#events.failed();
+  }
+
+  #exited(code: number): void {
+    // A thread that was ended because it did not stop in time is no failure of its own.
+    if (this.#outcome === null && this.#segment.stopRequested) this.#outcome = { type: 'stopped' };
+    if (this.#outcome === null) {
+      const message = `its thread ended with code ${code} before its work was done`;
+      this.#fail(new PenstockError('PIPE_FAILED', message));
+    }
+    this.#finish();
+  }
+
+  #after(act: () => void): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(act, LIMITS.stopNoticeMs);
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    for (const waiter of this.#waiters.values()) waiter.resolve(undefined);
+    this.#waiters.clear();
+    this.#events.over(this);
+  }
+}

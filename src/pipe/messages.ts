@@ -1,0 +1,34 @@
+/**
+ * What passes between the initiator and the thread of an instance: plans, states and errors, never
+ * bytes (style rule 9). Buffers and waiting go through the segment alone.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import type { ErrorRecord } from '../base/errors.ts';
+
+/** What a thread is started with. */
+export interface WorkerPlan {
+  /** URL of runner.ts, or of what it was compiled to. */
+  readonly runner: string;
+  readonly cacheFolder: string | undefined;
+  readonly memory: WebAssembly.Memory;
+  readonly instance: number;
+  readonly modules: readonly { readonly url: string; readonly options: unknown }[];
+  readonly ports: Readonly<Record<string, MessagePort>>;
+  readonly workerData: unknown;
+}
+
+export type ToInstance =
+  | { readonly type: 'control'; readonly id: number; readonly message: unknown }
+  | { readonly type: 'wake' };
+
+export type FromInstance =
+  | { readonly type: 'acknowledgement'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'refusal'; readonly id: number; readonly error: ErrorRecord }
+  | { readonly type: 'start'; readonly stage: number; readonly instance: number }
+  | { readonly type: 'paused'; readonly pause: number }
+  | { readonly type: 'post'; readonly message: unknown }
+  | { readonly type: 'warning'; readonly record: unknown }
+  | { readonly type: 'stop'; readonly reason: string }
+  | { readonly type: 'ended' }
+  | { readonly type: 'stopped' }
+  | { readonly type: 'failed'; readonly error: ErrorRecord };

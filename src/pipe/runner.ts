@@ -1,0 +1,189 @@
+/**
+ * The thread of one stage instance: loads its modules, runs them, and tells how it ended.
+ *
+ *      opening ──▶ running ──▶ closing ──▶ ended
+ *         └───────────┴───────────┴──────▶ stopped (the pipe stops), failed (something was thrown)
+ *
+ * Contract: exactly one of `ended`, `stopped` and `failed` is posted. A
+ * failure marks itself as the first cause and stops the pipe before it is reported, so that the others
+ * notice it even while the initiator is busy. Only `open` and `close` may wait for promises; the event
+ * loop turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
+ */
+import { isMainThread, type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
+import { workerData as plan } from 'node:worker_threads';
+import { setImmediate as turn } from 'node:timers/promises';
+import { assert, must } from '../base/assert.ts';
+import { PenstockError, toErrorRecord } from '../base/errors.ts';
+import { Chain } from './chain.ts';
+import type { FromInstance, ToInstance, WorkerPlan } from './messages.ts';
+import type { PipeModule } from './module.ts';
+import { Primitives } from './primitives.ts';
+import { ATTENTION, attachSegment } from './segment.ts';
+import { PipeStopped, STATE } from './waiting.ts';
+
+/** Runs the instance that this thread was started for. */
+export async function runInstance(): Promise<void> {
+  assert(!isMainThread && parentPort !== null, 'an instance runs in a thread of its own');
+  const thread = new InstanceThread(parentPort, plan as WorkerPlan);
+  await thread.main();
+}
+
+class InstanceThread {
+  readonly #port: MessagePort;
+  readonly #plan: WorkerPlan;
+  readonly #primitives: Primitives;
+  readonly #modules: PipeModule[] = [];
+  /** Control messages that came while the event loop ran. */
+  readonly #early: ToInstance[] = [];
+  #chain: Chain | undefined;
+  /** All modules are open: before, control messages wait. */
+  #opened = false;
+
+  constructor(port: MessagePort, workerPlan: WorkerPlan) {
+    this.#port = port;
+    this.#plan = workerPlan;
+    this.#primitives = new Primitives(attachSegment(workerPlan.memory), workerPlan.instance, {
+      control: () => this.#control(),
+      start: (stage, instance) => this.#post({ type: 'start', stage, instance }),
+      paused: (pause) => this.#post({ type: 'paused', pause }),
+    });
+  }
+
+  async main(): Promise<void> {
+    const { waiting, segment } = this.#primitives;
+    try {
+      await this.#work();
+      waiting.state = STATE.ended;
+      this.#post({ type: 'ended' });
+    } catch (thrown) {
+      const stopped = thrown instanceof PipeStopped;
+      waiting.state = stopped ? STATE.stopped : STATE.failed;
+      if (!stopped) {
+        segment.requestStop(this.#plan.instance);
+        this.#post({ type: 'failed', error: toErrorRecord(thrown) });
+      }
+      this.#abort();
+      if (stopped) this.#post({ type: 'stopped' });
+    }
+    for (const port of Object.values(this.#plan.ports)) port.close();
+  }
+
+  async #work(): Promise<void> {
+    const { waiting } = this.#primitives;
+    waiting.state = STATE.opening;
+    waiting.notice();
+    await this.#interruptible(this.#load());
+    const chain = must(this.#chain, 'the modules are loaded');
+    for (const [i, module] of this.#modules.entries()) {
+      await this.#interruptible(module.open?.(must(chain.contexts[i], 'a context per module')));
+    }
+    this.#opened = true;
+    this.#primitives.segment.demandAttention(this.#plan.instance, ATTENTION.control);
+    await turn();
+    waiting.state = STATE.running;
+    chain.run();
+    waiting.state = STATE.closing;
+    for (const module of this.#modules) await this.#interruptible(module.close?.());
+    // What was asked before the end is still answered.
+    waiting.notice();
+    this.#primitives.close();
+  }
+
+  async #load(): Promise<void> {
+    const { modules, instance, ports, workerData } = this.#plan;
+    for (const { url, options } of modules) this.#modules.push(await loadModule(url, options));
+    this.#chain = new Chain(
+      this.#primitives,
+      this.#modules,
+      modules.map((module) => module.options),
+      {
+        instance,
+        ports,
+        workerData,
+        post: (message, transfer = []) =>
+          this.#port.postMessage({ type: 'post', message } satisfies FromInstance, [...transfer]),
+        warn: (record) => this.#post({ type: 'warning', record }),
+        stopPipe: (reason) => this.#post({ type: 'stop', reason }),
+      },
+    );
+  }
+
+  /** Waits for a promise of a module's, while messages arrive; a stop ends the wait. */
+  async #interruptible(result: unknown): Promise<void> {
+    if (typeof (result as PromiseLike<unknown> | undefined)?.then !== 'function') return;
+    const { segment } = this.#primitives;
+    const stop = Promise.withResolvers<never>();
+    const listen = (message: ToInstance): void => {
+      if (message.type === 'control') this.#early.push(message);
+      if (segment.stopRequested) stop.reject(new PipeStopped('the pipe stops'));
+    };
+    this.#port.on('message', listen);
+    try {
+      listen({ type: 'wake' });
+      await Promise.race([result, stop.promise]);
+    } finally {
+      this.#port.off('message', listen);
+    }
+  }
+
+  #control(): void {
+    if (!this.#opened) return;
+    for (;;) {
+      const message: ToInstance | undefined =
+        this.#early.shift() ?? receiveMessageOnPort(this.#port)?.message;
+      if (message === undefined) return;
+      if (message.type !== 'control') continue;
+      const { id } = message;
+      try {
+        this.#post({ type: 'acknowledgement', id, value: this.#answer(message.message) });
+      } catch (thrown) {
+        if (thrown instanceof PipeStopped) throw thrown;
+        this.#post({ type: 'refusal', id, error: toErrorRecord(thrown) });
+      }
+    }
+  }
+
+  /** The first answer of the modules that take control messages. */
+  #answer(message: unknown): unknown {
+    let answer: unknown;
+    for (const [i, module] of this.#modules.entries()) {
+      const context = this.#chain?.contexts[i];
+      if (module.control === undefined || context === undefined) continue;
+      const value = module.control(message, context);
+      answer ??= value;
+    }
+    return answer;
+  }
+
+  #abort(): void {
+    for (const module of this.#modules) {
+      try {
+        module.abort?.();
+      } catch {
+        // The first cause is what counts.
+      }
+    }
+  }
+
+  #post(message: FromInstance): void {
+    this.#port.postMessage(message);
+  }
+}
+
+async function loadModule(url: string, options: unknown): Promise<PipeModule> {
+  let exported: unknown;
+  try {
+    exported = ((await import(url)) as { default?: unknown }).default;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PenstockError('PIPE_CONFIG', `module ${url} cannot be loaded: ${reason}`, { cause });
+  }
+  const made: unknown =
+    typeof exported === 'function'
+      ? await (exported as (options: unknown) => unknown)(options)
+      : exported;
+  if (typeof made !== 'object' || made === null) {
+    throw new PenstockError('PIPE_CONFIG', `module ${url} has no module as its default export`);
+  }
+  return made as PipeModule;
+}
