@@ -28,6 +28,7 @@ export function filesContract(subject: FilesSubject): void {
     holeTests(subject);
     listingTests(subject);
     nameTests(subject);
+    treeTests(subject);
     linkTests(subject);
     filesMetadataContract(subject);
   });
@@ -298,7 +299,9 @@ function nameTests(subject: FilesSubject): void {
     bad(files.createExclusive(root, '', 0o600), 'ENOENT');
     assert.deepEqual(namesOf(place), []);
   });
+}
 
+function treeTests(subject: FilesSubject): void {
   placeTest(subject, 'a tree is as deep as one likes by handles', (place) => {
     const { files, root } = place;
     const name = 'deep'.repeat(50);
