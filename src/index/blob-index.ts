@@ -4,7 +4,8 @@
  * The main thread loads the segments once (load.ts); every thread then makes a BlobIndex of what is
  * shared. Heads (tables, fanout, filter) are in memory; records too while all of them together stay
  * below LIMITS.indexMemoryBytes, else pages of records are read on demand and checked against their
- * hashes. Chunks that must not be used (condemned, missing) have number -1.
+ * hashes. Chunks that must not be used (missing; for a backup condemned ones) have number -1. Places
+ * in chunks of last resort (condemned, for a reader) come after all others.
  */
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -41,6 +42,8 @@ export interface IndexShare {
   readonly chunkIds: readonly string[];
   /** One bit a chunk: an entry of the archive being made refers to it. */
   readonly used: SharedArrayBuffer;
+  /** One byte a chunk, not 0: only where a blob has no other place. Absent: there are none. */
+  readonly lastResort?: SharedArrayBuffer | undefined;
 }
 
 const PAGES_CACHED = 128;
@@ -49,15 +52,21 @@ export class BlobIndex {
   /** Of the last lookup that found something. */
   chunk = -1;
   block = 0;
+  /** Number of the segment in which it was found, and of the record in it. */
+  segment = -1;
+  record = -1;
   #offset = 0;
   #bytes = 0;
   readonly #segments: SegmentReader[];
   readonly #used: Int32Array;
+  readonly #hasLastResort: boolean;
 
   /** `hash` is keyed with the keyring's index key; `files` serves pages of large segments. */
   constructor(share: IndexShare, files: Files, hash: KeyedHash) {
-    this.#segments = share.segments.map((segment) => new SegmentReader(segment, files, hash));
+    const lastResort = share.lastResort === undefined ? undefined : new Uint8Array(share.lastResort);
+    this.#segments = share.segments.map((segment) => new SegmentReader(segment, files, hash, lastResort));
     this.#used = new Int32Array(share.used);
+    this.#hasLastResort = lastResort !== undefined;
   }
 
   /**
@@ -65,15 +74,22 @@ export class BlobIndex {
    * passes over that many of them.
    */
   find(names: Buffer, at: number, skip = 0): boolean {
-    let left = skip;
+    this.#left = skip;
+    if (this.#search(names, at, false)) return true;
+    return this.#hasLastResort && this.#search(names, at, true);
+  }
+  #left = 0;
+  #search(names: Buffer, at: number, lastResort: boolean): boolean {
     for (let i = this.#segments.length - 1; i >= 0; i--) {
       const segment = must(this.#segments[i], 'segment');
-      if (!segment.find(names, at, left)) {
-        left -= segment.passed;
+      if (!segment.find(names, at, this.#left, lastResort)) {
+        this.#left -= segment.passed;
         continue;
       }
       this.chunk = segment.chunk;
       this.block = segment.block;
+      this.segment = i;
+      this.record = segment.record;
       this.#offset = segment.blockOffset();
       this.#bytes = segment.blockBytes();
       return true;
@@ -107,6 +123,7 @@ export function usedChunks(share: IndexShare): string[] {
 class SegmentReader {
   chunk = -1;
   block = 0;
+  record = -1;
   /** Places that the last lookup passed over. */
   passed = 0;
   #blockAt = 0;
@@ -117,9 +134,15 @@ class SegmentReader {
   readonly #files: Files;
   readonly #hash: KeyedHash;
   readonly #pages = new Map<number, Buffer>();
-  readonly #digest = Buffer.alloc(32);
+  readonly #lastResort: Uint8Array | undefined;
 
-  constructor(share: SegmentShare, files: Files, hash: KeyedHash) {
+  constructor(
+    share: SegmentShare,
+    files: Files,
+    hash: KeyedHash,
+    lastResort: Uint8Array | undefined,
+  ) {
+    this.#lastResort = lastResort;
     this.#share = share;
     this.#shape = share.shape;
     this.#layout = layoutOf(share.shape);
@@ -128,7 +151,7 @@ class SegmentReader {
     this.#hash = hash;
   }
 
-  find(names: Buffer, at: number, skip: number): boolean {
+  find(names: Buffer, at: number, skip: number, lastResort: boolean): boolean {
     this.passed = 0;
     const { filter, fanout } = this.#layout;
     if (!filterHas(this.#bytes, filter, this.#shape.filterBytes, names, at)) return false;
@@ -142,7 +165,7 @@ class SegmentReader {
       else high = middle;
     }
     for (; low < end && this.#compare(low, names, at) === 0; low++) {
-      if (this.#take(low) && this.passed++ === skip) return true;
+      if (this.#take(low, lastResort) && this.passed++ === skip) return true;
     }
     return false;
   }
@@ -153,12 +176,14 @@ class SegmentReader {
     return this.#bytes.readUInt32LE(this.#blockAt + 8);
   }
 
-  #take(record: number): boolean {
+  #take(record: number, lastResort: boolean): boolean {
     const bytes = this.#recordBytes(record);
     const at = this.#recordAt(record);
     const chunk = bytes.readUInt32LE(at + 32);
     const number = this.#share.chunkNumbers[chunk] ?? -1;
     if (number < 0) return false;
+    if (this.#lastResort !== undefined && (this.#lastResort[number] !== 0) !== lastResort) return false;
+    this.record = record;
     this.chunk = number;
     this.block = bytes.readUInt32LE(at + 36);
     this.#blockAt = this.#layout.blocks + ((this.#share.firstBlocks[chunk] ?? 0) + this.block) * INDEX_BLOCK_BYTES;
@@ -186,18 +211,33 @@ class SegmentReader {
       this.#pages.delete(oldest);
     }
     page ??= Buffer.alloc(PAGE_BYTES);
-    const start = this.#layout.records + number * PAGE_BYTES;
-    const length = Math.min(PAGE_BYTES, this.#layout.end - start);
-    const got = this.#files.read(this.#share.fd, page, 0, length, start);
-    const hashAt = this.#layout.pageHashes + number * PAGE_HASH_BYTES;
-    if (got === length) this.#hash.digestInto(page, 0, length, this.#digest, 0);
-    if (got !== length || this.#digest.compare(this.#bytes, hashAt, hashAt + PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0) {
-      throw new PenstockError('DAMAGED', `index segment ${this.#share.id} is damaged: page ${number}`, {
-        subject: this.#share.id,
-        hint: 'run `penstock catalog rebuild`',
-      });
-    }
+    readIndexPage(this.#share, this.#layout, number, page, this.#files, this.#hash);
     this.#pages.set(number, page);
     return page;
+  }
+}
+
+const pageDigest = Buffer.alloc(32);
+
+/** Reads one page of records of a segment that is not in memory into `page`. DAMAGED. */
+export function readIndexPage(
+  share: SegmentShare,
+  layout: SegmentLayout,
+  number: number,
+  page: Buffer,
+  files: Files,
+  hash: KeyedHash,
+): void {
+  const start = layout.records + number * PAGE_BYTES;
+  const length = Math.min(PAGE_BYTES, layout.end - start);
+  const got = files.read(share.fd, page, 0, length, start);
+  const hashAt = layout.pageHashes + number * PAGE_HASH_BYTES;
+  if (got === length) hash.digestInto(page, 0, length, pageDigest, 0);
+  const wanted = Buffer.from(share.bytes, hashAt, PAGE_HASH_BYTES);
+  if (got !== length || pageDigest.compare(wanted, 0, PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0) {
+    throw new PenstockError('DAMAGED', `index segment ${share.id} is damaged: page ${number}`, {
+      subject: share.id,
+      hint: 'run `penstock catalog rebuild`',
+    });
   }
 }

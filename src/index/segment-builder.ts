@@ -223,7 +223,10 @@ export function mergeSegments(
       at += INDEX_RECORD_BYTES;
     }
   }
-  return assembleSegment(id, chunks, dropEqual(sortRecords(records.subarray(0, at))), hash);
+  const kept = records.subarray(0, at);
+  // Chunks keep their order, so the records of a single segment are in theirs already.
+  const sorted = segments.length === 1 ? kept : dropEqual(sortRecords(kept));
+  return assembleSegment(id, chunks, sorted, hash);
 }
 
 function dropEqual(sorted: Buffer): Buffer {
