@@ -152,6 +152,14 @@ export function fromParts(clear: ArchiveParts['clear'], sealed: SealedPart): Arc
   };
 }
 
+/**
+ * The chunk that repeats what the archive's record says (M8), the last of its list. It holds no blobs,
+ * and is needed as long as the archive is.
+ */
+export function sessionChunkOf(archive: Archive): string | undefined {
+  return archive.chunks.at(-1);
+}
+
 /** Groups archives of one name without telling the name. */
 export function pseudonymOf(repository: Repository, name: string): string {
   return createHmac('sha256', repository.keyring.pseudonymKey).update(name).digest('hex').slice(0, 32);

@@ -40,7 +40,7 @@ export class Damage {
     return this.#paths.size + this.#more;
   }
   say(message: string): this {
-    if (!this.#messages.includes(message)) this.#messages.push(message);
+    if (message !== '' && !this.#messages.includes(message)) this.#messages.push(message);
     return this;
   }
   concern(archive: string, path?: ByteString): void {
@@ -66,6 +66,9 @@ export class DamageList {
       this.#all.set(key, damage);
     }
     return damage.say(message);
+  }
+  has(what: string, id: string): boolean {
+    return this.#all.has(`${what} ${id}`);
   }
   all(): readonly Damage[] {
     return [...this.#all.values()];

@@ -54,7 +54,8 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
   }
 }
 
-async function leaseIfWritable(repository: Repository): Promise<Session | undefined> {
+/** A reader's lease; undefined where the repository cannot be written. */
+export async function leaseIfWritable(repository: Repository): Promise<Session | undefined> {
   try {
     return await openSession(repository, 'restore');
   } catch (error) {
