@@ -19,6 +19,10 @@ export const LIMITS = {
   /** A chunk is closed once it holds this many stored bytes. */
   chunkBytesDefault: 64 * MIB,
   blocksPerChunkMax: 65_536,
+  /** A chunk is also closed once it holds this many blobs: it bounds footers and index segments. */
+  blobsPerChunkMax: 65_536,
+  /** Index segments larger than this are not merged with others any more. */
+  indexMergeBytes: 12 * MIB,
 
   /** Files up to this size are one blob; larger ones are cut by content. */
   wholeFileBytesMax: 512 * KIB,
@@ -88,6 +92,13 @@ export const LIMITS = {
   checkpointMs: 60_000,
   /** A condemned chunk is kept at least this long where other sessions were alive. */
   condemnGraceMs: 900_000,
+  /** A prune plans again so often when others merge the index or prune meanwhile. */
+  prunePlanAttemptsMax: 3,
+  /** Chunks below this part of a whole one count as small; more of a class than so many are merged. */
+  smallChunkDivisor: 4,
+  smallChunksMergeAbove: 16,
+  /** Old chunks are condemned once so much of them was rewritten. */
+  pruneBatchBytes: 512 * MIB,
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');
@@ -96,4 +107,5 @@ assert(LIMITS.cutBytesMax < LIMITS.blockRawBytesDefault, 'a blob fits a block');
 assert(LIMITS.wholeFileBytesMax <= LIMITS.blockRawBytesDefault, 'a whole file fits a block');
 assert(LIMITS.leafBytesMax <= LIMITS.blockRawBytesDefault, 'a manifest leaf fits a block');
 assert(LIMITS.leaseBeatMs * 10 <= LIMITS.leaseExpiryMs, 'ten beats before a lease expires');
+assert(LIMITS.blobsPerBlockMax <= LIMITS.blobsPerChunkMax, 'a block fits a chunk');
 assert(LIMITS.regionBytes % LIMITS.blockRawBytesDefault === 0, 'a region is whole blocks');

@@ -3,7 +3,7 @@
  *
  * Contract: reads every segment once, forward, with one page of it in memory (or none, where its
  * records are in memory anyway); no allocation per record. Places in chunks that must not be used
- * are left out, and so are places that several segments tell of, beyond the first.
+ * are left out; a place of which several segments tell (a merge was cut off) comes once for each.
  */
 import { must } from '../base/assert.ts';
 import {
@@ -24,6 +24,8 @@ export interface BlobPlace {
   /** Global number of the chunk. */
   chunk: number;
   block: number;
+  /** The same place as an earlier one of the group. */
+  isRepeat: boolean;
 }
 
 /** The places of one blob; used again for the next. */
@@ -70,18 +72,20 @@ export class PlaceWalk {
     const chunk = cursor.chunk;
     if (chunk < 0) return;
     const block = cursor.block;
+    let isRepeat = false;
     for (let i = 0; i < group.count; i++) {
       const place = this.#places[i];
-      if (place?.chunk === chunk && place.block === block) return;
+      if (place?.chunk === chunk && place.block === block) isRepeat = true;
     }
     if (group.count === this.#places.length) {
-      this.#places.push({ segment: 0, record: 0, chunk: 0, block: 0 });
+      this.#places.push({ segment: 0, record: 0, chunk: 0, block: 0, isRepeat: false });
     }
     const place = must(this.#places[group.count++], 'room for a place');
     place.segment = cursor.segment;
     place.record = cursor.record;
     place.chunk = chunk;
     place.block = block;
+    place.isRepeat = isRepeat;
   }
 
   #push(cursor: SegmentCursor): void {

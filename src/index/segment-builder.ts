@@ -58,22 +58,32 @@ export function buildSegment(id: Buffer, chunks: readonly ChunkNames[], hash: Ke
   return assembleSegment(id, chunks, sortRecords(records), hash);
 }
 
-/** Sorts 40-byte records by name, then chunk. */
+/** Sorts 40-byte records by name, then chunk: names are evenly spread, so by their first bits first. */
 export function sortRecords(records: Buffer): Buffer {
   const count = records.length / INDEX_RECORD_BYTES;
-  const keys = new Float64Array(count);
-  const order = new Uint32Array(count);
+  const bits = Math.min(20, Math.max(0, Math.ceil(Math.log2(Math.max(1, count) / 4))));
+  const ends = new Uint32Array(2 ** bits + 1);
   for (let i = 0; i < count; i++) {
-    const at = i * INDEX_RECORD_BYTES;
-    // The first 52 bits order nearly all; equal ones are compared whole.
-    keys[i] = records.readUInt32BE(at) * 0x10_0000 + (records.readUInt32BE(at + 4) >>> 12);
-    order[i] = i;
+    const bucket = bucketOf(records, i * INDEX_RECORD_BYTES, bits) + 1;
+    ends[bucket] = (ends[bucket] ?? 0) + 1;
   }
-  order.sort((x, y) => {
-    const difference = (keys[x] ?? 0) - (keys[y] ?? 0);
-    if (difference !== 0) return difference;
-    return compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES);
-  });
+  for (let i = 1; i < ends.length; i++) ends[i] = (ends[i] ?? 0) + (ends[i - 1] ?? 0);
+  const order = new Uint32Array(count);
+  const next = ends.slice(0, -1);
+  for (let i = 0; i < count; i++) {
+    const bucket = bucketOf(records, i * INDEX_RECORD_BYTES, bits);
+    const to = next[bucket] ?? 0;
+    next[bucket] = to + 1;
+    order[to] = i;
+  }
+  for (let bucket = 0; bucket + 1 < ends.length; bucket++) {
+    const from = ends[bucket] ?? 0;
+    const to = ends[bucket + 1] ?? 0;
+    if (to - from < 2) continue;
+    order
+      .subarray(from, to)
+      .sort((x, y) => compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES));
+  }
   const sorted = Buffer.alloc(records.length);
   for (let i = 0; i < count; i++) {
     const from = (order[i] ?? 0) * INDEX_RECORD_BYTES;

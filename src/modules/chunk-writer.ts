@@ -50,6 +50,7 @@ interface OpenChunk {
   readonly contentClass: number;
   readonly sink: ChunkSink;
   position: number;
+  blobs: number;
   readonly blocks: BlockPlace[];
   readonly names: Buffer[];
   readonly details: Buffer[];
@@ -88,7 +89,7 @@ export class ChunkWriter {
 
   /** Appends a sealed block; sets its place in the tag header. Returns its stored bytes. */
   block(block: SealedBlock): number {
-    const chunk = this.#chunk(block.contentClass);
+    const chunk = this.#chunkFor(block);
     const { memory, headerAt, bytes, blobCount } = block;
     setPlace(memory, headerAt, chunk.idBytes, this.#session, chunk.blocks.length, chunk.position, this.#sequence++);
     finishTag(memory, headerAt, this.#crc);
@@ -104,12 +105,22 @@ export class ChunkWriter {
     }
     chunk.names.push(names);
     chunk.details.push(details);
-    if (chunk.position >= this.#options.chunkBytes || chunk.blocks.length >= LIMITS.blocksPerChunkMax) {
-      const next = this.#random.bytes(16).toString('hex');
-      this.#following.set(block.contentClass, next);
-      this.#commit(chunk, block.contentClass, next);
-    }
+    chunk.blobs += blobCount;
+    if (chunk.position >= this.#options.chunkBytes || chunk.blocks.length >= LIMITS.blocksPerChunkMax) this.#continue(chunk);
     return bytes;
+  }
+  /** The open chunk of a block's class, or the next one where its blobs would be too many. */
+  #chunkFor(block: SealedBlock): OpenChunk {
+    const chunk = this.#chunk(block.contentClass);
+    if (chunk.blobs + block.blobCount <= LIMITS.blobsPerChunkMax) return chunk;
+    this.#continue(chunk);
+    return this.#chunk(block.contentClass);
+  }
+  /** Commits a chunk; its class goes on in another. */
+  #continue(chunk: OpenChunk): void {
+    const next = this.#random.bytes(16).toString('hex');
+    this.#following.set(chunk.contentClass, next);
+    this.#commit(chunk, chunk.contentClass, next);
   }
 
   /** Appends a sealed part that is not a block to the chunk of a class. */
@@ -139,6 +150,7 @@ export class ChunkWriter {
       contentClass,
       sink: this.#media.create(id),
       position: 0,
+      blobs: 0,
       blocks: [],
       names: [],
       details: [],

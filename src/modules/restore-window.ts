@@ -29,6 +29,8 @@ export const PIECE_SLOT = 1;
 /** Numbers of a block: chunk | offset low | offset high | bytes | pieces. */
 const BLOCK_WORDS = 5;
 const GROWTH = 2;
+/** A window's memory is made a little larger, so that the next fits it too. */
+const SPARE = 1.25;
 
 /** Collects a window. Pieces and entries go straight into growing memory: no object per file. */
 export class WindowBuilder {
@@ -126,13 +128,17 @@ export class WindowBuilder {
     return block;
   }
 
-  /** Lays the window out, blocks sorted by position, the pieces of each by name. */
-  build(number: number): SharedArrayBuffer {
+  /**
+   * Lays the window out, blocks sorted by position, the pieces of each by name; in `reuse`, the memory of
+   * a window that is done, if it is large enough.
+   */
+  build(number: number, reuse?: SharedArrayBuffer): SharedArrayBuffer {
     const count = this.#blockCount;
     const piecesAt = HEAD_BYTES + count * BLOCK_BYTES;
     const filesAt = piecesAt + this.#pieceCount * PIECE_BYTES;
     const entriesAt = filesAt + this.#fileCount * FILE_BYTES;
-    const shared = new SharedArrayBuffer(entriesAt + this.#entryBytes);
+    const needed = entriesAt + this.#entryBytes;
+    const shared = reuse !== undefined && reuse.byteLength >= needed ? reuse : new SharedArrayBuffer(Math.ceil(needed * SPARE));
     const bytes = Buffer.from(shared);
     for (const [i, value] of [number, count, this.#pieceCount, this.#fileCount, 0, this.#entryBytes].entries()) {
       bytes.writeUInt32LE(value, i * 4);

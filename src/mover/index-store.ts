@@ -13,7 +13,7 @@ import type { PlacedChunk } from '../modules/chunk-writer.ts';
 import type { Repository } from './repository.ts';
 
 /** Longest index segment that is loaded, merged or rewritten as one piece. */
-const SEGMENT_BYTES_MAX = 2 ** 31;
+export const SEGMENT_BYTES_MAX: number = 2 ** 31;
 
 export interface LoadedIndex {
   readonly share: IndexShare;
@@ -223,14 +223,16 @@ async function put(repository: Repository, id: Buffer, bytes: Buffer): Promise<v
  * merged one is durable before the others go; a crash between leaves both, which is harmless.
  */
 export async function mergeIndex(repository: Repository): Promise<number> {
-  const listed = (await repository.store.list('index')).sort((a, b) => a.bytes - b.bytes);
+  const listed = (await repository.store.list('index'))
+    .filter(({ bytes }) => bytes < LIMITS.indexMergeBytes / 2)
+    .sort((a, b) => a.bytes - b.bytes);
   if (listed.length <= LIMITS.indexSegmentsMergeAbove) return 0;
   const chosen: string[] = [];
   let total = 0;
   for (const { name, bytes } of listed) {
     // Segments that are larger than all before them together wait for their peers.
     if (chosen.length >= LIMITS.indexSegmentsMergeAbove / 2 && bytes > 2 * total) break;
-    if (total + bytes > LIMITS.indexMemoryBytes) break;
+    if (total + bytes > LIMITS.indexMergeBytes) break;
     chosen.push(name);
     total += bytes;
   }

@@ -68,6 +68,7 @@ export interface RestoreResult {
 }
 
 const WINDOW_FILES = 8192;
+const WINDOWS_KEPT = 3;
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
 /** A directory on the way to the current entry. */
@@ -89,6 +90,7 @@ interface Closing {
   /** Directories of the files by their numbers, and the window itself: for messages. */
   readonly parents: OpenDirectory[];
   window: RestoreWindow | undefined;
+  finished: boolean;
   resolve: () => void;
   readonly done: Promise<void>;
 }
@@ -133,6 +135,7 @@ class Restore {
   readonly #closings = new Map<number, Closing>();
   readonly #directoriesMax: number;
   readonly #window = new WindowBuilder();
+  readonly #memory: SharedArrayBuffer[] = [];
   #closing: Closing;
   #windows = 0;
   #pipe: Pipe | undefined;
@@ -477,7 +480,7 @@ class Restore {
     const done = new Promise<void>((settle) => {
       resolve = settle;
     });
-    return { number: this.#windows, links: [], directories: [], parents: [], window: undefined, resolve, done };
+    return { number: this.#windows, links: [], directories: [], parents: [], window: undefined, finished: false, resolve, done };
   }
 
   /** Hands the window to the pipe; waits so that at most two are out. */
@@ -489,7 +492,9 @@ class Restore {
     this.#windows++;
     this.#closing = this.#newClosing();
     if (window.blocks > 0) {
-      const shared = window.build(closing.number);
+      // The last window but two is done: at most two are out, and one is being planned.
+      const shared = window.build(closing.number, this.#memory[closing.number % WINDOWS_KEPT]);
+      this.#memory[closing.number % WINDOWS_KEPT] = shared;
       closing.window = new RestoreWindow(shared);
       await pipe.control('restore', { window: shared } satisfies RestoreCommand);
       await pipe.control('fetch', { window: shared } satisfies FetchCommand);
@@ -501,7 +506,10 @@ class Restore {
 
   async #finishWindow(closing: Closing): Promise<void> {
     await closing.done;
-    this.#closings.delete(closing.number);
+    if (closing.finished) return;
+    closing.finished = true;
+    // Kept a little longer: messages of other threads about its files may still be on their way.
+    this.#closings.delete(closing.number - 1);
     for (const link of closing.links) await this.#link(link);
     // Children stand before their parents.
     for (const directory of closing.directories) {

@@ -12,7 +12,7 @@ import { rangeOf } from '../codec-ranges.ts';
 
 interface Hasher {
   update(input: Uint8Array): unknown;
-  digestBuffer(): Buffer;
+  digest(format: 'hex'): string;
   reset(): void;
 }
 
@@ -51,8 +51,14 @@ class ResetHash implements KeyedHash {
     const hasher = this.#hasher;
     hasher.reset();
     hasher.update(rangeOf(view, offset, length));
-    target.set(hasher.digestBuffer(), targetOffset);
+    // As text: the memory of the package's buffers is given back only by the event loop, to which a
+    // thread of a pipe does not come back, and text is quicker too.
+    toBuffer(target).write(hasher.digest('hex'), targetOffset, 'hex');
   }
+}
+
+function toBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 export function crc32cOf(bytes: Uint8Array, seed: number): number {
