@@ -79,6 +79,7 @@ export const LIMITS = {
   /** A person who mistypes a passphrase is asked this often. */
   passphraseAttemptsMax: 3,
   keySlotsMax: 64,
+  keyLabelBytesMax: 256,
   archiveNameBytesMax: 1024,
 
   /** Index records kept in memory as a whole; beyond, pages are read on demand. */

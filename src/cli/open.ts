@@ -5,6 +5,7 @@
  * that holds other things. Passphrases are wiped as soon as they were used. A person who mistypes is
  * asked again; a program is not. Whoever gets a Repository closes it.
  */
+import { hostname } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -79,7 +80,10 @@ export async function makeRepositoryOf(
   try {
     const store = openDirectoryStore(path, true);
     try {
-      const repository = await createRepository(store, passphrase, surroundings());
+      const repository = await createRepository(store, passphrase, surroundings(), {
+        label: '',
+        madeBy: madeBy(),
+      });
       place.output.note(
         `made ${encrypted ? 'an encrypted' : 'a'} repository in ${toDisplay(path)}` +
           (encrypted ? ': without its passphrase nobody can read it' : ', not encrypted'),
@@ -92,6 +96,13 @@ export async function makeRepositoryOf(
   } finally {
     passphrase?.fill(0);
   }
+}
+
+/** Who is at work, as listings of keys show it. */
+export function madeBy(): string {
+  const files = openFiles();
+  const uid = files.effectiveUserId();
+  return `${files.userName(uid) ?? uid}@${hostname()}`;
 }
 
 function surroundings(): Surroundings {
@@ -125,7 +136,7 @@ async function openExisting(place: RepositoryPlace, path: ByteString): Promise<R
 }
 
 async function openOnce(
-  { passphrases }: RepositoryPlace,
+  { passphrases, output }: RepositoryPlace,
   path: ByteString,
   store: ReturnType<typeof openDirectoryStore>,
 ): Promise<Repository> {
@@ -135,7 +146,17 @@ async function openOnce(
     return passphrase;
   };
   try {
-    return await openRepository(store, provide, surroundings());
+    const repository = await openRepository(store, provide, surroundings());
+    if (!repository.settings.encrypted && !passphrases.interactive) {
+      // Somebody who can write to the storage may have put an unencrypted one in its place.
+      output.warning(
+        `the repository in ${toDisplay(path)} is not encrypted: what is stored there can be read`,
+        {
+          hint: 'a passphrase was given, but this repository has none',
+        },
+      );
+    }
+    return repository;
   } finally {
     passphrase?.fill(0);
   }
@@ -148,7 +169,7 @@ function localPathOf(url: ByteString): ByteString {
     throw new PenstockError(
       'NOT_SUPPORTED',
       `this version reaches repositories in local directories only, not by ${scheme}://`,
-      { subject: toDisplay(url), hint: 'give the path of a directory, which may be a mount' },
+      { subject: url, hint: 'give the path of a directory, which may be a mount' },
     );
   }
   if (url === '') throw new PenstockError('USAGE', 'the repository has an empty name');
@@ -172,7 +193,7 @@ async function refuseUsed(path: ByteString): Promise<void> {
     throw new PenstockError(
       'REPO_MISSING',
       `${toDisplay(path)} holds other things, such as ${toDisplay(foreign)}, and no repository`,
-      { subject: toDisplay(path), hint: 'name a new or an empty directory with --repo' },
+      { subject: path, hint: 'name a new or an empty directory with --repo' },
     );
   } finally {
     files.close(directory);

@@ -206,6 +206,16 @@ export class Output implements ProgressSink {
     if (hide) this.#settings.stderr.write(this.#shown);
   }
 
+  /**
+   * Hands over what was gathered and waits until the system has taken it: long listings call it now
+   * and then, so that a slow reader does not fill the memory, and signals are heard.
+   */
+  async settled(): Promise<void> {
+    this.flush();
+    await drained(this.#settings.stdout);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
   /** The width of the progress line. Some terminals say 0 for unknown. */
   columns(): number {
     return this.#settings.stderr.columns || 80;

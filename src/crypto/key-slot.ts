@@ -10,7 +10,8 @@
  *             AES-256-GCM, nonce zero (the key is used once), associated data = slot id | u32 revision
  *
  * A slot that somebody without the secrets planted cannot hold the repository's generations, and the
- * repository record, sealed with the first of them, then does not open.
+ * repository record, sealed with the first of them, then does not open. Nor must such a slot ever be
+ * given a keyring: the record around a slot is sealed with the repository's key (mover/keys.ts).
  */
 import {
   argon2,
@@ -42,7 +43,6 @@ const ARGON2_MAX: Argon2Parameters = { memoryKiB: 1024 * 1024, passes: 64, lanes
 export interface KeySlot {
   readonly slot: string;
   readonly revision: number;
-  readonly label: string;
   readonly createdMs: number;
   readonly argon2: Argon2Parameters;
   readonly salt: string;
@@ -61,7 +61,6 @@ const TAG_BYTES = 16;
 export async function createKeySlot(
   passphrase: Buffer,
   secrets: KeyringSecrets,
-  label: string,
   nowMs: number,
   random: Random,
   parameters: Argon2Parameters = ARGON2_DEFAULT,
@@ -80,7 +79,6 @@ export async function createKeySlot(
     {
       slot,
       revision: 0,
-      label,
       createdMs: nowMs,
       argon2: parameters,
       salt: salt.toString('base64'),

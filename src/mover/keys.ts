@@ -8,16 +8,16 @@
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { Keyring, type KeyringSecrets, SECRET_BYTES } from '../crypto/keyring.ts';
 import { createKeySlot, type KeySlot, sealKeyring } from '../crypto/key-slot.ts';
+import { Keyring, type KeyringSecrets, SECRET_BYTES } from '../crypto/keyring.ts';
 import { RECORD } from '../format/record.ts';
 import {
   type KeyNote,
   listKeySlots,
   putKeySlot,
   type Repository,
-  slotName,
   type StoredKeySlot,
+  slotName,
 } from './repository.ts';
 
 /** A key that opens the repository. */
@@ -68,10 +68,16 @@ function noteOf(repository: Repository, { slot, record }: StoredKeySlot): KeyNot
 }
 
 /** Adds a key for a further passphrase. Returns its id. LIMIT, REPO_READ_ONLY. */
-export async function addKey(repository: Repository, passphrase: Buffer, note: KeyNote): Promise<string> {
+export async function addKey(
+  repository: Repository,
+  passphrase: Buffer,
+  note: KeyNote,
+): Promise<string> {
   const { keys, foreign } = await listKeys(repository);
   if (keys.length + foreign.length >= LIMITS.keySlotsMax) {
-    throw new PenstockError('LIMIT', `a repository has at most ${LIMITS.keySlotsMax} keys`, { hint: 'remove one with `penstock key remove`' });
+    throw new PenstockError('LIMIT', `a repository has at most ${LIMITS.keySlotsMax} keys`, {
+      hint: 'remove one with `penstock key remove`',
+    });
   }
   const { clock, random } = repository.around;
   const slot = await createKeySlot(passphrase, repository.keyring.secrets, clock.nowMs(), random);
@@ -87,11 +93,17 @@ export async function removeKey(repository: Repository, id: string): Promise<str
   const found = slots.filter((slot) => slot.startsWith(wanted));
   if (wanted === '' || found.length !== 1) {
     const several = `${found.length} keys have an id that begins with ${id}`;
-    throw new PenstockError('KEY_UNKNOWN', found.length === 0 ? `no key has an id that begins with ${id}` : several);
+    throw new PenstockError(
+      'KEY_UNKNOWN',
+      found.length === 0 ? `no key has an id that begins with ${id}` : several,
+    );
   }
   const only = must(found[0], 'found');
   if (keys.length === 1 && keys[0]?.slot.slot === only) {
-    throw new PenstockError('KEY_LAST', 'this is the last key: without one nobody could read the repository');
+    throw new PenstockError(
+      'KEY_LAST',
+      'this is the last key: without one nobody could read the repository',
+    );
   }
   await removeSlot(repository, only);
   return only;
@@ -104,7 +116,11 @@ async function removeSlot(repository: Repository, slot: string): Promise<void> {
 }
 
 /** Replaces the passphrase of the key that opened the repository. Returns the new key's id. */
-export async function changePassphrase(repository: Repository, passphrase: Buffer, madeBy: string): Promise<string> {
+export async function changePassphrase(
+  repository: Repository,
+  passphrase: Buffer,
+  madeBy: string,
+): Promise<string> {
   const { keys } = await listKeys(repository);
   const own = keys.find((key) => key.slot.slot === repository.slot);
   const added = await addKey(repository, passphrase, { label: own?.label ?? '', madeBy });
@@ -150,12 +166,17 @@ export async function rotateKeys(repository: Repository): Promise<Repository> {
   };
   const own = (key: RepositoryKey): number => Number(key.slot.slot === repository.slot);
   // Sealed with the old generation, which the keys that are still behind can check.
-  for (const key of [...keys].sort((a, b) => own(b) - own(a))) await reviseKey(repository, key, next);
+  for (const key of [...keys].sort((a, b) => own(b) - own(a)))
+    await reviseKey(repository, key, next);
   return repository.with(new Keyring(next, true));
 }
 
 /** Replaces a slot by its next revision. */
-async function reviseKey(repository: Repository, key: RepositoryKey, secrets: KeyringSecrets): Promise<void> {
+async function reviseKey(
+  repository: Repository,
+  key: RepositoryKey,
+  secrets: KeyringSecrets,
+): Promise<void> {
   const { label, madeBy, slot } = key;
   await putKeySlot(repository, sealKeyring(slot, secrets), { label, madeBy });
   await repository.store.remove('keys', slotName(slot));

@@ -100,12 +100,10 @@ export async function createRepository(
     ...(passphrase === undefined ? { keyring: encodeKeyring(secrets).toString('base64') } : {}),
   };
   await store.prepare();
-  const repository = new Repository(store, settings, new Keyring(secrets, settings.encrypted), '', around);
-  let slot: KeySlot | undefined;
-  if (passphrase !== undefined) {
-    slot = await createKeySlot(passphrase, secrets, createdMs, around.random);
-    await putKeySlot(repository, slot, note);
-  }
+  const slot = passphrase && (await createKeySlot(passphrase, secrets, createdMs, around.random));
+  const keyring = new Keyring(secrets, settings.encrypted);
+  const repository = new Repository(store, settings, keyring, slot?.slot ?? '', around);
+  if (slot !== undefined) await putKeySlot(repository, slot, note);
   const record = repository.sealer.encodeRecord(RECORD.repository, Buffer.from(settings.id, 'hex'), settings, { proof: PROOF });
   // The record comes last: with it the repository exists.
   if (!(await store.put('repository', 'repository', record))) {
@@ -155,9 +153,13 @@ function readSettings(bytes: Buffer, url: string): RepositorySettings {
   const head = decodeRecord(bytes, 'the repository record', (v, o, l, s) => codec.crc32c(v, o, l, s), false);
   const damaged = (): PenstockError => new PenstockError('DAMAGED', `the repository record of ${url} is damaged`);
   if (head.kind !== RECORD.repository) throw damaged();
-  const settings = parse(clearOfRecord(bytes), damaged) as RepositorySettings;
-  const { blockBytes, chunkBytes } = settings;
+  codec.close();
+  const settings = parse(clearOfRecord(bytes), damaged) as RepositorySettings | null;
+  if (typeof settings !== 'object' || settings === null) throw damaged();
+  const { id, blockBytes, chunkBytes } = settings;
   const fits =
+    typeof id === 'string' &&
+    /^[0-9a-f]{32}$/.test(id) &&
     typeof settings.encrypted === 'boolean' &&
     Number.isInteger(blockBytes) &&
     blockBytes >= LIMITS.blockRawBytesMin &&
