@@ -7,18 +7,16 @@
  * Whatever goes wrong before (3), earlier archives are as they were.
  */
 import { must } from '../base/assert.ts';
-import { type ByteString, toDisplay } from '../base/bytes.ts';
+import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES } from '../format/block.ts';
-import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
 import { usedChunks } from '../index/blob-index.ts';
 import { shareHeaps } from '../host/mod.ts';
 import { createSessionTable } from '../index/session-table.ts';
-import type { ChunkMediaFactory } from '../format/chunk-media.ts';
 import { COUNTER } from '../modules/backup-buffers.ts';
-import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
+import type { ChunkWriterOptions, PlacedChunk } from '../modules/chunk-writer.ts';
 import type { CollectOptions } from '../modules/collect.ts';
 import { COLLECT_WINDOW_BYTES } from '../modules/collect.ts';
 import { receiveRoot } from '../modules/manifest-cursor.ts';
@@ -27,13 +25,14 @@ import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
 import type { SelectionOptions } from '../modules/selection.ts';
 import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from '../modules/walk.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
-import { type Archive, type ArchiveStatistics, encodeArchive, listArchives, toSealedPart } from './archives.ts';
+import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
 import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } from './index-store.ts';
 import { presentChunks } from './prune-protocol.ts';
 import { runProtocol } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
 import { type ChunkTable, storeMapRecords } from './storage-map.ts';
 import { idleSession, openSession, type Session } from './session.ts';
+import { writeSessionChunk } from './session-chunk.ts';
 import { estimateSources } from './estimate.ts';
 import { moduleFile } from './module-file.ts';
 
@@ -212,7 +211,7 @@ class Backup {
     const memory = this.#request.memoryBytes;
     const fixed = threads * this.#windowBytes;
     const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
-    const given = memory === undefined ? (threads + 1) * 6 : Math.floor((memory - fixed) / perBuffer);
+    const given = memory === undefined ? (threads + 1) * 5 : Math.floor((memory - fixed) / perBuffer);
     if (given < least) {
       throw new PenstockError('LIMIT', `--memory is too small for ${threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`, {
         hint: 'give more memory, or fewer --threads',
@@ -400,7 +399,7 @@ class Backup {
       writer: this.#request.writer,
       system: `${process.platform} bytes`,
     };
-    this.#chunks.push(toChunkTable(await this.#sessionChunk(draft)));
+    this.#chunks.push(toChunkTable(await writeSessionChunk(this.#repository, draft, this.#chunkOptions())));
     const archive: Archive = { ...draft, chunks: [...usedChunks(index.share), ...this.#chunks.map((chunk) => chunk.id)] };
     const outcome = await this.#session.commit(archive.id, archive.chunks, encodeArchive(this.#repository, archive));
     if (outcome.outcome === 'lost') {
@@ -421,33 +420,6 @@ class Backup {
       bytesStored: this.#counter(COUNTER.bytesStored),
       problems: this.#problems,
     };
-  }
-
-  /**
-   * The session's own chunk (M7): session and archive header and footer. The archive footer holds what
-   * the archive record holds, so that archives can be found again from the chunks alone (M8).
-   */
-  async #sessionChunk(archive: Archive): Promise<PlacedChunk> {
-    const { sealer, around, store } = this.#repository;
-    const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
-    const media = factory.default(store.chunkMedia.options);
-    let placed: PlacedChunk | undefined;
-    try {
-      const writer = new ChunkWriter(this.#chunkOptions(), media, sealer, around.random, (chunk) => {
-        placed = chunk;
-      });
-      const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
-      const session = { session: this.#session.id, host: archive.host, startedMs: archive.startedMs, writer: archive.writer };
-      const part = (kind: number, value: unknown): void => writer.part(CONTENT_CLASS.manifest, kind, json(value));
-      part(PART.sessionHeader, session);
-      part(PART.archiveHeader, { id: archive.id, name: archive.name, paths: archive.paths.map(toDisplay) });
-      part(PART.archiveFooter, { id: archive.id, session: archive.session, partial: archive.partial, sealed: toSealedPart(archive) });
-      part(PART.sessionFooter, { session: this.#session.id, endedMs: archive.endedMs });
-      writer.commitAll();
-    } finally {
-      media.close();
-    }
-    return must(placed, 'the session chunk was committed');
   }
 }
 
