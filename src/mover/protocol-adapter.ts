@@ -6,6 +6,7 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { clearOfRecord, decodeRecord, encodeRecord, finishRecord, RECORD } from '../format/record.ts';
 import type { ObjectKind } from '../media/object-store.ts';
+import { SEGMENT_BYTES_MAX } from './index-store.ts';
 import type { Kind, Listed, ProtocolStore, RecordKind, Records, ReferenceRecord } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
 
@@ -36,7 +37,7 @@ export function protocolStore(repository: Repository): ProtocolStore {
     read: async <K extends RecordKind>(kind: K, id: string): Promise<Records[K] | null> => {
       let bytes: Buffer;
       try {
-        bytes = await store.read(KIND_NAMES[kind], id, LIMITS.recordBytesMax);
+        bytes = await store.read(KIND_NAMES[kind], id, kind === 'index' ? SEGMENT_BYTES_MAX : LIMITS.recordBytesMax);
       } catch (error) {
         if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return null;
         throw error;

@@ -1,0 +1,460 @@
+/**
+ * What a prune is to do: which chunks nobody needs, and which are worth rewriting.
+ *
+ * Contract: keeps the planning rules of prune-protocol.ts. A plan changes nothing. Anything that makes
+ * the needs of an archive uncertain ends the planning (a record or a manifest that cannot be read, a
+ * record that is lost); anything else that is damaged only keeps its chunk from being touched, and is
+ * reported.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
+import type { BlobIndex } from '../index/blob-index.ts';
+import type { IndexedChunk } from '../index/segment-builder.ts';
+import { BlobReader } from '../modules/blob-reader.ts';
+import { decodeArchive } from './archives.ts';
+import { type LoadedIndex, loadIndex } from './index-store.ts';
+import type { ChunkFiles } from './prune-chunk.ts';
+import { LiveMarker } from './prune-mark.ts';
+import { type LeasePolicy, mayCondemn, type Survey, surveyStore } from './prune-protocol.ts';
+import { type ChunkUsage, countUsage, KEEPER, type KeeperRank } from './prune-usage.ts';
+import { type ProtocolStore, runProtocol } from './protocol-store.ts';
+import type { Repository } from './repository.ts';
+
+export interface PlanRequest {
+  /** How much of what is stored may be unused. */
+  readonly maxUnusedPercent: number;
+  readonly policy: LeasePolicy;
+  /** To be called often: lets others run, and throws when the work is to end. */
+  pause(): Promise<void>;
+  onProblem(error: PenstockError): void;
+}
+
+/** A chunk that no archive needs any more. */
+export interface DeadChunk {
+  readonly id: string;
+  readonly bytes: number;
+  /** Numbers of the chunks that keep what archives need of it. */
+  readonly relies: ReadonlySet<number>;
+}
+
+/** A chunk that is to be rewritten. */
+export interface Victim {
+  readonly chunk: number;
+  readonly id: string;
+  readonly bytes: number;
+  readonly deadBytes: number;
+  /** Numbers of the other chunks that keep what archives need of it. */
+  readonly relies: ReadonlySet<number>;
+}
+
+export interface PrunePlan {
+  readonly survey: Survey;
+  readonly usage: ChunkUsage;
+  readonly dead: readonly DeadChunk[];
+  /** The most wasteful first, small ones last. */
+  readonly victims: readonly Victim[];
+  /** Chunks that no archive names and that hold no blobs the index knows, doomed ones too. */
+  readonly strays: readonly string[];
+  /** Of all chunks that stay or are rewritten, before anything is done. */
+  readonly bytesStored: number;
+  readonly bytesUnused: number;
+  /** In chunks that a prune has condemned before. */
+  readonly bytesDoomed: number;
+  /** Whether the index tells of chunks that are gone. */
+  readonly hasStaleEntries: boolean;
+  close(): void;
+}
+
+/** Looks at the whole repository. Somebody else's merge or prune may disturb: it is then looked at again. */
+export async function makePlan(
+  repository: Repository,
+  store: ProtocolStore,
+  files: ChunkFiles,
+  request: PlanRequest,
+): Promise<PrunePlan> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await new Planning(repository, store, files, request).run();
+    } catch (error) {
+      const again = error instanceof PenstockError && error.code === 'OBJECT_MISSING';
+      if (!again || attempt === LIMITS.prunePlanAttemptsMax) throw error;
+    }
+  }
+}
+
+class Planning {
+  readonly #repository: Repository;
+  readonly #store: ProtocolStore;
+  readonly #files: ChunkFiles;
+  readonly #request: PlanRequest;
+  /** Chunks that archives name. */
+  readonly #named = new Set<string>();
+  /** Chunks of which some block could not be read. */
+  readonly #damaged = new Set<string>();
+  #bytes: ReadonlyMap<string, number> = new Map();
+
+  constructor(
+    repository: Repository,
+    store: ProtocolStore,
+    files: ChunkFiles,
+    request: PlanRequest,
+  ) {
+    this.#repository = repository;
+    this.#store = store;
+    this.#files = files;
+    this.#request = request;
+  }
+
+  async run(): Promise<PrunePlan> {
+    const survey = await runProtocol(surveyStore(this.#request.policy), this.#store);
+    const listed = await this.#repository.store.list('chunks');
+    this.#bytes = new Map(listed.map(({ name, bytes }) => [name, bytes]));
+    const loaded = await loadIndex(
+      this.#repository,
+      (id) => survey.chunks.has(id),
+      survey.doomed,
+    );
+    try {
+      for (const { error } of loaded.damaged) this.#request.onProblem(error);
+      return await this.#plan(survey, loaded);
+    } catch (error) {
+      loaded.close();
+      throw error;
+    }
+  }
+
+  async #plan(survey: Survey, loaded: LoadedIndex): Promise<PrunePlan> {
+    const index = loaded.open();
+    const marker = await this.#mark(survey, loaded);
+    const usage = await this.#count(survey, loaded, marker);
+    const strays: string[] = [];
+    const dead: DeadChunk[] = [];
+    const indexed = new Set(loaded.share.chunkIds);
+    for (const id of survey.chunks) {
+      if (indexed.has(id) || this.#named.has(id)) continue;
+      strays.push(id);
+      await this.#request.pause();
+      const found = this.#stray(survey, usage, index, id);
+      if (found !== undefined) dead.push(found);
+    }
+    const used: Used[] = [];
+    let bytesDoomed = 0;
+    for (const [number, chunk] of loaded.chunks.entries()) {
+      const id = chunk.id.toString('hex');
+      if (survey.doomed.has(id)) bytesDoomed += chunk.bytes;
+      if (!mayCondemn(survey, id, chunk.session.toString('hex'))) continue;
+      await this.#request.pause();
+      if (usage.kept[number] === 0) {
+        const found = this.#withoutLife(usage, index, number, id);
+        if (found !== undefined) dead.push(found);
+      } else used.push(this.#measure(usage, index, number, id));
+    }
+    return {
+      survey,
+      usage,
+      dead,
+      strays,
+      victims: this.#choose(used, (one) => this.#reliesOf(usage, index, one.number, one.id)),
+      bytesStored: sum(used, (one) => one.chunk.bytes),
+      bytesUnused: sum(used, (one) => one.deadBytes),
+      bytesDoomed,
+      hasStaleEntries: hasStaleEntries(loaded),
+      close: () => loaded.close(),
+    };
+  }
+
+  /** Walks all archives of the survey. */
+  async #mark(survey: Survey, loaded: LoadedIndex): Promise<LiveMarker> {
+    const { chunkIds } = loaded.share;
+    const { pause, onProblem } = this.#request;
+    const { media } = this.#files;
+    const blobs = new BlobReader(loaded.open(), chunkIds, media, this.#repository.sealer);
+    const bad: PenstockError[] = [];
+    blobs.onBadPlace = (chunk, _offset, error) => {
+      if (error.code === 'DAMAGED' && !this.#damaged.has(chunk)) bad.push(error);
+      this.#damaged.add(chunk);
+    };
+    const marker = new LiveMarker(loaded.share, loaded.open(), blobs, pause);
+    try {
+      for (const id of survey.archives) await this.#markArchive(marker, id);
+    } finally {
+      blobs.close();
+    }
+    // Other places could be read.
+    for (const error of bad) onProblem(error);
+    return marker;
+  }
+
+  async #markArchive(marker: LiveMarker, id: string): Promise<void> {
+    try {
+      const bytes = await this.#readArchive(id);
+      if (bytes === undefined) return;
+      const archive = decodeArchive(this.#repository, bytes, id);
+      for (const chunk of archive.chunks) this.#named.add(chunk);
+      await marker.archive(archive.root);
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      if (error.code !== 'DAMAGED' && error.code !== 'OBJECT_MISSING') throw error;
+      throw new PenstockError(
+        error.code,
+        `what archive ${id.slice(0, 8)} needs cannot be told: ${error.message}`,
+        {
+          cause: error,
+          subject: id,
+          hint: `run \`penstock check\`; once what is whole of it is restored, \`penstock forget ${id.slice(0, 8)}\``,
+        },
+      );
+    }
+  }
+
+  /** The record of an archive; undefined when it was forgotten meanwhile. */
+  async #readArchive(id: string): Promise<Buffer | undefined> {
+    try {
+      return await this.#repository.store.read('archives', id, LIMITS.recordBytesMax);
+    } catch (error) {
+      if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return undefined;
+      throw error;
+    }
+  }
+
+  /** Counts, and makes sure that what others rely on can be read. */
+  async #count(survey: Survey, loaded: LoadedIndex, marker: LiveMarker): Promise<ChunkUsage> {
+    const { chunks, share } = loaded;
+    const rank = (number: number): KeeperRank => {
+      const id = share.chunkIds[number] ?? '';
+      if (survey.doomed.has(id)) return KEEPER.doomed;
+      if (this.#damaged.has(id)) return KEEPER.damaged;
+      const session = chunks[number]?.session.toString('hex') ?? '';
+      return mayCondemn(survey, id, session) ? KEEPER.good : KEEPER.pinned;
+    };
+    for (;;) {
+      const usage = await countUsage(this.#repository, loaded, marker.live, rank, this.#request.pause);
+      if (!(await this.#findDamage(usage))) return usage;
+    }
+  }
+
+  /** Reads the blocks that keep what is about to go elsewhere; true when more damage was found. */
+  async #findDamage({ loaded, reliedBlocks }: ChunkUsage): Promise<boolean> {
+    const target = Buffer.alloc(LIMITS.headerRoomBytes + this.#repository.settings.blockBytes);
+    let found = false;
+    for (const [number, blocks] of reliedBlocks) {
+      const chunk = loaded.chunks[number];
+      const id = chunk?.id.toString('hex') ?? '';
+      if (chunk === undefined || this.#damaged.has(id)) continue;
+      for (const block of blocks) {
+        await this.#request.pause();
+        const place = chunk.blocks[block];
+        if (place === undefined) continue;
+        if (this.#attempt(id, () => this.#files.readBlock(id, place, target)) !== undefined) continue;
+        found = true;
+        break;
+      }
+    }
+    return found;
+  }
+
+  /** Does something with a chunk; undefined, and reported, when it is damaged. */
+  #attempt<Result>(id: string, action: () => Result): { readonly result: Result } | undefined {
+    try {
+      return { result: action() };
+    } catch (error) {
+      if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+      if (!this.#damaged.has(id)) this.#request.onProblem(error);
+      this.#damaged.add(id);
+      return undefined;
+    }
+  }
+
+  /** A chunk that the index does not know: of a session that ended early, or a session's own. */
+  #stray(survey: Survey, usage: ChunkUsage, index: BlobIndex, id: string): DeadChunk | undefined {
+    const session = this.#attempt(id, () => this.#files.session(id))?.result;
+    if (session === undefined || !mayCondemn(survey, id, session)) return undefined;
+    const relies = this.#relyByFooter(usage, index, id);
+    return relies === undefined ? undefined : this.#deadChunk(usage, id, relies);
+  }
+
+  /** A chunk of which nothing is kept. */
+  #withoutLife(
+    usage: ChunkUsage,
+    index: BlobIndex,
+    number: number,
+    id: string,
+  ): DeadChunk | undefined {
+    const relies = this.#reliesOf(usage, index, number, id);
+    return relies === undefined ? undefined : this.#deadChunk(usage, id, relies);
+  }
+
+  /** Which other chunks keep what archives need of this one; undefined: that cannot be told. */
+  #reliesOf(
+    usage: ChunkUsage,
+    index: BlobIndex,
+    number: number,
+    id: string,
+  ): ReadonlySet<number> | undefined {
+    const relies = new Set(usage.relies.get(number));
+    if (!usage.isKnown(number)) {
+      const more = this.#relyByFooter(usage, index, id);
+      if (more === undefined) return undefined;
+      for (const keeper of more) relies.add(keeper);
+    }
+    relies.delete(number);
+    return this.#areSound(usage, relies) ? relies : undefined;
+  }
+
+  #deadChunk(usage: ChunkUsage, id: string, relies: ReadonlySet<number>): DeadChunk | undefined {
+    if (!this.#areSound(usage, relies)) return undefined;
+    return { id, bytes: this.#bytes.get(id) ?? 0, relies };
+  }
+  /** What stands in a damaged chunk may be lost there: then another place is not given up. */
+  #areSound(usage: ChunkUsage, chunks: ReadonlySet<number>): boolean {
+    const ids = usage.loaded.share.chunkIds;
+    return ![...chunks].some((chunk) => this.#damaged.has(ids[chunk] ?? ''));
+  }
+
+  /** Which chunks keep the live ones of the blobs that a footer names; undefined: it cannot be told. */
+  #relyByFooter(usage: ChunkUsage, index: BlobIndex, id: string): Set<number> | undefined {
+    const names = this.#attempt(id, () => this.#files.names(id))?.result;
+    if (names === undefined) return undefined;
+    const relies = new Set<number>();
+    for (let at = 0; at < names.length; at += NAME_BYTES) {
+      const keeper = keeperOf(usage, index, names, at);
+      if (keeper === 'nobody') return undefined;
+      if (keeper !== 'dead') relies.add(keeper);
+    }
+    return relies;
+  }
+
+  /** How much of a chunk is unused. */
+  #measure(usage: ChunkUsage, index: BlobIndex, number: number, id: string): Used {
+    const chunk = usage.loaded.chunks[number] as IndexedChunk;
+    const isMixed = chunk.blocks.some((block, i) => {
+      const kept = usage.blockKeeps(number, i);
+      return kept > 0 && kept < block.blobCount;
+    });
+    let deadBytes = 0;
+    let first = 0;
+    const details = isMixed
+      ? this.#attempt(id, () => this.#files.contents(id))?.result
+      : undefined;
+    for (const [i, block] of chunk.blocks.entries()) {
+      const kept = usage.blockKeeps(number, i);
+      if (kept === 0) deadBytes += block.bytes;
+      else if (kept < block.blobCount) {
+        let share = 1 - kept / block.blobCount;
+        if (details !== undefined && details.blocks[i]?.blobCount === block.blobCount) {
+          share = deadShare(usage, index, number, i, details, first, block.blobCount);
+        }
+        deadBytes += Math.floor(block.bytes * share);
+      }
+      first += block.blobCount;
+    }
+    return { number, id, chunk, deadBytes };
+  }
+
+  /** Which chunks to rewrite: until little enough is unused, and small ones where there are many. */
+  #choose(
+    used: readonly Used[],
+    reliesOf: (one: Used) => ReadonlySet<number> | undefined,
+  ): Victim[] {
+    const { maxUnusedPercent } = this.#request;
+    const fit = used.filter((one) => !this.#damaged.has(one.id));
+    const victims: Victim[] = [];
+    const chosen = new Set<Used>();
+    const choose = (one: Used): boolean => {
+      const relies = reliesOf(one);
+      if (relies === undefined) return false;
+      const { number, id, chunk, deadBytes } = one;
+      victims.push({ chunk: number, id, bytes: chunk.bytes, deadBytes, relies });
+      chosen.add(one);
+      return true;
+    };
+    let stored = sum(used, (one) => one.chunk.bytes);
+    let unused = sum(used, (one) => one.deadBytes);
+    const share = (one: Used): number => one.deadBytes / one.chunk.bytes;
+    for (const one of fit.filter(share).sort((a, b) => share(b) - share(a))) {
+      if (unused * 100 <= maxUnusedPercent * stored) break;
+      if (!choose(one)) continue;
+      unused -= one.deadBytes;
+      stored -= one.deadBytes;
+    }
+    if (maxUnusedPercent >= 100) return victims;
+    const least = this.#repository.settings.chunkBytes / LIMITS.smallChunkDivisor;
+    const small = fit.filter((one) => one.chunk.bytes < least && !chosen.has(one));
+    for (const group of Map.groupBy(small, (one) => one.chunk.contentClass).values()) {
+      if (group.length > LIMITS.smallChunksMergeAbove) for (const one of group) choose(one);
+    }
+    return victims;
+  }
+}
+
+interface Used {
+  readonly number: number;
+  readonly id: string;
+  readonly chunk: IndexedChunk;
+  readonly deadBytes: number;
+}
+
+/**
+ * Which chunk keeps a blob. `dead`: no archive needs it. `nobody`: it is needed, and all its places that
+ * the index knows are about to be deleted by others.
+ */
+export function keeperOf(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  names: Buffer,
+  at: number,
+): number | 'dead' | 'nobody' {
+  let isLive = false;
+  for (let place = 0; index.find(names, at, place); place++) {
+    if (usage.keep.has(index.segment, index.record)) return index.chunk;
+    isLive ||= usage.live.has(index.segment, index.record);
+  }
+  return isLive ? 'nobody' : 'dead';
+}
+
+/** Whether this very place of a blob is the one that is kept. */
+export function isKept(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  names: Buffer,
+  at: number,
+  chunk: number,
+  block: number,
+): boolean {
+  for (let place = 0; index.find(names, at, place); place++) {
+    if (index.chunk !== chunk || index.block !== block) continue;
+    if (usage.keep.has(index.segment, index.record)) return true;
+  }
+  return false;
+}
+
+/** How much of a block's content is of blobs that are not kept. */
+function deadShare(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  chunk: number,
+  block: number,
+  contents: { readonly names: Buffer; readonly details: Buffer },
+  first: number,
+  count: number,
+): number {
+  let all = 0;
+  let dead = 0;
+  for (let i = first; i < first + count; i++) {
+    const length = contents.details.readUInt32LE(i * STORED_RECORD_BYTES);
+    all += length;
+    if (!isKept(usage, index, contents.names, i * NAME_BYTES, chunk, block)) dead += length;
+  }
+  return all === 0 ? 0 : dead / all;
+}
+
+function hasStaleEntries({ share }: LoadedIndex): boolean {
+  return share.segments.some((segment) => segment.chunkNumbers.includes(-1));
+}
+
+function sum<Item>(items: readonly Item[], value: (item: Item) => number): number {
+  let total = 0;
+  for (const item of items) total += value(item);
+  return total;
+}

@@ -1,0 +1,157 @@
+/**
+ * Counts what is used of each chunk, and chooses for every live blob the one place that is kept.
+ *
+ * Contract: each live blob that has a place outside the doomed chunks has exactly one kept place, also
+ * outside them. Its other places count as dead, and their chunks rely on the one that keeps it. Reads
+ * the index twice, in order; holds some numbers a block and a bit a blob.
+ */
+import { must } from '../base/assert.ts';
+import { openFiles } from '../host/mod.ts';
+import { PlaceWalk, type BlobPlace, type PlaceGroup } from '../index/record-cursor.ts';
+import { indexHash, type LoadedIndex } from './index-store.ts';
+import { RecordBits } from './prune-mark.ts';
+import type { Repository } from './repository.ts';
+
+/** How good a chunk is as the one that keeps a blob; the least is chosen. */
+export const KEEPER = {
+  /** It stays anyway. */
+  pinned: 0,
+  good: 1,
+  /** Blocks of it were found damaged. */
+  damaged: 2,
+  /** Somebody is about to delete it. */
+  doomed: 3,
+} as const;
+export type KeeperRank = (typeof KEEPER)[keyof typeof KEEPER];
+
+export class ChunkUsage {
+  readonly loaded: LoadedIndex;
+  readonly live: RecordBits;
+  /** The kept places. */
+  readonly keep: RecordBits;
+  /** Number of the first block of each chunk among all blocks. */
+  readonly firstBlocks: Uint32Array;
+  /** Blobs that each chunk keeps; and each block. */
+  readonly kept: Uint32Array;
+  readonly blockKept: Uint32Array;
+  /** Places of blobs that the index tells of, for each chunk. */
+  readonly places: Uint32Array;
+  /** Which chunks keep what others have too: chunk → chunks. */
+  readonly relies: Map<number, Set<number>> = new Map();
+  /** Blocks that keep blobs which have other places too, by chunk. */
+  readonly reliedBlocks: Map<number, Set<number>> = new Map();
+
+  constructor(loaded: LoadedIndex, live: RecordBits) {
+    const { chunks } = loaded;
+    this.loaded = loaded;
+    this.live = live;
+    this.keep = new RecordBits(loaded.share);
+    this.firstBlocks = new Uint32Array(chunks.length + 1);
+    for (const [i, chunk] of chunks.entries()) {
+      this.firstBlocks[i + 1] = (this.firstBlocks[i] ?? 0) + chunk.blocks.length;
+    }
+    this.kept = new Uint32Array(chunks.length);
+    this.places = new Uint32Array(chunks.length);
+    this.blockKept = new Uint32Array(this.firstBlocks[chunks.length] ?? 0);
+  }
+
+  blockKeeps(chunk: number, block: number): number {
+    return this.blockKept[(this.firstBlocks[chunk] ?? 0) + block] ?? 0;
+  }
+
+  /** Whether the index tells of as many blobs as the chunk has: then it tells of all. */
+  isKnown(chunk: number): boolean {
+    let blobs = 0;
+    for (const block of must(this.loaded.chunks[chunk], 'a chunk').blocks) blobs += block.blobCount;
+    return this.places[chunk] === blobs;
+  }
+
+  /** Notes that chunk `of` has a live blob which chunk `keeper` keeps. */
+  rely(of: number, keeper: number): void {
+    if (of === keeper) return;
+    add(this.relies, of, keeper);
+  }
+}
+
+/** Counts. `rank` says of each chunk how good it is to keep blobs. */
+export async function countUsage(
+  repository: Repository,
+  loaded: LoadedIndex,
+  live: RecordBits,
+  rank: (chunk: number) => KeeperRank,
+  pause: () => Promise<void>,
+): Promise<ChunkUsage> {
+  const usage = new ChunkUsage(loaded, live);
+  const hash = indexHash(repository);
+  const ranks = Uint8Array.from(loaded.chunks, (_, chunk) => rank(chunk));
+  // If every place were kept: what is left of a chunk then says which one is best to keep.
+  const most = new Uint32Array(loaded.chunks.length);
+  const first = new PlaceWalk(loaded.share, openFiles(), hash);
+  for (let group = first.next(), n = 0; group !== undefined; group = first.next()) {
+    if ((++n & 0xfff) === 0) await pause();
+    const isLive = groupIsLive(group, live);
+    for (let i = 0; i < group.count; i++) {
+      const { chunk, isRepeat } = must(group.places[i], 'a place');
+      if (isRepeat) continue;
+      usage.places[chunk] = (usage.places[chunk] ?? 0) + 1;
+      if (isLive) most[chunk] = (most[chunk] ?? 0) + 1;
+    }
+  }
+  const better = (a: BlobPlace, b: BlobPlace): boolean => {
+    const ranked = (ranks[a.chunk] ?? 0) - (ranks[b.chunk] ?? 0);
+    if (ranked !== 0) return ranked < 0;
+    const share = (chunk: number): number => (most[chunk] ?? 0) / (usage.places[chunk] ?? 1);
+    const shared = share(a.chunk) - share(b.chunk);
+    if (shared !== 0) return shared > 0;
+    const more = (most[a.chunk] ?? 0) - (most[b.chunk] ?? 0);
+    return more === 0 ? a.chunk < b.chunk : more > 0;
+  };
+  const second = new PlaceWalk(loaded.share, openFiles(), hash);
+  for (let group = second.next(), n = 0; group !== undefined; group = second.next()) {
+    if ((++n & 0xfff) === 0) await pause();
+    if (groupIsLive(group, live)) keepOne(usage, group, ranks, better);
+  }
+  return usage;
+}
+
+function groupIsLive(group: PlaceGroup, live: RecordBits): boolean {
+  for (let i = 0; i < group.count; i++) {
+    const place = group.places[i];
+    if (place !== undefined && live.has(place.segment, place.record)) return true;
+  }
+  return false;
+}
+
+function keepOne(
+  usage: ChunkUsage,
+  group: PlaceGroup,
+  ranks: Uint8Array,
+  better: (a: BlobPlace, b: BlobPlace) => boolean,
+): void {
+  let best = must(group.places[0], 'a place');
+  for (let i = 1; i < group.count; i++) {
+    const place = must(group.places[i], 'a place');
+    if (!place.isRepeat && better(place, best)) best = place;
+  }
+  // Whoever condemned its only place has to look after it, or did not know the archive.
+  if (ranks[best.chunk] === KEEPER.doomed) return;
+  const { chunk, block } = best;
+  usage.keep.set(best.segment, best.record);
+  usage.kept[chunk] = (usage.kept[chunk] ?? 0) + 1;
+  const at = (usage.firstBlocks[chunk] ?? 0) + block;
+  usage.blockKept[at] = (usage.blockKept[at] ?? 0) + 1;
+  let hasOthers = false;
+  for (let i = 0; i < group.count; i++) {
+    const place = must(group.places[i], 'a place');
+    if (place.isRepeat || place === best) continue;
+    hasOthers = true;
+    usage.rely(place.chunk, chunk);
+  }
+  if (hasOthers) add(usage.reliedBlocks, chunk, block);
+}
+
+function add(sets: Map<number, Set<number>>, key: number, value: number): void {
+  const set = sets.get(key);
+  if (set === undefined) sets.set(key, new Set([value]));
+  else set.add(value);
+}

@@ -1,0 +1,424 @@
+/**
+ * The flow of a prune: gives back the space of what no archive needs, beside running backups.
+ *
+ * Order: condemn records of earlier prunes are brought to their end; what crashes have left is cleared
+ * away; the archives' manifests are walked (prune-mark.ts), what is used is counted (prune-usage.ts)
+ * and a plan made (prune-plan.ts). Chunks that nobody needs go first, since a full disk has no room
+ * for anything else; then chunks are rewritten (prune-rewrite.ts), some at a time, each lot durable
+ * before the old ones are condemned. What sessions at work may need waits for the next prune. Safe
+ * against being killed at any moment: prune-protocol.ts says why.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { dropForgotten, listForgotten } from './forgotten.ts';
+import { mergeIndex } from './index-store.ts';
+import { readLeases } from './leases.ts';
+import { type ArchiveNote, ChunkFiles } from './prune-chunk.ts';
+import { CondemnSettler } from './prune-delete.ts';
+import { makePlan, type PlanRequest, type PrunePlan, type Victim } from './prune-plan.ts';
+import { condemnChunks, type LeasePolicy, sweepLeftovers } from './prune-protocol.ts';
+import { protocolStore } from './protocol-adapter.ts';
+import { type CondemnedChunk, type ProtocolStore, runProtocol } from './protocol-store.ts';
+import { Rewriter } from './prune-rewrite.ts';
+import type { Repository } from './repository.ts';
+import { leasePolicy, openSession, type Session } from './session.ts';
+import { isSessionMap, readSessionMap, storeMapRecords, tidyMapRecords } from './storage-map.ts';
+
+export interface PruneRequest {
+  /** How long condemned chunks stay in any case; undefined: only where somebody may need them. */
+  readonly graceMs?: number | undefined;
+  /** Chunks are rewritten while more than this of what is stored is unused. */
+  readonly maxUnusedPercent: number;
+  readonly dryRun: boolean;
+  /** Program and version, for the headers of new chunks. */
+  readonly writer: string;
+  readonly signal: AbortSignal;
+  /** Damage that does not end the prune, but keeps it from touching something. */
+  onProblem(error: PenstockError): void;
+  /** Rewriting goes on; bytes of old chunks. */
+  onProgress(bytesDone: number, bytesTotal: number): void;
+}
+
+export interface PruneResult {
+  readonly chunksDeleted: number;
+  readonly chunksRewritten: number;
+  /** Condemned, and waiting for others to end. */
+  readonly chunksCondemned: number;
+  /** By how much less is stored now; a dry run: would be. */
+  readonly bytesFreed: number;
+  readonly bytesCondemned: number;
+  /** In chunks, those included that wait. */
+  readonly bytesStored: number;
+  /** Of these, what no archive needs. */
+  readonly bytesUnused: number;
+}
+
+/**
+ * Gives space back. May be called again at any time, whatever happened.
+ *
+ * @throws DAMAGED, OBJECT_MISSING when it cannot be told what archives need; INTERRUPTED, REPO_FULL,
+ *   REPO_IO, REPO_READ_ONLY
+ */
+export async function prune(repository: Repository, request: PruneRequest): Promise<PruneResult> {
+  const files = await ChunkFiles.open(repository);
+  try {
+    if (request.dryRun) return await new Prune(repository, request, files, undefined).foresee();
+    const session = await openSession(repository, 'prune');
+    try {
+      return await new Prune(repository, request, files, session).run();
+    } finally {
+      await session.end().catch(() => undefined);
+    }
+  } finally {
+    files.close();
+  }
+}
+
+const YIELD_MS = 10;
+
+class Prune {
+  readonly #repository: Repository;
+  readonly #request: PruneRequest;
+  readonly #files: ChunkFiles;
+  readonly #session: Session | undefined;
+  readonly #store: ProtocolStore;
+  readonly #policy: LeasePolicy;
+  readonly #settler: CondemnSettler;
+  readonly #removed = new Set<string>();
+  readonly #rewritten = new Set<string>();
+  /** Condemned chunks that wait, with their bytes. */
+  readonly #waiting = new Map<string, number>();
+  /** Chunks that the map told of at the beginning. */
+  readonly #mapped = new Set<string>();
+  #turnMs = 0;
+
+  constructor(
+    repository: Repository,
+    request: PruneRequest,
+    files: ChunkFiles,
+    session: Session | undefined,
+  ) {
+    this.#repository = repository;
+    this.#request = request;
+    this.#files = files;
+    this.#session = session;
+    this.#store = session?.store ?? protocolStore(repository);
+    this.#policy = leasePolicy(request.graceMs);
+    const leastAgeMs = request.graceMs ?? 0;
+    this.#settler = new CondemnSettler(repository, this.#store, this.#policy, leastAgeMs);
+  }
+
+  async run(): Promise<PruneResult> {
+    const before = await this.#bytesStored();
+    for (const { id } of await this.#store.list('condemn')) await this.#settle(id);
+    await runProtocol(sweepLeftovers(this.#policy), this.#store);
+    const noted = await listForgotten(this.#repository);
+    const plan = await this.#plan();
+    let unused = plan.bytesUnused;
+    try {
+      if (plan.hasStaleEntries) await this.#settler.dropStaleEntries();
+      unused -= await this.#carryOut(plan);
+      await this.#tidy(plan, noted.ids);
+    } finally {
+      plan.close();
+    }
+    await mergeIndex(this.#repository);
+    await this.#sweepWriting();
+    return await this.#result(before, plan, unused);
+  }
+
+  /** What run would do, as far as that can be known. */
+  async foresee(): Promise<PruneResult> {
+    const plan = await this.#plan();
+    try {
+      const freed =
+        sum(plan.dead, (one) => one.bytes) + sum(plan.victims, (one) => one.deadBytes);
+      const stored = await this.#bytesStored();
+      return {
+        chunksDeleted: plan.dead.length,
+        chunksRewritten: plan.victims.length,
+        chunksCondemned: plan.survey.doomed.size,
+        bytesFreed: freed,
+        bytesCondemned: plan.bytesDoomed,
+        bytesStored: stored - freed,
+        bytesUnused: plan.bytesUnused - sum(plan.victims, (one) => one.deadBytes),
+      };
+    } finally {
+      plan.close();
+    }
+  }
+
+  async #plan(): Promise<PrunePlan> {
+    const { maxUnusedPercent, onProblem } = this.#request;
+    const request: PlanRequest = {
+      maxUnusedPercent,
+      policy: this.#policy,
+      pause: () => this.#pause(),
+      onProblem: (error) => onProblem(error),
+    };
+    // Read first: what the map tells of was published before, and its record must be there.
+    const mapped = await this.#readMap();
+    const plan = await makePlan(this.#repository, this.#store, this.#files, request);
+    try {
+      await this.#refuseLostArchives(plan, mapped);
+      return plan;
+    } catch (error) {
+      plan.close();
+      throw error;
+    }
+  }
+
+  /** The archives that the map tells of; notes the chunks. */
+  async #readMap(): Promise<ArchiveNote[]> {
+    const archives: ArchiveNote[] = [];
+    for (const { name } of await this.#repository.store.list('maps')) {
+      if (!isSessionMap(name)) continue;
+      await this.#pause();
+      try {
+        const { archive, chunks } = await readSessionMap(this.#repository, name);
+        for (const { id } of chunks) this.#mapped.add(id);
+        if (archive !== undefined) archives.push({ id: archive.id, partial: archive.partial });
+      } catch (error) {
+        if (!(error instanceof PenstockError)) throw error;
+        if (error.code === 'DAMAGED') this.#request.onProblem(error);
+        else if (error.code !== 'OBJECT_MISSING') throw error;
+      }
+    }
+    return archives;
+  }
+
+  /**
+   * Ends the prune where archive records were lost: what they need would be taken for dead, while
+   * `catalog rebuild` can still make them again.
+   */
+  async #refuseLostArchives(
+    { survey, strays }: PrunePlan,
+    mapped: readonly ArchiveNote[],
+  ): Promise<void> {
+    const known = [...mapped];
+    // Of a repository without archives its chunks are asked, too.
+    if (survey.archives.size === 0) {
+      for (const id of strays) known.push(...this.#footersOf(id));
+    }
+    const lost = known.filter(({ id, partial }) => !partial && !survey.archives.has(id));
+    if (lost.length === 0) return;
+    // A note comes before its archive goes: read after the archives, none is missed.
+    const forgotten = await listForgotten(this.#repository);
+    const first = lost.find(({ id }) => !forgotten.ids.has(id));
+    if (first === undefined) return;
+    throw new PenstockError('OBJECT_MISSING', `the record of archive ${first.id} is lost`, {
+      subject: first.id,
+      hint: `run \`penstock catalog rebuild\`, which makes it again, or \`penstock forget ${first.id}\``,
+    });
+  }
+
+  #footersOf(id: string): readonly ArchiveNote[] {
+    try {
+      return this.#files.archives(id);
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      if (error.code === 'DAMAGED' || error.code === 'OBJECT_MISSING') return [];
+      throw error;
+    }
+  }
+
+  /** Deletes and rewrites. Returns by how much less is unused. */
+  async #carryOut(plan: PrunePlan): Promise<number> {
+    const condemning = new Condemning(plan);
+    await this.#condemn(plan, condemning.takeReady());
+    if (plan.victims.length === 0) return 0;
+    const session = this.#session;
+    if (session === undefined) return 0;
+    const rewriter = new Rewriter(this.#repository, plan.usage, this.#files, {
+      session: session.id,
+      writer: this.#request.writer,
+      createdMs: this.#repository.around.clock.nowMs(),
+      pause: () => this.#pause(),
+    });
+    let reused = 0;
+    let done = 0;
+    const total = sum(plan.victims, (one) => one.bytes);
+    try {
+      for (const lot of lotsOf(plan.victims)) {
+        for (const victim of lot) {
+          await this.#rewrite(rewriter, victim);
+          done += victim.bytes;
+          this.#request.onProgress(done, total);
+        }
+        const moved = await rewriter.finish();
+        for (const victim of lot) {
+          const to = moved.get(victim.chunk);
+          condemning.rewritten(victim, to);
+          if (to === undefined) continue;
+          this.#rewritten.add(victim.id);
+          reused += victim.deadBytes;
+        }
+        await this.#condemn(plan, condemning.takeReady());
+      }
+    } catch (error) {
+      rewriter.discard();
+      throw error;
+    }
+    if (rewriter.chunks.length > 0) {
+      await storeMapRecords(this.#repository, rewriter.chunks, undefined, session.id);
+    }
+    return reused;
+  }
+
+  async #rewrite(rewriter: Rewriter, victim: Victim): Promise<void> {
+    try {
+      await rewriter.rewrite(victim.chunk);
+    } catch (error) {
+      if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+      this.#request.onProblem(error);
+    }
+  }
+
+  async #condemn(plan: PrunePlan, chunks: readonly CondemnedEntry[]): Promise<void> {
+    if (chunks.length === 0) return;
+    await this.#pause();
+    const id = this.#repository.around.random.bytes(16).toString('hex');
+    const record = { chunks: chunks.map(toCondemned), known: [...plan.survey.archives] };
+    await runProtocol(condemnChunks(id, record), this.#store);
+    if ((await this.#settle(id)) === 'done') return;
+    for (const chunk of chunks) this.#waiting.set(chunk.id, chunk.bytes);
+  }
+
+  async #settle(id: string): Promise<'waiting' | 'done'> {
+    const { state, removed } = await this.#settler.settle(id);
+    for (const chunk of removed) this.#removed.add(chunk);
+    return state;
+  }
+
+  /** The map and the notes of forgotten archives, after chunks have gone. */
+  async #tidy(plan: PrunePlan, noted: ReadonlySet<string>): Promise<void> {
+    const { ids } = await listForgotten(this.#repository);
+    const present = new Set<string>();
+    for (const { id } of await this.#store.list('chunk')) present.add(id);
+    // What came into the map later may be of chunks that came later, too.
+    const isThere = (id: string): boolean => present.has(id) || !this.#mapped.has(id);
+    await tidyMapRecords(this.#repository, isThere, ids);
+    if (noted.size === 0) return;
+    // Noted before the survey: their chunks are gone, or among the strays.
+    const gone = new Set([...noted].filter((id) => !plan.survey.archives.has(id)));
+    for (const stray of plan.strays) {
+      if (!present.has(stray)) continue;
+      for (const { id } of this.#footersOf(stray)) gone.delete(id);
+    }
+    if (gone.size > 0) await dropForgotten(this.#repository, gone);
+  }
+
+  /** Files of writers that died; one of a session at work is younger than its lease. */
+  async #sweepWriting(): Promise<void> {
+    const leases = await runProtocol(readLeases(this.#policy), this.#store);
+    const nowMs = await this.#store.now();
+    let ageMs: number = LIMITS.leaseExpiryMs;
+    for (const { state, createdMs } of leases) {
+      if (state === 'alive') ageMs = Math.max(ageMs, nowMs - createdMs + this.#policy.stampSlackMs);
+    }
+    await this.#repository.store.sweep(ageMs);
+  }
+
+  async #bytesStored(): Promise<number> {
+    return sum(await this.#repository.store.list('chunks'), (chunk) => chunk.bytes);
+  }
+
+  async #result(before: number, plan: PrunePlan, unused: number): Promise<PruneResult> {
+    const stored = await this.#bytesStored();
+    const bytesCondemned = sum([...this.#waiting.values()], (bytes) => bytes) + plan.bytesDoomed;
+    return {
+      chunksDeleted: this.#removed.size,
+      chunksRewritten: this.#rewritten.size,
+      chunksCondemned: this.#waiting.size + plan.survey.doomed.size,
+      bytesFreed: before - stored,
+      bytesCondemned,
+      bytesStored: stored,
+      bytesUnused: unused + bytesCondemned,
+    };
+  }
+
+  /** Lets beats and signals in; ends the prune when it is asked to end. */
+  async #pause(): Promise<void> {
+    this.#request.signal.throwIfAborted();
+    const nowMs = this.#repository.around.clock.monotonicMs();
+    if (nowMs - this.#turnMs < YIELD_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#turnMs = this.#repository.around.clock.monotonicMs();
+    this.#request.signal.throwIfAborted();
+    if (this.#session?.alive === false) {
+      throw new PenstockError('SESSION_LOST', 'the lease of this prune ran out');
+    }
+  }
+}
+
+/** A chunk that may be condemned once nothing that it relies on is still to be rewritten. */
+interface CondemnedEntry {
+  readonly id: string;
+  readonly bytes: number;
+  readonly relies: Set<string>;
+}
+
+function toCondemned({ id, relies }: CondemnedEntry): CondemnedChunk {
+  return { id, relies: [...relies] };
+}
+
+/** Which chunks can be condemned when: chunks that they rely on may be rewritten first. */
+class Condemning {
+  readonly #ids: readonly string[];
+  readonly #ready: { readonly entry: CondemnedEntry; readonly relies: ReadonlySet<number> }[] = [];
+  /** Chunks that are still to be rewritten. */
+  readonly #left = new Set<number>();
+  readonly #moved = new Map<number, ReadonlySet<string>>();
+
+  constructor(plan: PrunePlan) {
+    this.#ids = plan.usage.loaded.share.chunkIds;
+    for (const { chunk } of plan.victims) this.#left.add(chunk);
+    for (const { id, bytes, relies } of plan.dead) {
+      this.#ready.push({ entry: { id, bytes, relies: new Set() }, relies });
+    }
+  }
+
+  /** A chunk was rewritten, to these chunks; undefined: it could not be, and stays. */
+  rewritten({ chunk, id, bytes, relies }: Victim, to: ReadonlySet<string> | undefined): void {
+    this.#left.delete(chunk);
+    if (to === undefined) return;
+    this.#moved.set(chunk, to);
+    this.#ready.push({ entry: { id, bytes, relies: new Set(to) }, relies });
+  }
+
+  /** Takes what can be condemned now. */
+  takeReady(): CondemnedEntry[] {
+    const taken: CondemnedEntry[] = [];
+    for (let i = this.#ready.length - 1; i >= 0; i--) {
+      const one = this.#ready[i];
+      if (one === undefined || [...one.relies].some((chunk) => this.#left.has(chunk))) continue;
+      this.#ready.splice(i, 1);
+      for (const chunk of one.relies) {
+        for (const id of this.#moved.get(chunk) ?? [this.#ids[chunk] ?? '']) one.entry.relies.add(id);
+      }
+      taken.push(one.entry);
+    }
+    return taken;
+  }
+}
+
+/** Victims in lots of some size, so that space is given back now and then. */
+function lotsOf(victims: readonly Victim[]): Victim[][] {
+  const lots: Victim[][] = [];
+  let bytes = Infinity;
+  for (const victim of victims) {
+    if (bytes >= LIMITS.pruneBatchBytes) {
+      lots.push([]);
+      bytes = 0;
+    }
+    lots.at(-1)?.push(victim);
+    bytes += victim.bytes;
+  }
+  return lots;
+}
+
+function sum<Item>(items: readonly Item[], value: (item: Item) => number): number {
+  let total = 0;
+  for (const item of items) total += value(item);
+  return total;
+}
