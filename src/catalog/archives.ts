@@ -4,9 +4,9 @@
  * Archive records never change, so a summary is good as long as the store lists a record of the same
  * name, length and time. Whoever asks brings that list; nothing else is handed out.
  */
-import type { DatabaseSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 import type { ByteString } from '../base/bytes.ts';
+import type { Database } from './schema.ts';
 
 /** What listings show of an archive, and finding `latest` needs. */
 export interface ArchiveSummary {
@@ -41,21 +41,21 @@ export interface CatalogedArchive {
 
 /** The summaries of those records that the catalog knows, by name. Rows that are damaged are left out. */
 export function readSummaries(
-  database: DatabaseSync,
+  database: Database,
   listed: readonly ListedRecord[],
 ): Map<string, ArchiveSummary> {
   const byName = new Map(listed.map((record) => [record.name, record]));
   const known = new Map<string, ArchiveSummary>();
   const query = database.prepare('SELECT name, bytes, modified_ms, summary, crc FROM archives');
   for (const row of query.iterate()) {
-    const name = String(row['name']);
-    const text = String(row['summary']);
+    const name = String(row.name);
+    const text = String(row.summary);
     const record = byName.get(name);
     const fits =
       record !== undefined &&
-      row['bytes'] === record.bytes &&
-      row['modified_ms'] === record.modifiedMs &&
-      row['crc'] === checksum(record, text);
+      row.bytes === record.bytes &&
+      row.modified_ms === record.modifiedMs &&
+      row.crc === checksum(record, text);
     if (fits) known.set(name, JSON.parse(text) as ArchiveSummary);
   }
   return known;
@@ -63,13 +63,13 @@ export function readSummaries(
 
 /** Adds what is new and drops what the store does not list any more, in one transaction. */
 export function writeSummaries(
-  database: DatabaseSync,
+  database: Database,
   listed: readonly ListedRecord[],
   added: readonly CatalogedArchive[],
 ): void {
   const names = new Set(listed.map(({ name }) => name));
   const rows = database.prepare('SELECT name FROM archives').all();
-  const gone = rows.map((row) => String(row['name'])).filter((name) => !names.has(name));
+  const gone = rows.map((row) => String(row.name)).filter((name) => !names.has(name));
   if (gone.length === 0 && added.length === 0) return;
   database.exec('BEGIN IMMEDIATE');
   try {

@@ -5,7 +5,6 @@
  * caller is told why once and goes on without; what it hands out was checked against the store's list
  * of names. Losing it costs reading the archive records again.
  */
-import type { DatabaseSync } from 'node:sqlite';
 import type { ByteString } from '../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { CWD, ioError, openFiles } from '../host/mod.ts';
@@ -16,7 +15,7 @@ import {
   readSummaries,
   writeSummaries,
 } from './archives.ts';
-import { catalogFile, isDamage, openCatalogFile } from './schema.ts';
+import { catalogFile, type Database, isDamage, openCatalogFile } from './schema.ts';
 
 export type { ArchiveSummary, CatalogedArchive, ListedRecord } from './archives.ts';
 
@@ -30,7 +29,7 @@ export interface CatalogPlace {
 /** One repository's catalog, while a command uses it. */
 export class Catalog {
   readonly #place: CatalogPlace;
-  #database: DatabaseSync | undefined;
+  #database: Database | undefined;
   #isTold = false;
 
   constructor(place: CatalogPlace) {

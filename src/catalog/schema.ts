@@ -10,12 +10,16 @@
  * checksum, so damage is never believed. It holds names in clear, so it lies in a folder that only its
  * owner can enter; a folder or a file of somebody else is not touched.
  */
+// biome-ignore lint/correctness/noUnresolvedImports: the linter's list of Node's modules is older
 import type { DatabaseSync } from 'node:sqlite';
 import { type ByteString, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { CWD, FileStatus, type Files, ioError, KIND, openFiles } from '../host/mod.ts';
 
-export const SCHEMA_VERSION = 1;
+/** An open catalog file. */
+export type Database = DatabaseSync;
+
+const SCHEMA_VERSION = 1;
 const APPLICATION_ID = 0x5053544b;
 /** Another command that writes is waited for so long; then this one goes on without. */
 const LOCK_WAIT_MS = 250;
@@ -50,7 +54,7 @@ export async function openCatalogFile(
   stateDirectory: ByteString,
   repositoryId: string,
   files: Files = openFiles(),
-): Promise<DatabaseSync> {
+): Promise<Database> {
   const folder = catalogFolder(stateDirectory);
   const file = catalogFile(stateDirectory, repositoryId);
   prepareFolder(files, stateDirectory, folder);
@@ -71,7 +75,9 @@ export async function openCatalogFile(
   }
 }
 
-async function connect(file: ByteString): Promise<DatabaseSync> {
+async function connect(file: ByteString): Promise<Database> {
+  // Loaded late: most commands do without.
+  // biome-ignore lint/correctness/noUnresolvedImports: the linter's list of Node's modules is older
   const { DatabaseSync } = await import('node:sqlite');
   const database = new DatabaseSync(toBytes(file), { timeout: LOCK_WAIT_MS });
   try {
@@ -86,15 +92,15 @@ async function connect(file: ByteString): Promise<DatabaseSync> {
 }
 
 /** The catalog in a file; undefined when it holds something else or is damaged. */
-async function openKnown(file: ByteString): Promise<DatabaseSync | undefined> {
-  let database: DatabaseSync | undefined;
+async function openKnown(file: ByteString): Promise<Database | undefined> {
+  let database: Database | undefined;
   try {
     database = await connect(file);
     const application = database.prepare('PRAGMA application_id').get();
     const version = database.prepare('PRAGMA user_version').get();
     const known =
-      application?.['application_id'] === APPLICATION_ID &&
-      version?.['user_version'] === SCHEMA_VERSION;
+      application?.application_id === APPLICATION_ID &&
+      version?.user_version === SCHEMA_VERSION;
     if (known) {
       database.prepare('SELECT name, bytes, modified_ms, summary, crc FROM archives LIMIT 0');
       return database;
