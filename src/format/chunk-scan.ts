@@ -172,7 +172,10 @@ function findTag(source: ChunkSource, chunkId: Buffer, from: number, to: number,
 export interface ScannedChunk {
   /** By number; one that was not found has no bytes and no blobs. */
   readonly blocks: readonly BlockPlace[];
+  /** All that are no blocks. */
   readonly parts: readonly PartPlace[];
+  /** The first part or block. */
+  readonly first: PartPlace | undefined;
   readonly damage: readonly { readonly damage: string; readonly offset: number; readonly bytes: number }[];
 }
 
@@ -180,6 +183,7 @@ export interface ScannedChunk {
 export function scanChunk(source: ChunkSource, chunkId: Buffer, crc: Crc): ScannedChunk {
   const blocks: BlockPlace[] = [];
   const parts: PartPlace[] = [];
+  let first: PartPlace | undefined;
   const damage: { damage: string; offset: number; bytes: number }[] = [];
   for (const scanned of scanParts(source, chunkId, 0, source.bytes, crc)) {
     if ('damage' in scanned) {
@@ -187,6 +191,7 @@ export function scanChunk(source: ChunkSource, chunkId: Buffer, crc: Crc): Scann
       continue;
     }
     const { part } = scanned;
+    first ??= part;
     if (part.part !== PART.block) parts.push(part);
     else if (part.blockNumber < LIMITS.blocksPerChunkMax) {
       while (blocks.length < part.blockNumber) blocks.push({ offset: part.offset, bytes: 0, blobCount: 0 });
@@ -197,5 +202,5 @@ export function scanChunk(source: ChunkSource, chunkId: Buffer, crc: Crc): Scann
       };
     }
   }
-  return { blocks, parts, damage };
+  return { blocks, parts, first, damage };
 }

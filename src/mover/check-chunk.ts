@@ -29,6 +29,9 @@ export interface ChunkFacts {
   readonly problems: readonly string[];
   /** From the chunk header, where that is whole. */
   readonly header: ChunkHeaderInfo | undefined;
+  /** By the tag header of its first part that is whole. */
+  readonly session: string | undefined;
+  readonly contentClass: number | undefined;
   readonly footer: FooterInfo | undefined;
   /** Blocks by the footer, or those that were found without it. */
   readonly blocks: readonly BlockPlace[];
@@ -46,7 +49,7 @@ export function inspectChunk(repository: Repository, media: ChunkMedia, id: stri
   } catch (error) {
     if (!(error instanceof PenstockError)) throw error;
     const problems = [error.code === 'OBJECT_MISSING' ? 'it is missing' : error.message];
-    const nothing = { header: undefined, footer: undefined, blocks: [], details: undefined, archives: [] };
+    const nothing = { header: undefined, session: undefined, contentClass: undefined, footer: undefined, blocks: [], details: undefined, archives: [] };
     return { id, bytes: source?.bytes ?? 0, unreadable: true, problems, ...nothing };
   } finally {
     source?.close();
@@ -62,6 +65,7 @@ class Inspection {
   readonly #problems: string[] = [];
   readonly #archives: ArchiveFooter[] = [];
   #header: ChunkHeaderInfo | undefined;
+  #first: PartPlace | undefined;
   #details: Buffer | undefined;
 
   constructor(repository: Repository, source: ChunkSource, id: string) {
@@ -89,6 +93,8 @@ class Inspection {
       unreadable: false,
       problems: this.#problems,
       header: this.#header,
+      session: this.#first?.session,
+      contentClass: this.#first?.contentClass,
       footer: 'damage' in end ? undefined : end.footer,
       blocks,
       details: this.#details,
@@ -97,7 +103,8 @@ class Inspection {
   }
 
   #withoutFooter(): readonly BlockPlace[] {
-    const { blocks, parts, damage } = scanChunk(this.#source, this.#idBytes, this.#crc);
+    const { blocks, parts, first, damage } = scanChunk(this.#source, this.#idBytes, this.#crc);
+    this.#first = first;
     for (const part of parts) if (part.part !== PART.chunkFooter) this.#part(part);
     // What is wrong at the end is the trailer, which was reported.
     for (const one of damage) if (one.offset + one.bytes < this.#source.bytes) this.#problems.push(`at ${one.offset}: ${one.damage}`);
@@ -128,6 +135,7 @@ class Inspection {
   }
 
   #part(place: PartPlace): void {
+    this.#first ??= place;
     const wrong = (reason: string): number => this.#problems.push(`part at ${place.offset}: ${reason}`);
     if (place.part === PART.block) {
       wrong('a block that the footer does not list');

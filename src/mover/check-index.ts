@@ -8,7 +8,7 @@ import { layoutOf, PAGE_BYTES, PAGE_HASH_BYTES, readIndexHead } from '../format/
 import { type KeyedHash, openFiles } from '../host/mod.ts';
 import { BlobIndex, type IndexShare, type SegmentShare } from '../index/blob-index.ts';
 import { buildSegment, type ChunkNames, type IndexedChunk } from '../index/segment-builder.ts';
-import { indexHash, loadIndex } from './index-store.ts';
+import { indexHash, type LoadedIndex, loadIndex } from './index-store.ts';
 import type { Repository } from './repository.ts';
 
 export interface VerifiedIndex {
@@ -29,7 +29,7 @@ export interface VerifiedIndex {
 /** Loads all segments and verifies them; chunks that are missing count as usable. */
 export async function verifyIndex(repository: Repository): Promise<VerifiedIndex> {
   const hash = indexHash(repository);
-  const loaded = await loadIndex(repository, () => true);
+  const loaded = await load(repository);
   const damaged = [...loaded.damaged];
   const whole: SegmentShare[] = [];
   for (const segment of loaded.share.segments) {
@@ -52,6 +52,17 @@ export async function verifyIndex(repository: Repository): Promise<VerifiedIndex
     close: () => loaded.close(),
   });
   return make({ ...loaded.share, segments: whole }, loaded.share.chunkIds.length);
+}
+
+/** A repository whose index folder is gone has lost its index: that is for a check to say. */
+async function load(repository: Repository): Promise<Pick<LoadedIndex, 'share' | 'chunks' | 'damaged' | 'close'>> {
+  try {
+    return await loadIndex(repository, () => true);
+  } catch (error) {
+    if (!(error instanceof PenstockError) || error.code !== 'OBJECT_MISSING') throw error;
+    const share: IndexShare = { segments: [], chunkIds: [], used: new SharedArrayBuffer(4) };
+    return { share, chunks: [], damaged: [], close: () => undefined };
+  }
 }
 
 /** What loading has not seen: pages that are read on demand, and whether it is the segment of its name. */

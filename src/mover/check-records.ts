@@ -8,7 +8,11 @@ import type { ObjectKind, StoredObject } from '../media/object-store.ts';
 import { type Archive, decodeArchive } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
 import { isForgottenNote, listForgotten } from './forgotten.ts';
+import { readLeases } from './leases.ts';
+import { protocolStore } from './protocol-adapter.ts';
+import { runProtocol } from './protocol-store.ts';
 import { listKeySlots, type Repository } from './repository.ts';
+import { leasePolicy } from './session.ts';
 import { isSessionMap, readMapRecord, readSessionMap, type SessionMap } from './storage-map.ts';
 
 /** The names that the objects of each kind have; anything else there is foreign. */
@@ -73,7 +77,7 @@ export interface CheckedRecords {
   /** Notes of forgotten archives; unsure when one of them is damaged. */
   readonly forgotten: ReadonlySet<string>;
   readonly forgottenUnsure: boolean;
-  /** Sessions whose lease is there. */
+  /** Sessions that are, or may be, at work. */
   readonly sessions: ReadonlySet<string>;
   readonly notes: readonly string[];
 }
@@ -95,9 +99,16 @@ export async function checkRecords(repository: Repository, damages: DamageList):
     maps,
     forgotten: forgotten?.ids ?? new Set(),
     forgottenUnsure: forgotten === undefined || forgotten.damaged.length > 0,
-    sessions: new Set((await tolerant(() => repository.store.list('leases')))?.map(({ name }) => name)),
+    sessions: await sessionsAtWork(repository),
     notes,
   };
+}
+
+/** Sessions whose lease is alive; where that cannot be told all that have one. */
+export async function sessionsAtWork(repository: Repository): Promise<Set<string>> {
+  const judged = await tolerant(() => runProtocol(readLeases(leasePolicy()), protocolStore(repository)));
+  if (judged !== undefined) return new Set(judged.filter(({ state }) => state === 'alive').map(({ id }) => id));
+  return new Set((await tolerant(() => repository.store.list('leases')))?.map(({ name }) => name));
 }
 
 /** Undefined when it cannot be done: why was reported before. */

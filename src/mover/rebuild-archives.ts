@@ -1,0 +1,158 @@
+/**
+ * Makes archive records again (rebuild.ts): from the map, or from the chunks of their sessions.
+ *
+ * The list of an archive's chunks is found anew by walking its manifest through the index. The record
+ * is committed like that of a backup. An archive whose session chunk is lost gets another one.
+ */
+import { PenstockError, toPenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { BlobReader } from '../modules/blob-reader.ts';
+import { type Archive, encodeArchive, fromParts, listArchives, sessionChunkOf } from './archives.ts';
+import { type VerifiedIndex, verifyIndex } from './check-index.ts';
+import { ManifestWalk } from './check-walk.ts';
+import type { KnownChunk, Rebuilding } from './rebuild.ts';
+import { writeSessionChunk } from './session-chunk.ts';
+
+/** An archive to be recorded, and the chunk that repeats its record; undefined: there is none any more. */
+interface Candidate {
+  readonly archive: Archive;
+  readonly sessionChunk: string | undefined;
+}
+
+/** Makes the records that are missing or damaged. Returns the ids of their archives. */
+export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]> {
+  const { repository, problems } = rebuilding;
+  const { archives } = await listArchives(repository);
+  const recorded = new Set((await repository.store.list('archives')).map(({ name }) => name));
+  const whole = new Map(archives.map((archive) => [archive.id, archive]));
+  const candidates = findCandidates(rebuilding, whole, recorded);
+  for (const name of recorded) {
+    if (whole.has(name) || candidates.has(name) || !/^[0-9a-f]{32}$/.test(name)) continue;
+    problems.push(`the record of archive ${name} is damaged, and nothing else tells of it: \`penstock forget\` removes it`);
+  }
+  if (candidates.size === 0) return [];
+  const index = await verifyIndex(repository);
+  const made: string[] = [];
+  try {
+    for (const candidate of candidates.values()) {
+      rebuilding.signal.throwIfAborted();
+      if (await record(rebuilding, candidate, index, recorded, whole.has(candidate.archive.id))) made.push(candidate.archive.id);
+    }
+  } finally {
+    index.close();
+  }
+  return made;
+}
+
+function findCandidates(
+  { maps, footers, forgotten, atWork, chunks, problems }: Rebuilding,
+  whole: ReadonlyMap<string, Archive>,
+  recorded: ReadonlySet<string>,
+): Map<string, Candidate> {
+  const told = new Map<string, Candidate>();
+  const repeated = new Map<string, string>();
+  /** Sessions of which the map tells that they have no other archive. */
+  const settled = new Set<string>();
+  for (const footer of footers) repeated.set(footer.id, footer.chunk);
+  for (const { session, archive } of maps.sessions) {
+    if (archive !== undefined) told.set(archive.id, { archive, sessionChunk: repeated.get(archive.id) });
+    if (archive === undefined || !archive.partial) settled.add(session);
+  }
+  for (const { id, session, partial, sealed, chunk } of footers) {
+    if (told.has(id) || (settled.has(session) && !recorded.has(id))) continue;
+    try {
+      told.set(id, { archive: fromParts({ id, session, timeMs: sealed.startedMs, partial, chunks: '' }, sealed), sessionChunk: chunk });
+    } catch (error) {
+      problems.push(`chunk ${chunk} tells of an archive that cannot be understood: ${toPenstockError(error).message}`);
+    }
+  }
+  const all = [...whole.values(), ...[...told.values()].map(({ archive }) => archive)];
+  const candidates = new Map<string, Candidate>();
+  for (const [id, candidate] of told) {
+    if (whole.has(id) || forgotten.has(id) || atWork.has(candidate.archive.session)) continue;
+    if (!isSuperseded(candidate.archive, all)) candidates.set(id, candidate);
+  }
+  // Recorded ones whose session chunk is lost, or no longer tells of them.
+  for (const [id, archive] of whole) {
+    const own = sessionChunkOf(archive) ?? '';
+    const repeats = chunks.has(own) && footers.some((footer) => footer.chunk === own && footer.id === id);
+    if (!repeats && !atWork.has(archive.session)) candidates.set(id, { archive, sessionChunk: undefined });
+  }
+  return candidates;
+}
+
+/** A partial archive is of no use beside a later one, or beside a whole one that is not older. */
+function isSuperseded(archive: Archive, all: readonly Archive[]): boolean {
+  if (!archive.partial) return false;
+  return all.some((other) => {
+    if (other.id === archive.id || other.name !== archive.name) return false;
+    return other.partial ? other.endedMs > archive.endedMs : other.startedMs >= archive.startedMs;
+  });
+}
+
+/** Finds the chunks of an archive and commits its record; false when it cannot be. */
+async function record(
+  rebuilding: Rebuilding,
+  { archive, sessionChunk }: Candidate,
+  index: VerifiedIndex,
+  recorded: ReadonlySet<string>,
+  isWhole: boolean,
+): Promise<boolean> {
+  const { repository, problems, session } = rebuilding;
+  const found = await findChunks(rebuilding, archive, index);
+  // Its list of chunks is not made shorter by what it has lost.
+  if (isWhole && found.lacking > 0) return false;
+  if (found.chunks.size === 0) {
+    problems.push(`archive ${archive.id} cannot be made again: its manifest is lost`);
+    return false;
+  }
+  if (found.lacking > 0) problems.push(`archive ${archive.id} is there again, but lacks content: run \`penstock check\``);
+  const own = sessionChunk ?? (await replaceSessionChunk(rebuilding, archive));
+  const complete: Archive = { ...archive, chunks: [...found.chunks, own] };
+  const bytes = encodeArchive(repository, complete);
+  if (bytes.length > LIMITS.recordBytesMax) throw new PenstockError('LIMIT', `the record of archive ${archive.id} has ${bytes.length} bytes`);
+  // Left by a commit that was cut off, or the record that is damaged.
+  await repository.store.remove('pending', archive.id);
+  if (recorded.has(archive.id)) await repository.store.remove('archives', archive.id);
+  const outcome = await session.commit(archive.id, complete.chunks, bytes);
+  if (outcome.outcome === 'published') return true;
+  if (isWhole) await repository.store.put('archives', archive.id, encodeArchive(repository, archive));
+  problems.push(`the record of archive ${archive.id} could not be committed beside a prune: run this again`);
+  return false;
+}
+
+async function replaceSessionChunk({ repository }: Rebuilding, archive: Archive): Promise<string> {
+  const { chunkBytes } = repository.settings;
+  const placed = await writeSessionChunk(repository, archive, { chunkBytes, writer: archive.writer, createdMs: archive.startedMs });
+  return placed.id;
+}
+
+/** The chunks that hold what an archive needs, and how much it lacks. */
+async function findChunks(
+  { repository, media, chunks, signal }: Rebuilding,
+  archive: Archive,
+  index: VerifiedIndex,
+): Promise<{ chunks: Set<string>; lacking: number }> {
+  const { chunkIds } = index.share;
+  const used = new Set<string>();
+  const blobs = new BlobReader(index.open(), chunkIds, media, repository.sealer);
+  const walk = new ManifestWalk(index.open(), blobs, {
+    isGood: (found) => isThere(chunks.get(chunkIds[found.chunk] ?? ''), found.blockOffset + found.blockBytes),
+    onBlob: (chunk) => used.add(chunkIds[chunk] ?? ''),
+    onEntries: () => undefined,
+    turn: async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      signal.throwIfAborted();
+    },
+  });
+  try {
+    const lacks = await walk.walk(archive.root);
+    return { chunks: used, lacking: lacks.length };
+  } finally {
+    blobs.close();
+  }
+}
+
+function isThere(chunk: KnownChunk | undefined, end: number): boolean {
+  return chunk !== undefined && end <= chunk.bytes;
+}

@@ -1,0 +1,40 @@
+/**
+ * The chunk of a session itself (M7): session and archive header and footer, no blobs. The archive
+ * footer holds what the archive record holds, so that archives can be found again from the chunks
+ * alone (M8).
+ */
+import { must } from '../base/assert.ts';
+import { toDisplay } from '../base/bytes.ts';
+import type { ChunkMediaFactory } from '../format/chunk-media.ts';
+import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
+import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
+import { type Archive, toSealedPart } from './archives.ts';
+import type { Repository } from './repository.ts';
+
+/** Writes the chunk of an archive's session; it is durable when this returns. REPO_FULL, REPO_IO. */
+export async function writeSessionChunk(
+  repository: Repository,
+  archive: Archive,
+  options: Omit<ChunkWriterOptions, 'session'>,
+): Promise<PlacedChunk> {
+  const { sealer, around, store } = repository;
+  const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
+  const media = factory.default(store.chunkMedia.options);
+  let placed: PlacedChunk | undefined;
+  try {
+    const writer = new ChunkWriter({ ...options, session: archive.session }, media, sealer, around.random, (chunk) => {
+      placed = chunk;
+    });
+    const part = (kind: number, value: unknown): void =>
+      writer.part(CONTENT_CLASS.manifest, kind, Buffer.from(JSON.stringify(value)));
+    const { id, session, host, name, startedMs, endedMs, partial } = archive;
+    part(PART.sessionHeader, { session, host, startedMs, writer: archive.writer });
+    part(PART.archiveHeader, { id, name, paths: archive.paths.map(toDisplay) });
+    part(PART.archiveFooter, { id, session, partial, sealed: toSealedPart(archive) });
+    part(PART.sessionFooter, { session, endedMs });
+    writer.commitAll();
+  } finally {
+    media.close();
+  }
+  return must(placed, 'the session chunk was committed');
+}
