@@ -99,8 +99,7 @@ async function openKnown(file: ByteString): Promise<Database | undefined> {
     const application = database.prepare('PRAGMA application_id').get();
     const version = database.prepare('PRAGMA user_version').get();
     const known =
-      application?.application_id === APPLICATION_ID &&
-      version?.user_version === SCHEMA_VERSION;
+      application?.application_id === APPLICATION_ID && version?.user_version === SCHEMA_VERSION;
     if (known) {
       database.prepare('SELECT name, bytes, modified_ms, summary, crc FROM archives LIMIT 0');
       return database;
