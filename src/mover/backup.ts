@@ -185,7 +185,9 @@ class Backup {
     const progress = setInterval(() => this.#progress(), 200);
     const checkpoints = setInterval(() => void this.#checkpoint(), this.#request.checkpointMs);
     try {
-      await pipe.done;
+      await pipe.done.finally(() => {
+        this.#isOver = true;
+      });
     } catch (error) {
       await this.#indexing.catch(() => undefined);
       signal.throwIfAborted();
@@ -327,6 +329,7 @@ class Backup {
 
   /** Checkpoint: a partial archive of all that is safe. */
   #checkpointing: Promise<void> | undefined;
+  #isOver = false;
   async #checkpoint(): Promise<void> {
     if (this.#checkpointing !== undefined || this.#request.dryRun) return;
     // A checkpoint that fails is no reason to end the backup: its own commit will tell.
@@ -347,6 +350,8 @@ class Backup {
     await pipe.drained('place');
     await pipe.control('place', 'commit');
     await this.#indexing;
+    // Where the pipe has ended meanwhile, the archive itself is about to be committed.
+    if (this.#isOver) return;
     const previous = this.#partial;
     this.#partial = (await this.#commit(report, true)).id;
     if (previous !== undefined) await this.#repository.store.remove('archives', previous);

@@ -8,7 +8,7 @@ import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { openSystem } from '../../host/mod.ts';
 import { parsePatternFile } from '../../modules/selection.ts';
-import { backup, type BackupProgress, type BackupRequest } from '../../mover/backup.ts';
+import type { BackupProgress, BackupRequest } from '../../mover/backup.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import { backupSummary } from '../render-summary.ts';
@@ -24,7 +24,11 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   const name = options.name ?? defaultName(paths);
   if (Buffer.byteLength(name) > LIMITS.archiveNameBytesMax) throw new PenstockError('USAGE', 'the name is too long');
   const exclude = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
-  const repository = await openRepositoryOf(invocation, { create: !options.dryRun, dryRun: options.dryRun });
+  // The key is derived by another thread: the code of the flow is loaded meanwhile.
+  const opening = openRepositoryOf(invocation, { create: !options.dryRun, dryRun: options.dryRun });
+  opening.catch(() => undefined);
+  const { backup } = await import('../../mover/backup.ts');
+  const repository = await opening;
   try {
     output.progress.start('backing up');
     const result = await backup(repository, {
