@@ -24,7 +24,7 @@ import type { PlaceOptions } from '../modules/place.ts';
 import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
 import type { SelectionOptions } from '../modules/selection.ts';
 import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from '../modules/walk.ts';
-import { type Pipe, startPipe } from '../pipe/mod.ts';
+import { dropWarmThreads, type ModuleSpec, type Pipe, startPipe, warmThread } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
 import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } from './index-store.ts';
 import { presentChunks } from './prune-protocol.ts';
@@ -109,6 +109,14 @@ export function sourceTree(paths: readonly ByteString[]): SourceNode {
   return root as SourceNode;
 }
 
+/** Starts threads of a backup ahead, while the repository is still being opened. */
+export function warmBackup(): void {
+  warmThread('walk', WALK_MODULES);
+  warmThread('place', PLACE_MODULES);
+}
+const WALK_MODULES: readonly ModuleSpec[] = [{ module: moduleFile('walk') }];
+const PLACE_MODULES: readonly ModuleSpec[] = [{ module: moduleFile('place') }];
+
 /**
  * Makes one archive.
  *
@@ -119,6 +127,7 @@ export async function backup(repository: Repository, request: BackupRequest): Pr
   try {
     return await new Backup(repository, request, session).run();
   } finally {
+    dropWarmThreads();
     await session.end().catch(() => undefined);
   }
 }

@@ -5,13 +5,13 @@
  * thread that goes without a last word (process.exit, out of memory, an error of its event loop) has
  * failed. Nothing that the handle holds keeps the process alive after that.
  */
-import { getCompileCacheDir } from 'node:module';
-import { type MessagePort, SHARE_ENV, type Transferable, Worker } from 'node:worker_threads';
+import type { MessagePort, Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { FromInstance, ToInstance, WorkerPlan } from './messages.ts';
+import type { FromInstance, ToInstance } from './messages.ts';
 import { ATTENTION, type Segment } from './segment.ts';
 import { moduleUrl, type StageSpec } from './spec.ts';
+import { sendPlan, startThread, takeWarmThread } from './warm.ts';
 
 /** How an instance ended. */
 export type Outcome =
@@ -37,14 +37,6 @@ interface Waiter {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
-
-/** An instance needs a small heap: its data lies in the segment. */
-const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, stackSizeMb: 2 } as const;
-
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-const RUNNER = new URL(`./runner${EXTENSION}`, import.meta.url).href;
-const ENTRY = new URL('./worker.js', import.meta.url);
 
 export class InstanceHandle {
   readonly id: number;
@@ -91,27 +83,22 @@ export class InstanceHandle {
   }
 
   start(): void {
-    const plan: WorkerPlan = {
-      runner: RUNNER,
-      cacheFolder: getCompileCacheDir(),
+    const { modules, resourceLimits, workerData } = this.spec;
+    const warm = resourceLimits === undefined ? takeWarmThread(modules) : undefined;
+    const thread = warm ?? startThread(this.name, modules, resourceLimits);
+    const { worker } = thread;
+    sendPlan(thread, {
       memory: this.#segment.memory,
       instance: this.id,
-      modules: this.spec.modules.map(({ module, options }) => ({ url: moduleUrl(module), options })),
+      modules: modules.map(({ module, options }) => ({ url: moduleUrl(module), options })),
       ports: this.#ports,
-      workerData: this.spec.workerData,
-    };
-    const worker = new Worker(ENTRY, {
-      name: this.name,
-      workerData: plan,
-      transferList: Object.values(this.#ports) as Transferable[],
-      env: SHARE_ENV,
-      resourceLimits: { ...RESOURCE_LIMITS, ...this.spec.resourceLimits },
+      workerData,
     });
     this.#ports = {};
     this.#worker = worker;
     worker.on('message', (message: FromInstance) => this.#receive(message));
     worker.once('error', (thrown: unknown) => this.#fail(toPenstockError(thrown)));
-    worker.once('exit', (code) => this.#exited(code));
+    worker.once('exit', (code: number) => this.#exited(code));
     for (const message of this.#unsent) worker.postMessage(message);
     this.#unsent = [];
   }

@@ -5,11 +5,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorRecord } from '../base/errors.ts';
 
-/** What a thread is started with. */
+/** What a thread is to run; it is started ahead of it (warm.ts). */
 export interface WorkerPlan {
-  /** URL of runner.ts, or of what it was compiled to. */
-  readonly runner: string;
-  readonly cacheFolder: string | undefined;
   readonly memory: WebAssembly.Memory;
   readonly instance: number;
   readonly modules: readonly { readonly url: string; readonly options: unknown }[];

@@ -6,4 +6,5 @@ export { type Pipe, type PipeSummary, startPipe } from './pipe.ts';
 export { attachSegment, createSegment, type Segment } from './segment.ts';
 export { makePipeName, type ModuleSpec, type PipeSpec, type StageSpec } from './spec.ts';
 export type { InstanceStatus, PipeStatus, StageStatus } from './status.ts';
+export { dropWarmThreads, warmThread } from './warm.ts';
 export { PipeStopped } from './waiting.ts';

@@ -10,7 +10,6 @@
  * loop turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
 import { isMainThread, type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
-import { workerData as plan } from 'node:worker_threads';
 import { setImmediate as turn } from 'node:timers/promises';
 import { assert, must } from '../base/assert.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
@@ -21,10 +20,10 @@ import { Primitives } from './primitives.ts';
 import { ATTENTION, attachSegment } from './segment.ts';
 import { PipeStopped, STATE } from './waiting.ts';
 
-/** Runs the instance that this thread was started for. */
-export async function runInstance(): Promise<void> {
+/** Runs the instance that this thread was given. */
+export async function runInstance(plan: WorkerPlan): Promise<void> {
   assert(!isMainThread && parentPort !== null, 'an instance runs in a thread of its own');
-  const thread = new InstanceThread(parentPort, plan as WorkerPlan);
+  const thread = new InstanceThread(parentPort, plan);
   await thread.main();
 }
 
