@@ -115,13 +115,13 @@ test('archives are a table, oldest first, and objects with --json', () => {
   const [title, one, two, ...none] = run.lines;
   assert.match(title ?? '', /^ID +TIME +NAME +HOST +FILES +SIZE +STORED +PATHS$/);
   assert.deepEqual(none, []);
-  for (const [line, id] of [
+  for (const [line = '', id = ''] of [
     [one, first],
     [two, second],
   ]) {
-    assert(line?.startsWith(`${id?.slice(0, 8)}  20`), line);
-    assert(line?.endsWith(source), line);
-    assert.match(line ?? '', / \d\d:\d\d {2}tree {2}/);
+    assert(line.startsWith(`${id.slice(0, 8)}  20`), line);
+    assert(line.endsWith(source), line);
+    assert.match(line, / \d\d:\d\d {2}tree {2}/);
   }
   // The columns stand below each other.
   assert.equal(title?.indexOf('PATHS'), one?.indexOf(source));
@@ -134,9 +134,9 @@ test('archives are a table, oldest first, and objects with --json', () => {
       ['summary', undefined],
     ],
   );
-  assert.equal(records[0]?.['files'], 714);
-  assert.deepEqual(records[0]?.['paths'], [{ path: source }]);
-  assert.equal(records[0]?.['partial'], false);
+  assert.equal(records[0]?.files, 714);
+  assert.deepEqual(records[0]?.paths, [{ path: source }]);
+  assert.equal(records[0]?.partial, false);
   assert.equal(place.json(['archives', '--name', 'tree']).length, 3);
   assert.equal(place.json(['archives', '--name', 'tre']).length, 1);
   assert.match(place.must(['archives', '--name', 'tre']).stderr, /no archives of this name/);
@@ -254,7 +254,8 @@ test('what is not there is named, with status 1', () => {
 test('diff tells what was added, removed and modified, and how', () => {
   const differences = place
     .json(['diff', first, 'latest'])
-    .filter(({ type }) => type === 'difference')
+    // Directories above may have changed too.
+    .filter(({ type, path }) => type === 'difference' && path.startsWith(source))
     .map(({ path, change, kind, aspects }) => [
       path.slice(source.length + 1),
       change,
@@ -286,11 +287,11 @@ test('diff tells what was added, removed and modified, and how', () => {
 test('diff of an archive with itself is empty; the other way round it is turned', () => {
   const same = place.json(['diff', second, 'latest']);
   assert.equal(same.length, 1);
-  assert.equal(same[0]?.['added'], 0);
+  assert.equal(same[0]?.added, 0);
   const forth = place.json(['diff', first, second]).at(-1);
   const back = place.json(['diff', second, first]).at(-1);
-  assert.deepEqual([back?.['added'], back?.['removed']], [forth?.['removed'], forth?.['added']]);
-  assert.equal(back?.['modified'], forth?.['modified']);
+  assert.deepEqual([back?.added, back?.removed], [forth?.removed, forth?.added]);
+  assert.equal(back?.modified, forth?.modified);
 });
 
 test('find looks for names and for paths in every archive', () => {
@@ -373,7 +374,7 @@ test('a repository that is not there, or elsewhere, is told', () => {
   for (const url of ['penstock://host/name', 's3://bucket', 'https://x/']) {
     const error = place.fails(['archives', '--repo', url], 1);
     assert.equal(error.code, 'NOT_SUPPORTED');
-    assert.match(error['message'], /local directories only/);
+    assert.match(error.message, /local directories only/);
   }
 });
 
@@ -392,6 +393,6 @@ test('an empty repository has no latest archive', () => {
   assert.equal(archives.stderr, 'no archives yet\n');
   const error = place.fails(['ls', 'latest'], 1, { environment });
   assert.equal(error.code, 'ARCHIVE_UNKNOWN');
-  assert.equal(error['hint'], 'run `penstock backup`');
+  assert.equal(error.hint, 'run `penstock backup`');
   assert.equal(place.must(['find', '*'], { environment }).stdout, '');
 });

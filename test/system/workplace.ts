@@ -104,7 +104,7 @@ export class Workplace {
     const records = parseLines(run.stdout);
     assert.equal(run.status, status, `penstock ${args.join(' ')}: ${run.stderr}${run.stdout}`);
     assert.equal(records.at(-1)?.type, 'summary');
-    assert.equal(records.at(-1)?.['exit'], status);
+    assert.equal(records.at(-1)?.exit, status);
     return records;
   }
 
@@ -118,7 +118,7 @@ export class Workplace {
   /** Backs up the source; returns the archive's id. */
   backup(...args: string[]): string {
     const summary = this.json(['backup', this.source, ...args]).at(-1);
-    return String(summary?.['archive']);
+    return String(summary?.archive);
   }
 
   /** Writes a file of the source, with the directories above it. */
