@@ -99,10 +99,21 @@ export function sealKeyring(slot: KeySlot, secrets: KeyringSecrets): KeySlot {
   const ephemeral = generateKeyPairSync('x25519');
   const ephemeralPublic = rawKey(ephemeral.publicKey, 'x');
   const publicBytes = Buffer.from(slot.publicKey, 'base64');
-  const shared = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: publicKeyOf(publicBytes) });
-  const cipher = createCipheriv('aes-256-gcm', sealingKey(shared, ephemeralPublic, publicBytes), Buffer.alloc(12));
+  const shared = diffieHellman({
+    privateKey: ephemeral.privateKey,
+    publicKey: publicKeyOf(publicBytes),
+  });
+  const cipher = createCipheriv(
+    'aes-256-gcm',
+    sealingKey(shared, ephemeralPublic, publicBytes),
+    Buffer.alloc(12),
+  );
   cipher.setAAD(slotAssociatedData(slot.slot, revision));
-  const sealed = Buffer.concat([cipher.update(encodeKeyring(secrets)), cipher.final(), cipher.getAuthTag()]);
+  const sealed = Buffer.concat([
+    cipher.update(encodeKeyring(secrets)),
+    cipher.final(),
+    cipher.getAuthTag(),
+  ]);
   return {
     ...slot,
     revision,
@@ -113,7 +124,10 @@ export function sealKeyring(slot: KeySlot, secrets: KeyringSecrets): KeySlot {
 }
 
 /** Opens a slot; undefined when the passphrase is not its own. DAMAGED when the slot is torn. */
-export async function openKeySlot(slot: KeySlot, passphrase: Buffer): Promise<KeyringSecrets | undefined> {
+export async function openKeySlot(
+  slot: KeySlot,
+  passphrase: Buffer,
+): Promise<KeyringSecrets | undefined> {
   checkParameters(slot);
   const wrappingKey = await stretch(passphrase, Buffer.from(slot.salt, 'base64'), slot.argon2);
   const privateBytes = decrypt(
@@ -126,7 +140,10 @@ export async function openKeySlot(slot: KeySlot, passphrase: Buffer): Promise<Ke
   const publicBytes = Buffer.from(slot.publicKey, 'base64');
   const ephemeralPublic = Buffer.from(slot.ephemeralPublic, 'base64');
   const torn = (cause?: unknown): PenstockError =>
-    new PenstockError('DAMAGED', `key ${slot.slot} is damaged: its keyring does not open`, { cause, subject: slot.slot });
+    new PenstockError('DAMAGED', `key ${slot.slot} is damaged: its keyring does not open`, {
+      cause,
+      subject: slot.slot,
+    });
   let shared: Buffer;
   try {
     shared = diffieHellman({
@@ -148,9 +165,16 @@ export async function openKeySlot(slot: KeySlot, passphrase: Buffer): Promise<Ke
 
 function checkParameters(slot: KeySlot): void {
   const { memoryKiB, passes, lanes } = slot.argon2;
-  const fits = (value: number, max: number): boolean => Number.isInteger(value) && value >= 1 && value <= max;
-  if (!fits(memoryKiB, ARGON2_MAX.memoryKiB) || !fits(passes, ARGON2_MAX.passes) || !fits(lanes, ARGON2_MAX.lanes)) {
-    throw new PenstockError('DAMAGED', `key ${slot.slot} asks for impossible Argon2id parameters`, { subject: slot.slot });
+  const fits = (value: number, max: number): boolean =>
+    Number.isInteger(value) && value >= 1 && value <= max;
+  if (
+    !fits(memoryKiB, ARGON2_MAX.memoryKiB) ||
+    !fits(passes, ARGON2_MAX.passes) ||
+    !fits(lanes, ARGON2_MAX.lanes)
+  ) {
+    throw new PenstockError('DAMAGED', `key ${slot.slot} asks for impossible Argon2id parameters`, {
+      subject: slot.slot,
+    });
   }
 }
 
@@ -172,13 +196,21 @@ function stretch(passphrase: Buffer, salt: Buffer, parameters: Argon2Parameters)
   });
 }
 
-function decrypt(key: Buffer, nonce: Buffer, associated: Buffer, sealed: Buffer): Buffer | undefined {
+function decrypt(
+  key: Buffer,
+  nonce: Buffer,
+  associated: Buffer,
+  sealed: Buffer,
+): Buffer | undefined {
   if (sealed.length < TAG_BYTES || nonce.length !== 12) return undefined;
   const decipher = createDecipheriv('aes-256-gcm', key, nonce);
   decipher.setAAD(associated);
   decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
   try {
-    return Buffer.concat([decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)), decipher.final()]);
+    return Buffer.concat([
+      decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES)),
+      decipher.final(),
+    ]);
   } catch {
     return undefined;
   }
@@ -201,7 +233,10 @@ function rawKey(key: KeyObject, field: 'd' | 'x'): Buffer {
 }
 
 function publicKeyOf(x: Buffer): KeyObject {
-  return createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'X25519', x: x.toString('base64url') } });
+  return createPublicKey({
+    format: 'jwk',
+    key: { kty: 'OKP', crv: 'X25519', x: x.toString('base64url') },
+  });
 }
 
 function privateKeyOf(d: Buffer, x: Buffer): KeyObject {

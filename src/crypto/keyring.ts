@@ -26,7 +26,9 @@ export interface KeyringSecrets {
 
 /** HKDF-SHA256 of `secret` for one purpose, 32 bytes. */
 export function deriveKey(secret: Uint8Array, purpose: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', secret, Buffer.alloc(0), `penstock ${purpose}`, SECRET_BYTES));
+  return Buffer.from(
+    hkdfSync('sha256', secret, Buffer.alloc(0), `penstock ${purpose}`, SECRET_BYTES),
+  );
 }
 
 export class Keyring {
@@ -65,7 +67,10 @@ export class Keyring {
   #known(keys: ReadonlyMap<number, Buffer>, generation: number): Buffer {
     const key = keys.get(generation);
     if (key === undefined) {
-      throw new PenstockError('KEY_UNKNOWN', `data was sealed with key generation ${generation}, which this key does not hold`);
+      throw new PenstockError(
+        'KEY_UNKNOWN',
+        `data was sealed with key generation ${generation}, which this key does not hold`,
+      );
     }
     return key;
   }
@@ -81,7 +86,10 @@ export interface KeyringRecord {
 export function toKeyringRecord(keyring: Keyring): KeyringRecord {
   return {
     root: Uint8Array.from(keyring.secrets.root),
-    generations: keyring.secrets.generations.map((one) => ({ ...one, seed: Uint8Array.from(one.seed) })),
+    generations: keyring.secrets.generations.map((one) => ({
+      ...one,
+      seed: Uint8Array.from(one.seed),
+    })),
     encrypted: keyring.encrypted,
   };
 }

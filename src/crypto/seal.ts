@@ -35,7 +35,6 @@ import {
 import type { Codec, Random } from '../host/mod.ts';
 import type { Keyring } from './keyring.ts';
 
-
 export class Sealer {
   readonly keyring: Keyring;
   readonly codec: Codec;
@@ -74,20 +73,33 @@ export class Sealer {
   openPart(view: Buffer, headerAt: number, payloadAt: number): string | undefined {
     const storedBytes = storedBytesOf(view, headerAt);
     const encryption = encryptionOf(view, headerAt);
-    if (encryption !== this.encryption) return `encryption ${encryption} is not that of the repository`;
+    if (encryption !== this.encryption)
+      return `encryption ${encryption} is not that of the repository`;
     if (encryption === ENCRYPTION.none) {
       return this.checkPart(view, headerAt, payloadAt);
     }
     writeAssociatedData(view, headerAt, this.#associated);
-    const key = this.#keyFor(this.keyring.blockKey(keyGenerationOf(view, headerAt)), saltOf(view, headerAt));
-    const opened = this.codec.open(key, this.#associated, view, payloadAt, storedBytes, sealOf(view, headerAt));
+    const key = this.#keyFor(
+      this.keyring.blockKey(keyGenerationOf(view, headerAt)),
+      saltOf(view, headerAt),
+    );
+    const opened = this.codec.open(
+      key,
+      this.#associated,
+      view,
+      payloadAt,
+      storedBytes,
+      sealOf(view, headerAt),
+    );
     return opened ? undefined : 'the seal does not match: its bytes were changed';
   }
 
   /** Checks the stored payload without a key. */
   checkPart(view: Buffer, headerAt: number, payloadAt: number): string | undefined {
     const crc = this.codec.crc32c(view, payloadAt, storedBytesOf(view, headerAt), 0);
-    return crc === payloadCrcOf(view, headerAt) ? undefined : 'the checksum of the payload does not match';
+    return crc === payloadCrcOf(view, headerAt)
+      ? undefined
+      : 'the checksum of the payload does not match';
   }
 
   #keyFor(key: Buffer, salt: Uint8Array): Uint8Array {
@@ -98,7 +110,8 @@ export class Sealer {
   encodeRecord(kind: number, id: Buffer, clear: unknown, sealed: unknown): Buffer {
     const generation = this.keyring.newest.number;
     const features: Features = { compat: 0, readOnlyCompat: 0, incompat: 0 };
-    const sealedBytes = sealed === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(sealed));
+    const sealedBytes =
+      sealed === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(sealed));
     const bytes = encodeRecord(
       { kind, encryption: this.encryption, features, id, keyGeneration: generation },
       Buffer.from(JSON.stringify(clear)),
@@ -109,19 +122,31 @@ export class Sealer {
       this.#random.fill(salt);
       const key = this.#keyFor(this.keyring.recordKey(generation), salt);
       const at = sealedAtOfRecord(bytes);
-      this.codec.seal(key, associatedDataOfRecord(bytes), bytes, at, bytes.length - at, sealOfRecord(bytes));
+      this.codec.seal(
+        key,
+        associatedDataOfRecord(bytes),
+        bytes,
+        at,
+        bytes.length - at,
+        sealOfRecord(bytes),
+      );
     }
     finishRecord(bytes, this.#crc);
     return bytes;
   }
 
   /** Opens a record of a known kind; DAMAGED, REPO_FEATURE or KEY_UNKNOWN otherwise. Changes `bytes`. */
-  decodeRecord<Clear, Sealed>(bytes: Buffer, kind: number, subject: string): { head: RecordHead; clear: Clear; sealed: Sealed } {
+  decodeRecord<Clear, Sealed>(
+    bytes: Buffer,
+    kind: number,
+    subject: string,
+  ): { head: RecordHead; clear: Clear; sealed: Sealed } {
     const head = decodeRecord(bytes, subject, this.#crc, false);
     const wrong = (reason: string): PenstockError =>
       new PenstockError('DAMAGED', `${subject} is damaged: ${reason}`, { subject });
     if (head.kind !== kind) throw wrong(`it is a record of kind ${head.kind}, not ${kind}`);
-    if (head.encryption !== this.encryption) throw wrong('its encryption is not that of the repository');
+    if (head.encryption !== this.encryption)
+      throw wrong('its encryption is not that of the repository');
     const at = sealedAtOfRecord(bytes);
     if (this.keyring.encrypted) {
       const key = this.#keyFor(this.keyring.recordKey(head.keyGeneration), saltOfRecord(bytes));
@@ -145,4 +170,3 @@ function parseJson(bytes: Buffer, wrong: (reason: string) => PenstockError): unk
     throw wrong('it does not hold JSON');
   }
 }
-

@@ -8,7 +8,13 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type BlockPlace, decodeFooter, decodeTrailer, type FooterInfo, TRAILER_BYTES } from './chunk.ts';
+import {
+  type BlockPlace,
+  decodeFooter,
+  decodeTrailer,
+  type FooterInfo,
+  TRAILER_BYTES,
+} from './chunk.ts';
 import type { ChunkSource } from './chunk-media.ts';
 import {
   blobCountOf,
@@ -74,7 +80,11 @@ export function checkOwnTag(
 }
 
 /** Reads `length` bytes at `position`; undefined when the chunk ends before. */
-export function readRange(source: ChunkSource, position: number, length: number): Buffer | undefined {
+export function readRange(
+  source: ChunkSource,
+  position: number,
+  length: number,
+): Buffer | undefined {
   if (position < 0 || length > source.bytes - position) return undefined;
   const bytes = Buffer.alloc(length);
   return source.read(bytes, 0, length, position) === length ? bytes : undefined;
@@ -94,7 +104,8 @@ export function readChunkEnd(source: ChunkSource, chunkId: Buffer, crc: Crc): Ch
   const headerBytes = headerBytesOf(bytes, 0);
   const payloadBytes = storedBytesOf(bytes, 0);
   if (partOf(bytes, 0) !== PART.chunkFooter) return { damage: 'footer: it is another part' };
-  if (headerBytes + payloadBytes !== bytes.length) return { damage: 'footer: its length is not that of the trailer' };
+  if (headerBytes + payloadBytes !== bytes.length)
+    return { damage: 'footer: its length is not that of the trailer' };
   if (crc(bytes, headerBytes, payloadBytes) !== payloadCrcOf(bytes, 0)) {
     return { damage: 'footer: the checksum of the payload does not match' };
   }
@@ -154,15 +165,26 @@ function toPart(view: Buffer, at: number, offset: number): PartPlace {
 }
 
 /** Offset of the next valid tag header of this chunk in a range. */
-function findTag(source: ChunkSource, chunkId: Buffer, from: number, to: number, crc: Crc): number | undefined {
+function findTag(
+  source: ChunkSource,
+  chunkId: Buffer,
+  from: number,
+  to: number,
+  crc: Crc,
+): number | undefined {
   const window = Buffer.alloc(SEARCH_BYTES + LIMITS.headerRoomBytes);
   for (let start = from; start < to; start += SEARCH_BYTES) {
     const got = source.read(window, 0, Math.min(window.length, to - start), start);
     if (got < TAG_FIXED_BYTES) return undefined;
     const searched = window.subarray(0, got);
     // A header that begins in the first SEARCH_BYTES lies wholly in the window.
-    for (let at = searched.indexOf(MAGIC); at >= 0 && at < SEARCH_BYTES; at = searched.indexOf(MAGIC, at + 1)) {
-      if (checkOwnTag(window, at, got - at, chunkId, start + at, crc) === undefined) return start + at;
+    for (
+      let at = searched.indexOf(MAGIC);
+      at >= 0 && at < SEARCH_BYTES;
+      at = searched.indexOf(MAGIC, at + 1)
+    ) {
+      if (checkOwnTag(window, at, got - at, chunkId, start + at, crc) === undefined)
+        return start + at;
     }
   }
   return undefined;
@@ -176,7 +198,11 @@ export interface ScannedChunk {
   readonly parts: readonly PartPlace[];
   /** The first part or block. */
   readonly first: PartPlace | undefined;
-  readonly damage: readonly { readonly damage: string; readonly offset: number; readonly bytes: number }[];
+  readonly damage: readonly {
+    readonly damage: string;
+    readonly offset: number;
+    readonly bytes: number;
+  }[];
 }
 
 /** Goes through a chunk from its start, for want of a footer or to see all of it. */
@@ -194,7 +220,8 @@ export function scanChunk(source: ChunkSource, chunkId: Buffer, crc: Crc): Scann
     first ??= part;
     if (part.part !== PART.block) parts.push(part);
     else if (part.blockNumber < LIMITS.blocksPerChunkMax) {
-      while (blocks.length < part.blockNumber) blocks.push({ offset: part.offset, bytes: 0, blobCount: 0 });
+      while (blocks.length < part.blockNumber)
+        blocks.push({ offset: part.offset, bytes: 0, blobCount: 0 });
       blocks[part.blockNumber] = {
         offset: part.offset,
         bytes: part.headerBytes + part.storedBytes,

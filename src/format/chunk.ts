@@ -88,7 +88,8 @@ export function decodeFooter(bytes: Buffer, chunkBytes: number): FooterInfo {
       bytes: bytes.readUInt32LE(at + 8),
       blobCount: bytes.readUInt32LE(at + 12),
     };
-    if (block.offset < end || block.offset + block.bytes > chunkBytes) throw wrong('a block lies outside');
+    if (block.offset < end || block.offset + block.bytes > chunkBytes)
+      throw wrong('a block lies outside');
     end = block.offset + block.bytes;
     blobs += block.blobCount;
     blocks.push(block);

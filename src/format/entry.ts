@@ -188,10 +188,7 @@ export class EntryView {
     let cursor = this.contentAt + this.contentCount * CONTENT_RECORD_BYTES;
     while (cursor + 8 <= end) {
       const length = this.bytes.readUInt32LE(cursor + 4);
-      visit(
-        this.bytes.readUInt16LE(cursor),
-        this.bytes.subarray(cursor + 8, cursor + 8 + length),
-      );
+      visit(this.bytes.readUInt16LE(cursor), this.bytes.subarray(cursor + 8, cursor + 8 + length));
       cursor += 8 + align8(length);
     }
   }
@@ -211,10 +208,12 @@ export function checkEntry(bytes: Buffer, at: number, available: number): string
   const kind = bytes.readUInt8(at + 4);
   if (kind < ENTRY.file || kind > ENTRY.blockDevice) return `unknown kind of entry ${kind}`;
   const nameBytes = bytes.readUInt16LE(at + 72);
-  if (nameBytes === 0 || nameBytes > LIMITS.nameBytesMax) return `impossible name length ${nameBytes}`;
+  if (nameBytes === 0 || nameBytes > LIMITS.nameBytesMax)
+    return `impossible name length ${nameBytes}`;
   const contentAt = align8(ENTRY_FIXED_BYTES + nameBytes);
   const contentCount = bytes.readUInt32LE(at + 76);
-  if (contentCount > LIMITS.contentListInlineMax) return `impossible number of blobs ${contentCount}`;
+  if (contentCount > LIMITS.contentListInlineMax)
+    return `impossible number of blobs ${contentCount}`;
   let cursor = contentAt + contentCount * CONTENT_RECORD_BYTES;
   if (cursor > total) return 'the content records leave the entry';
   if (!isSafeName(bytes, at + ENTRY_FIXED_BYTES, nameBytes)) {

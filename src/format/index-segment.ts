@@ -80,7 +80,15 @@ export function layoutOf(shape: SegmentShape): SegmentLayout {
   const filter = fanout + (2 ** shape.fanoutBits + 1) * 4;
   const pageHashes = filter + shape.filterBytes;
   const records = pageHashes + shape.pageCount * PAGE_HASH_BYTES;
-  return { chunks, blocks, fanout, filter, pageHashes, records, end: records + shape.nameCount * INDEX_RECORD_BYTES };
+  return {
+    chunks,
+    blocks,
+    fanout,
+    filter,
+    pageHashes,
+    records,
+    end: records + shape.nameCount * INDEX_RECORD_BYTES,
+  };
 }
 
 /** Writes the head (without its hash). */
@@ -119,7 +127,9 @@ export function readIndexHead(bytes: Buffer, fileBytes: number, subject: string)
     incompat: bytes.readUInt32LE(24),
   };
   if (features.incompat !== 0) {
-    throw new PenstockError('REPO_FEATURE', `${subject} needs features that are unknown`, { subject });
+    throw new PenstockError('REPO_FEATURE', `${subject} needs features that are unknown`, {
+      subject,
+    });
   }
   if (bytes[8] !== 1) throw wrong(`version ${bytes[8]} is unknown`);
   const shape: SegmentShape = {
@@ -132,18 +142,29 @@ export function readIndexHead(bytes: Buffer, fileBytes: number, subject: string)
     features,
     keyGeneration: bytes.readUInt32LE(84),
   };
-  if (shape.fanoutBits > 24 || shape.nameCount > SEGMENT_NAMES_MAX || shape.filterBytes % 64 !== 0) {
+  if (
+    shape.fanoutBits > 24 ||
+    shape.nameCount > SEGMENT_NAMES_MAX ||
+    shape.filterBytes % 64 !== 0
+  ) {
     throw wrong('its sizes are impossible');
   }
   if (shape.pageCount !== Math.ceil(shape.nameCount / PAGE_RECORDS) || shape.filterBytes === 0) {
     throw wrong('its sizes do not add up');
   }
-  if (layoutOf(shape).end !== fileBytes) throw wrong(`it has ${fileBytes} bytes, not ${layoutOf(shape).end}`);
+  if (layoutOf(shape).end !== fileBytes)
+    throw wrong(`it has ${fileBytes} bytes, not ${layoutOf(shape).end}`);
   return shape;
 }
 
 /** Sets the bits of the name at `at` of `names` in a filter that begins at `filterAt`. */
-export function filterAdd(filter: Buffer, filterAt: number, filterBytes: number, names: Buffer, at: number): void {
+export function filterAdd(
+  filter: Buffer,
+  filterAt: number,
+  filterBytes: number,
+  names: Buffer,
+  at: number,
+): void {
   const line = filterAt + lineOf(names, at, filterBytes);
   let probe = names.readUInt32LE(at + 8);
   const step = names.readUInt32LE(at + 12) | 1;
@@ -156,7 +177,13 @@ export function filterAdd(filter: Buffer, filterAt: number, filterBytes: number,
 }
 
 /** Whether the name may be in the segment (false: it is not). */
-export function filterHas(filter: Buffer, filterAt: number, filterBytes: number, names: Buffer, at: number): boolean {
+export function filterHas(
+  filter: Buffer,
+  filterAt: number,
+  filterBytes: number,
+  names: Buffer,
+  at: number,
+): boolean {
   const line = filterAt + lineOf(names, at, filterBytes);
   let probe = names.readUInt32LE(at + 8);
   const step = names.readUInt32LE(at + 12) | 1;

@@ -75,7 +75,14 @@ export class LeafBuilder {
    * Adds an entry. `prefix` is the path of its directory, used for the first one only; so is `name`.
    * Returns whether the leaf should end here.
    */
-  add(bytes: Buffer, at: number, entryBytes: number, prefix: ByteString, name: ByteString, size: number): boolean {
+  add(
+    bytes: Buffer,
+    at: number,
+    entryBytes: number,
+    prefix: ByteString,
+    name: ByteString,
+    size: number,
+  ): boolean {
     if (this.#entries === 0) this.#begin(prefix, name);
     bytes.copy(this.#bytes, this.#length, at, at + entryBytes);
     this.#length += entryBytes;
@@ -83,7 +90,9 @@ export class LeafBuilder {
     this.#fileBytes += size;
     if (this.#length < LIMITS.leafBytesMin) return false;
     // An entry has some 200 bytes: a mask of 256 ends a leaf about 50 KiB after its least size.
-    return (this.#crc(bytes, at, entryBytes) & 0xff) === 0 || this.#length > LIMITS.leafBytesMax / 2;
+    return (
+      (this.#crc(bytes, at, entryBytes) & 0xff) === 0 || this.#length > LIMITS.leafBytesMax / 2
+    );
   }
   #begin(prefix: ByteString, name: ByteString): void {
     assert(LEAF_HEAD_BYTES + prefix.length < LIMITS.leafBytesMax, 'the path of a leaf fits it');
@@ -171,7 +180,8 @@ export function decodeNode(bytes: Buffer): { level: number; children: ManifestRe
     if (at + CHILD_FIXED_BYTES > bytes.length) throw damaged('a child is cut off');
     const pathBytes = bytes.readUInt32LE(at + 36);
     const end = at + CHILD_FIXED_BYTES + align8(pathBytes);
-    if (pathBytes > bytes.length || end > bytes.length) throw damaged('the path of a child is cut off');
+    if (pathBytes > bytes.length || end > bytes.length)
+      throw damaged('the path of a child is cut off');
     children.push({
       name: bytes.subarray(at, at + NAME_BYTES),
       blobBytes: bytes.readUInt32LE(at + 32),
@@ -197,11 +207,13 @@ export class LeafReader {
 
   /** Begins with a leaf blob; DAMAGED when its head is not valid. */
   open(bytes: Buffer): void {
-    if (bytes.length < LEAF_HEAD_BYTES || bytes.readUInt32LE(0) !== LEAF_MAGIC) throw damaged('not a leaf');
+    if (bytes.length < LEAF_HEAD_BYTES || bytes.readUInt32LE(0) !== LEAF_MAGIC)
+      throw damaged('not a leaf');
     if (bytes.readUInt16LE(4) !== 1) throw damaged('unknown version of a leaf');
     const prefixBytes = bytes.readUInt32LE(12);
     const start = LEAF_HEAD_BYTES + align8(prefixBytes);
-    if (prefixBytes > bytes.length || start > bytes.length) throw damaged('the prefix of a leaf is cut off');
+    if (prefixBytes > bytes.length || start > bytes.length)
+      throw damaged('the prefix of a leaf is cut off');
     this.prefix = bytes.toString('latin1', LEAF_HEAD_BYTES, LEAF_HEAD_BYTES + prefixBytes);
     if (this.prefix !== '' && !this.prefix.split('/').every(isSafeComponent)) {
       throw damaged('the prefix of a leaf would leave the root');
@@ -223,7 +235,8 @@ export class LeafReader {
     this.#depthMax = this.entry.kind === ENTRY.directory ? depth + 1 : depth;
     this.#at += this.entry.entryBytes;
     this.#left--;
-    if (this.#left === 0 && this.#at !== this.#bytes.length) throw damaged('bytes follow the last entry');
+    if (this.#left === 0 && this.#at !== this.#bytes.length)
+      throw damaged('bytes follow the last entry');
     return true;
   }
 }

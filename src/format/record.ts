@@ -94,12 +94,18 @@ export function finishRecord(bytes: Buffer, crc: Crc): void {
  * Checks and reads the head of an object named `subject` in messages. REPO_FEATURE for features that
  * are not known (`writing` counts the read-only ones too), DAMAGED otherwise.
  */
-export function decodeRecord(bytes: Buffer, subject: string, crc: Crc, writing: boolean): RecordHead {
+export function decodeRecord(
+  bytes: Buffer,
+  subject: string,
+  crc: Crc,
+  writing: boolean,
+): RecordHead {
   const wrong = (reason: string): PenstockError =>
     new PenstockError('DAMAGED', `${subject} is damaged: ${reason}`, { subject });
   if (bytes.length < RECORD_HEAD_BYTES) throw wrong(`only ${bytes.length} bytes`);
   if (!bytes.subarray(0, 8).equals(MAGIC)) throw wrong('it is not an object of a repository');
-  if (bytes.readUInt32LE(124) !== crc(bytes, 0, 124)) throw wrong('the checksum of its head does not match');
+  if (bytes.readUInt32LE(124) !== crc(bytes, 0, 124))
+    throw wrong('the checksum of its head does not match');
   const features = {
     compat: bytes.readUInt32LE(12),
     readOnlyCompat: bytes.readUInt32LE(16),
@@ -107,11 +113,15 @@ export function decodeRecord(bytes: Buffer, subject: string, crc: Crc, writing: 
   };
   checkFeatures(features, subject, writing);
   if (bytes[9] !== 1) {
-    throw new PenstockError('REPO_FEATURE', `${subject} has version ${bytes[9]} of the record format`);
+    throw new PenstockError(
+      'REPO_FEATURE',
+      `${subject} has version ${bytes[9]} of the record format`,
+    );
   }
   const clearBytes = bytes.readUInt32LE(24);
   const sealedBytes = bytes.readUInt32LE(28);
-  if (RECORD_HEAD_BYTES + clearBytes + sealedBytes !== bytes.length) throw wrong('its length does not fit');
+  if (RECORD_HEAD_BYTES + clearBytes + sealedBytes !== bytes.length)
+    throw wrong('its length does not fit');
   if (crc(bytes, RECORD_HEAD_BYTES, bytes.length - RECORD_HEAD_BYTES) !== bytes.readUInt32LE(100)) {
     throw wrong('its checksum does not match');
   }
@@ -129,7 +139,9 @@ export function decodeRecord(bytes: Buffer, subject: string, crc: Crc, writing: 
 function checkFeatures(features: Features, subject: string, writing: boolean): void {
   const unknown = (features.incompat & ~FEATURES_KNOWN.incompat) >>> 0;
   if (unknown !== 0) {
-    throw new PenstockError('REPO_FEATURE', `${subject} needs features 0x${unknown.toString(16)}`, { subject });
+    throw new PenstockError('REPO_FEATURE', `${subject} needs features 0x${unknown.toString(16)}`, {
+      subject,
+    });
   }
   const readOnly = (features.readOnlyCompat & ~FEATURES_KNOWN.readOnlyCompat) >>> 0;
   if (writing && readOnly !== 0) {
@@ -146,7 +158,8 @@ export const saltOfRecord = (bytes: Buffer): Buffer => bytes.subarray(52, 84);
 export const sealOfRecord = (bytes: Buffer): Buffer => bytes.subarray(84, 100);
 export const clearOfRecord = (bytes: Buffer): Buffer =>
   bytes.subarray(RECORD_HEAD_BYTES, RECORD_HEAD_BYTES + bytes.readUInt32LE(24));
-export const sealedAtOfRecord = (bytes: Buffer): number => RECORD_HEAD_BYTES + bytes.readUInt32LE(24);
+export const sealedAtOfRecord = (bytes: Buffer): number =>
+  RECORD_HEAD_BYTES + bytes.readUInt32LE(24);
 /** Associated data: identity and clear part. */
 export function associatedDataOfRecord(bytes: Buffer): Buffer {
   return Buffer.concat([bytes.subarray(0, 52), clearOfRecord(bytes)]);

@@ -64,7 +64,10 @@ export function readSpecials(view: Buffer, at: number): SpecialHeader[] {
     const length = view.readUInt16LE(cursor + 2);
     if (type === 0) break;
     if (cursor + 4 + length > end) {
-      throw new PenstockError('FORMAT', `special header ${type} of ${length} bytes leaves its tag header`);
+      throw new PenstockError(
+        'FORMAT',
+        `special header ${type} of ${length} bytes leaves its tag header`,
+      );
     }
     list.push({ type, value: Buffer.from(view.subarray(cursor + 4, cursor + 4 + length)) });
     cursor += 4 + length;

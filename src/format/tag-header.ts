@@ -98,7 +98,10 @@ export interface TagIdentity {
 
 /** Writes a whole fixed header of `headerBytes` at `at`; special headers must be there already. */
 export function writeTag(view: Bytes, at: number, headerBytes: number, tag: TagIdentity): void {
-  assert(headerBytes % 8 === 0 && headerBytes >= TAG_FIXED_BYTES, 'header length is a multiple of 8');
+  assert(
+    headerBytes % 8 === 0 && headerBytes >= TAG_FIXED_BYTES,
+    'header length is a multiple of 8',
+  );
   assert(headerBytes <= LIMITS.headerRoomBytes, 'header fits its room');
   view.fill(0, at, at + TAG_FIXED_BYTES);
   view.writeUInt32LE(TAG_MAGIC, at);
@@ -151,7 +154,11 @@ export function checkTag(view: Bytes, at: number, available: number, crc: Crc): 
   if (available < TAG_FIXED_BYTES) return `only ${available} bytes where a tag header should be`;
   if (view.readUInt32LE(at) !== TAG_MAGIC) return 'no tag header here (wrong magic)';
   const headerBytes = headerBytesOf(view, at);
-  if (headerBytes < TAG_FIXED_BYTES || headerBytes > LIMITS.headerRoomBytes || headerBytes % 8 !== 0) {
+  if (
+    headerBytes < TAG_FIXED_BYTES ||
+    headerBytes > LIMITS.headerRoomBytes ||
+    headerBytes % 8 !== 0
+  ) {
     return `impossible tag header length ${headerBytes}`;
   }
   if (headerBytes > available) return 'tag header is cut off';

@@ -63,8 +63,11 @@ export class BlobIndex {
 
   /** `hash` is keyed with the keyring's index key; `files` serves pages of large segments. */
   constructor(share: IndexShare, files: Files, hash: KeyedHash) {
-    const lastResort = share.lastResort === undefined ? undefined : new Uint8Array(share.lastResort);
-    this.#segments = share.segments.map((segment) => new SegmentReader(segment, files, hash, lastResort));
+    const lastResort =
+      share.lastResort === undefined ? undefined : new Uint8Array(share.lastResort);
+    this.#segments = share.segments.map(
+      (segment) => new SegmentReader(segment, files, hash, lastResort),
+    );
     this.#used = new Int32Array(share.used);
     this.#hasLastResort = lastResort !== undefined;
   }
@@ -170,7 +173,10 @@ class SegmentReader {
     return false;
   }
   blockOffset(): number {
-    return this.#bytes.readUInt32LE(this.#blockAt + 4) * 0x1_0000_0000 + this.#bytes.readUInt32LE(this.#blockAt);
+    return (
+      this.#bytes.readUInt32LE(this.#blockAt + 4) * 0x1_0000_0000 +
+      this.#bytes.readUInt32LE(this.#blockAt)
+    );
   }
   blockBytes(): number {
     return this.#bytes.readUInt32LE(this.#blockAt + 8);
@@ -182,11 +188,14 @@ class SegmentReader {
     const chunk = bytes.readUInt32LE(at + 32);
     const number = this.#share.chunkNumbers[chunk] ?? -1;
     if (number < 0) return false;
-    if (this.#lastResort !== undefined && (this.#lastResort[number] !== 0) !== lastResort) return false;
+    if (this.#lastResort !== undefined && (this.#lastResort[number] !== 0) !== lastResort)
+      return false;
     this.record = record;
     this.chunk = number;
     this.block = bytes.readUInt32LE(at + 36);
-    this.#blockAt = this.#layout.blocks + ((this.#share.firstBlocks[chunk] ?? 0) + this.block) * INDEX_BLOCK_BYTES;
+    this.#blockAt =
+      this.#layout.blocks +
+      ((this.#share.firstBlocks[chunk] ?? 0) + this.block) * INDEX_BLOCK_BYTES;
     return this.#blockAt + INDEX_BLOCK_BYTES <= this.#layout.fanout;
   }
   #compare(record: number, names: Buffer, at: number): number {

@@ -82,7 +82,9 @@ export function sortRecords(records: Buffer): Buffer {
     if (to - from < 2) continue;
     order
       .subarray(from, to)
-      .sort((x, y) => compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES));
+      .sort((x, y) =>
+        compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES),
+      );
   }
   const sorted = Buffer.alloc(records.length);
   for (let i = 0; i < count; i++) {

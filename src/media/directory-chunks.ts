@@ -41,7 +41,8 @@ class DirectoryChunks implements ChunkMedia {
       if (result < 0) throw storeError(result, call, subject);
     };
     return {
-      write: (view, offset, length, position) => check(files.write(fd, view, offset, length, position), 'write'),
+      write: (view, offset, length, position) =>
+        check(files.write(fd, view, offset, length, position), 'write'),
       commit: () => {
         check(files.sync(fd), 'sync');
         const directory = this.#chunkDirectory(id);
@@ -65,7 +66,8 @@ class DirectoryChunks implements ChunkMedia {
     let fd = this.#files.openDirectory(this.#root, name);
     if (fd < 0 && errnoName(-fd) === 'ENOENT') {
       const made = this.#files.makeDirectory(this.#root, name, 0o700);
-      if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', `${this.#path}/${name}`);
+      if (made < 0 && errnoName(-made) !== 'EEXIST')
+        throw storeError(made, 'create', `${this.#path}/${name}`);
       const parent = this.#files.openDirectory(this.#root, 'chunks');
       if (parent >= 0) {
         this.#files.sync(parent);
@@ -102,5 +104,6 @@ class DirectoryChunks implements ChunkMedia {
 }
 
 function checkId(id: string): void {
-  if (!/^[0-9a-f]{32}$/.test(id)) throw new PenstockError('INTERNAL', `not the id of a chunk: ${id}`);
+  if (!/^[0-9a-f]{32}$/.test(id))
+    throw new PenstockError('INTERNAL', `not the id of a chunk: ${id}`);
 }

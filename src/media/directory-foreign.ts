@@ -15,7 +15,11 @@ export interface Layout {
 const NOT_OURS = 'lost+found';
 
 /** Paths below `root`, for people, in order; and the folders that should be there and are not. */
-export function findForeign(files: Files, root: number, layout: Layout): { foreign: string[]; missing: string[] } {
+export function findForeign(
+  files: Files,
+  root: number,
+  layout: Layout,
+): { foreign: string[]; missing: string[] } {
   const foreign: string[] = [];
   const status = new FileStatus();
   const isFolder = (parent: number, name: ByteString): boolean =>
@@ -32,7 +36,8 @@ export function findForeign(files: Files, root: number, layout: Layout): { forei
     const fd = files.openDirectory(root, folder);
     if (fd < 0) continue;
     for (const name of namesOf(files, fd)) {
-      if (folder === 'chunks' && /^[0-9a-f]{2}$/.test(name) && isFolder(fd, name)) foreign.push(...strayChunks(files, fd, name, layout));
+      if (folder === 'chunks' && /^[0-9a-f]{2}$/.test(name) && isFolder(fd, name))
+        foreign.push(...strayChunks(files, fd, name, layout));
       else if (folder === 'chunks' || !layout.isObjectName(name) || !isFile(fd, name)) {
         // Gone meanwhile: it was an object that somebody removed.
         if (files.status(fd, name, status) >= 0) foreign.push(`${folder}/${toDisplay(name)}`);

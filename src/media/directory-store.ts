@@ -11,7 +11,17 @@
  * system, which for a network file system is the server's clock.
  */
 import { PenstockError } from '../base/errors.ts';
-import { type DirectoryListing, type Files, FileStatus, CWD, KIND, errnoName, newListing, openFiles, openRandom } from '../host/mod.ts';
+import {
+  type DirectoryListing,
+  type Files,
+  FileStatus,
+  CWD,
+  KIND,
+  errnoName,
+  newListing,
+  openFiles,
+  openRandom,
+} from '../host/mod.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
 import { findForeign } from './directory-foreign.ts';
 import { OBJECT_KINDS } from './object-store.ts';
@@ -22,11 +32,16 @@ const WRITING = 'writing';
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
 
 /** Opens the directory of a repository; with `create`, makes it. REPO_MISSING, REPO_IO. */
-export function openDirectoryStore(path: ByteString, create: boolean, files: Files = openFiles()): DirectoryStore {
+export function openDirectoryStore(
+  path: ByteString,
+  create: boolean,
+  files: Files = openFiles(),
+): DirectoryStore {
   if (create) makeDirectories(files, path);
   const root = files.openDirectoryFollow(CWD, path);
   if (root < 0) {
-    if (errnoName(-root) === 'ENOENT') throw new PenstockError('REPO_MISSING', `there is no repository at ${toDisplay(path)}`);
+    if (errnoName(-root) === 'ENOENT')
+      throw new PenstockError('REPO_MISSING', `there is no repository at ${toDisplay(path)}`);
     throw storeError(root, 'open', toDisplay(path));
   }
   return new DirectoryStore(path, root, files);
@@ -39,7 +54,8 @@ function makeDirectories(files: Files, path: string): void {
     const end = slash < 0 ? path.length : slash;
     if (end > at) {
       const made = files.makeDirectory(CWD, path.slice(0, end), 0o700);
-      if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', toDisplay(path));
+      if (made < 0 && errnoName(-made) !== 'EEXIST')
+        throw storeError(made, 'create', toDisplay(path));
     }
     at = end + 1;
   }
@@ -50,7 +66,8 @@ export function storeError(result: number, call: string, subject: string): Penst
   const errno = errnoName(-result);
   const message = `cannot ${call} ${subject}: ${errno}`;
   const details = { errno, subject };
-  if (errno === 'ENOSPC' || errno === 'EDQUOT') return new PenstockError('REPO_FULL', message, details);
+  if (errno === 'ENOSPC' || errno === 'EDQUOT')
+    return new PenstockError('REPO_FULL', message, details);
   if (errno === 'EROFS' || errno === 'EACCES' || errno === 'EPERM') {
     return new PenstockError('REPO_READ_ONLY', message, details);
   }
@@ -75,7 +92,10 @@ export class DirectoryStore implements ObjectStore {
   }
   get chunkMedia(): { module: string; options: unknown } {
     return {
-      module: new URL(`./directory-chunks${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href,
+      module: new URL(
+        `./directory-chunks${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
+        import.meta.url,
+      ).href,
       options: { path: this.#path },
     };
   }
@@ -84,7 +104,8 @@ export class DirectoryStore implements ObjectStore {
     for (const kind of [...OBJECT_KINDS, WRITING]) {
       if (kind === 'repository') continue;
       const made = this.#files.makeDirectory(this.#root, kind, 0o700);
-      if (made < 0 && errnoName(-made) !== 'EEXIST') throw storeError(made, 'create', `${this.url}/${kind}`);
+      if (made < 0 && errnoName(-made) !== 'EEXIST')
+        throw storeError(made, 'create', `${this.url}/${kind}`);
     }
     this.#sync(this.#root, '');
   }
@@ -118,7 +139,8 @@ export class DirectoryStore implements ObjectStore {
         const before = found.length;
         this.#collect(fd, inner, found);
         // One that lies in the folder of others cannot be opened by its id.
-        for (let i = found.length - 1; i >= before; i--) if (found[i]?.name.startsWith(name) === false) found.splice(i, 1);
+        for (let i = found.length - 1; i >= before; i--)
+          if (found[i]?.name.startsWith(name) === false) found.splice(i, 1);
       } finally {
         this.#files.close(fd);
       }
@@ -153,7 +175,11 @@ export class DirectoryStore implements ObjectStore {
       this.#files.statusOf(fd, this.#status);
       const size = this.#status.size;
       if (size > bytesMax) {
-        throw new PenstockError('LIMIT', `${kind}/${name} has ${size} bytes, more than ${bytesMax}`, { subject: name });
+        throw new PenstockError(
+          'LIMIT',
+          `${kind}/${name} has ${size} bytes, more than ${bytesMax}`,
+          { subject: name },
+        );
       }
       const bytes = Buffer.alloc(size);
       const got = this.#files.read(fd, bytes, 0, size, 0);
@@ -169,7 +195,9 @@ export class DirectoryStore implements ObjectStore {
     const fd = directory < 0 ? directory : this.#files.openRead(directory, file);
     if (fd >= 0) return fd;
     const error = storeError(fd, 'open', `${this.url}/${kind}/${name}`);
-    throw error.code === 'REPO_READ_ONLY' ? new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' }) : error;
+    throw error.code === 'REPO_READ_ONLY'
+      ? new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' })
+      : error;
   }
 
   async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
@@ -184,7 +212,8 @@ export class DirectoryStore implements ObjectStore {
       const synced = this.#files.sync(fd);
       if (synced < 0) throw storeError(synced, 'sync', subject);
       const [directory, file] = this.#place(kind, name);
-      const linked = this.#files.link(writing, temporary, directory, file);
+      const linked =
+        directory < 0 ? directory : this.#files.link(writing, temporary, directory, file);
       if (linked < 0) {
         if (errnoName(-linked) === 'EEXIST') return false;
         throw storeError(linked, 'create', subject);
@@ -258,7 +287,10 @@ export class DirectoryStore implements ObjectStore {
 
   async foreign(): Promise<{ foreign: readonly string[]; missing: readonly string[] }> {
     const kinds = OBJECT_KINDS.filter((kind) => kind !== 'repository');
-    return findForeign(this.#files, this.#root, { kinds, isObjectName: (name) => SAFE_NAME.test(name) });
+    return findForeign(this.#files, this.#root, {
+      kinds,
+      isObjectName: (name) => SAFE_NAME.test(name),
+    });
   }
 
   async close(): Promise<void> {
@@ -268,7 +300,8 @@ export class DirectoryStore implements ObjectStore {
   }
 
   #place(kind: ObjectKind, name: string): [directory: number, file: string] {
-    if (!SAFE_NAME.test(name)) throw new PenstockError('INTERNAL', `not a name of an object: ${name}`);
+    if (!SAFE_NAME.test(name))
+      throw new PenstockError('INTERNAL', `not a name of an object: ${name}`);
     if (kind === 'repository') return [this.#root, 'repository'];
     if (kind === 'chunks') return [this.#directory(`chunks/${name.slice(0, 2)}`, true), name];
     return [this.#directory(kind, true), name];

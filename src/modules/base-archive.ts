@@ -39,7 +39,8 @@ export class BaseArchive {
   /** Moves to the entry `name` of the directory whose entries have this depth; false: there is none. */
   seek(depth: number, name: ByteString): boolean {
     return this.#at((cursor) => {
-      while (cursor.valid && cursor.depth >= depth && (cursor.depth > depth || cursor.name < name)) cursor.advance();
+      while (cursor.valid && cursor.depth >= depth && (cursor.depth > depth || cursor.name < name))
+        cursor.advance();
       return cursor.valid && cursor.depth === depth && cursor.name === name;
     });
   }
@@ -83,7 +84,11 @@ export class BaseArchive {
     try {
       return action();
     } catch (thrown) {
-      if (!(thrown instanceof PenstockError) || (thrown.code !== 'DAMAGED' && thrown.code !== 'OBJECT_MISSING')) throw thrown;
+      if (
+        !(thrown instanceof PenstockError) ||
+        (thrown.code !== 'DAMAGED' && thrown.code !== 'OBJECT_MISSING')
+      )
+        throw thrown;
       this.#cursor = undefined;
       return false;
     }

@@ -11,7 +11,15 @@ import { LIMITS } from '../base/limits.ts';
 import type { Sealer } from '../crypto/seal.ts';
 import { BlockReader, NAME_BYTES } from '../format/block.ts';
 import type { ChunkMedia, ChunkSource } from '../format/chunk-media.ts';
-import { blobCountOf, checkTag, COMPRESSION, compressionOf, headerBytesOf, rawBytesOf, storedBytesOf } from '../format/tag-header.ts';
+import {
+  blobCountOf,
+  checkTag,
+  COMPRESSION,
+  compressionOf,
+  headerBytesOf,
+  rawBytesOf,
+  storedBytesOf,
+} from '../format/tag-header.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 
 const BLOCKS_KEPT = 4;
@@ -33,7 +41,9 @@ export class BlobReader {
   readonly #chunkIds: readonly string[];
   readonly #chunks = new Map<string, ChunkSource>();
   readonly #blocks: OpenBlock[] = [];
-  readonly #sealed: Buffer = Buffer.alloc(LIMITS.headerRoomBytes + LIMITS.blockRawBytesDefault);
+  readonly #sealed: Buffer = Buffer.allocUnsafe(
+    LIMITS.headerRoomBytes + LIMITS.blockRawBytesDefault,
+  );
 
   /** The sealer's codec must be keyed with the keyring's name key. */
   constructor(index: BlobIndex, chunkIds: readonly string[], media: ChunkMedia, sealer: Sealer) {
@@ -76,7 +86,13 @@ export class BlobReader {
     const { reader, names } = block;
     for (let i = 0; i < reader.count; i++) {
       if (i === block.named) {
-        this.#sealer.codec.hash.digestInto(block.bytes, reader.offsets[i] ?? 0, reader.lengths[i] ?? 0, names, i * NAME_BYTES);
+        this.#sealer.codec.hash.digestInto(
+          block.bytes,
+          reader.offsets[i] ?? 0,
+          reader.lengths[i] ?? 0,
+          names,
+          i * NAME_BYTES,
+        );
         block.named++;
       }
       if (name.compare(names, i * NAME_BYTES, (i + 1) * NAME_BYTES) === 0) {
@@ -84,9 +100,13 @@ export class BlobReader {
         return block.bytes.subarray(at, at + (reader.lengths[i] ?? 0));
       }
     }
-    throw new PenstockError('DAMAGED', `chunk ${chunk} does not hold blob ${name.toString('hex', 0, 8)} where the index says`, {
-      subject: chunk,
-    });
+    throw new PenstockError(
+      'DAMAGED',
+      `chunk ${chunk} does not hold blob ${name.toString('hex', 0, 8)} where the index says`,
+      {
+        subject: chunk,
+      },
+    );
   }
 
   #block(chunk: string, offset: number, bytes: number): OpenBlock {
@@ -104,24 +124,39 @@ export class BlobReader {
     return block;
   }
 
-  #openBlock(key: string, chunk: string, offset: number, bytes: number, reuse: OpenBlock | undefined): OpenBlock {
+  #openBlock(
+    key: string,
+    chunk: string,
+    offset: number,
+    bytes: number,
+    reuse: OpenBlock | undefined,
+  ): OpenBlock {
     const wrong = (reason: string): PenstockError =>
-      new PenstockError('DAMAGED', `chunk ${chunk} is damaged at ${offset}: ${reason}`, { subject: chunk });
+      new PenstockError('DAMAGED', `chunk ${chunk} is damaged at ${offset}: ${reason}`, {
+        subject: chunk,
+      });
     const sealed = bytes <= this.#sealed.length ? this.#sealed : Buffer.alloc(bytes);
     const got = this.#source(chunk).read(sealed, 0, bytes, offset);
     if (got !== bytes) throw wrong(`${got} bytes where a block of ${bytes} should be`);
     const { codec } = this.#sealer;
-    const bad = checkTag(sealed, 0, got, (view, at, length, seed) => codec.crc32c(view, at, length, seed));
+    const bad = checkTag(sealed, 0, got, (view, at, length, seed) =>
+      codec.crc32c(view, at, length, seed),
+    );
     if (bad !== undefined) throw wrong(bad);
     const header = headerBytesOf(sealed, 0);
     const stored = storedBytesOf(sealed, 0);
     const raw = rawBytesOf(sealed, 0);
-    if (header + stored !== bytes || raw > LIMITS.blockRawBytesMax) throw wrong('its lengths do not fit');
+    if (header + stored !== bytes || raw > LIMITS.blockRawBytesMax)
+      throw wrong('its lengths do not fit');
     const failed = this.#sealer.openPart(sealed, 0, header);
     if (failed !== undefined) throw wrong(failed);
-    const target = reuse !== undefined && reuse.bytes.length >= raw ? reuse.bytes : Buffer.alloc(Math.max(raw, LIMITS.blockRawBytesDefault));
+    const target =
+      reuse !== undefined && reuse.bytes.length >= raw
+        ? reuse.bytes
+        : Buffer.allocUnsafe(Math.max(raw, LIMITS.blockRawBytesDefault));
     if (compressionOf(sealed, 0) === COMPRESSION.zstd) {
-      if (codec.decompress(sealed, header, stored, target, 0, raw) !== raw) throw wrong('it does not decompress');
+      if (codec.decompress(sealed, header, stored, target, 0, raw) !== raw)
+        throw wrong('it does not decompress');
     } else sealed.copy(target, 0, header, header + stored);
     const reader = reuse?.reader ?? new BlockReader();
     const names = reuse?.names ?? Buffer.alloc(LIMITS.blobsPerBlockMax * NAME_BYTES);

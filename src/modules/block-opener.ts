@@ -48,13 +48,21 @@ export class BlockOpener {
     const raw = rawBytesOf(memory, at);
     if (partOf(memory, at) !== PART.block) return 'it is not a block';
     if (header + stored !== bytes) return `it has ${header + stored} bytes, not ${bytes}`;
-    if (raw > this.#target.length) return `its content has ${raw} bytes, more than a block may have`;
+    if (raw > this.#target.length)
+      return `its content has ${raw} bytes, more than a block may have`;
     const unsealed = this.#sealer.openPart(memory, at, at + header);
     if (unsealed !== undefined) return unsealed;
     let start = 0;
     if (compressionOf(memory, at) === COMPRESSION.zstd) {
       this.content = this.#target;
-      const length = this.#sealer.codec.decompress(memory, at + header, stored, this.#target, 0, raw);
+      const length = this.#sealer.codec.decompress(
+        memory,
+        at + header,
+        stored,
+        this.#target,
+        0,
+        raw,
+      );
       if (length !== raw) return 'it does not decompress to its length';
     } else if (compressionOf(memory, at) !== COMPRESSION.none) return 'its compression is unknown';
     else if (raw !== stored) return 'its lengths do not agree';
@@ -69,6 +77,12 @@ export class BlockOpener {
   /** Names one blob, 32 bytes at its place in `names`. */
   name(blob: number): void {
     const { offsets, lengths } = this.reader;
-    this.#sealer.codec.hash.digestInto(this.content, offsets[blob] ?? 0, lengths[blob] ?? 0, this.names, blob * NAME_BYTES);
+    this.#sealer.codec.hash.digestInto(
+      this.content,
+      offsets[blob] ?? 0,
+      lengths[blob] ?? 0,
+      this.names,
+      blob * NAME_BYTES,
+    );
   }
 }

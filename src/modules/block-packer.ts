@@ -28,12 +28,7 @@ export class BlockPacker {
   readonly #counts = new Uint32Array(CLASSES_MAX);
   readonly #duplicates = new Uint32Array(CLASSES_MAX);
 
-  constructor(
-    context: ModuleContext,
-    hash: KeyedHash,
-    index: BlobIndex,
-    session: SessionTable,
-  ) {
+  constructor(context: ModuleContext, hash: KeyedHash, index: BlobIndex, session: SessionTable) {
     this.#context = context;
     this.#hash = hash;
     this.#index = index;
@@ -56,7 +51,8 @@ export class BlockPacker {
   offerInPlace(roomClass: number, contentClass: number, type: number, length: number): boolean {
     const buffer = must(this.#open[roomClass], 'room was asked for');
     const at = buffer.payloadOffset + buffer.length;
-    if (roomClass !== contentClass) return this.offer(contentClass, type, buffer.memory, at, length);
+    if (roomClass !== contentClass)
+      return this.offer(contentClass, type, buffer.memory, at, length);
     if (!this.#isNew(contentClass, buffer.memory, at, length)) return false;
     this.#append(buffer, contentClass, type, length);
     return true;
@@ -97,7 +93,8 @@ export class BlockPacker {
     let fullest = -1;
     for (let i = 0; i < CLASSES_MAX; i++) {
       const open = this.#open[i];
-      if (open !== undefined && (fullest < 0 || open.length > (this.#open[fullest]?.length ?? 0))) fullest = i;
+      if (open !== undefined && (fullest < 0 || open.length > (this.#open[fullest]?.length ?? 0)))
+        fullest = i;
     }
     if (fullest >= 0) this.#send(fullest);
     return this.#context.allocBuf();

@@ -7,10 +7,29 @@
 import { LIMITS } from '../base/limits.ts';
 import type { Sealer } from '../crypto/seal.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
-import { type BlockPlace, type ChunkHeaderInfo, encodeFooter, encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
+import {
+  type BlockPlace,
+  type ChunkHeaderInfo,
+  encodeFooter,
+  encodeTrailer,
+  TRAILER_BYTES,
+} from '../format/chunk.ts';
 import type { ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
-import { type SpecialHeader, SPECIAL, specialBytes, writeSpecials } from '../format/special-headers.ts';
-import { COMPRESSION, finishTag, ENCRYPTION, PART, setPlace, TAG_FIXED_BYTES, writeTag } from '../format/tag-header.ts';
+import {
+  type SpecialHeader,
+  SPECIAL,
+  specialBytes,
+  writeSpecials,
+} from '../format/special-headers.ts';
+import {
+  COMPRESSION,
+  finishTag,
+  ENCRYPTION,
+  PART,
+  setPlace,
+  TAG_FIXED_BYTES,
+  writeTag,
+} from '../format/tag-header.ts';
 import type { Random } from '../host/mod.ts';
 
 export interface ChunkWriterOptions {
@@ -91,7 +110,15 @@ export class ChunkWriter {
   block(block: SealedBlock): number {
     const chunk = this.#chunkFor(block);
     const { memory, headerAt, bytes, blobCount } = block;
-    setPlace(memory, headerAt, chunk.idBytes, this.#session, chunk.blocks.length, chunk.position, this.#sequence++);
+    setPlace(
+      memory,
+      headerAt,
+      chunk.idBytes,
+      this.#session,
+      chunk.blocks.length,
+      chunk.position,
+      this.#sequence++,
+    );
     finishTag(memory, headerAt, this.#crc);
     chunk.sink.write(memory, headerAt, bytes, chunk.position);
     chunk.blocks.push({ offset: chunk.position, bytes, blobCount });
@@ -106,7 +133,11 @@ export class ChunkWriter {
     chunk.names.push(names);
     chunk.details.push(details);
     chunk.blobs += blobCount;
-    if (chunk.position >= this.#options.chunkBytes || chunk.blocks.length >= LIMITS.blocksPerChunkMax) this.#continue(chunk);
+    if (
+      chunk.position >= this.#options.chunkBytes ||
+      chunk.blocks.length >= LIMITS.blocksPerChunkMax
+    )
+      this.#continue(chunk);
     return bytes;
   }
   /** The open chunk of a block's class, or the next one where its blobs would be too many. */
@@ -131,7 +162,8 @@ export class ChunkWriter {
   /** Commits all open chunks; each footer names the class of the next, the last one none. */
   commitAll(): void {
     const open = [...this.#open.values()].sort((a, b) => a.contentClass - b.contentClass);
-    for (const [i, chunk] of open.entries()) this.#commit(chunk, open[i + 1]?.contentClass ?? 0, undefined);
+    for (const [i, chunk] of open.entries())
+      this.#commit(chunk, open[i + 1]?.contentClass ?? 0, undefined);
   }
   /** Leaves nothing of open chunks behind. */
   discard(): void {
@@ -171,7 +203,13 @@ export class ChunkWriter {
   }
 
   /** Writes a part that is not a block. */
-  #writePart(chunk: OpenChunk, part: number, payload: Buffer, sealed: boolean, specials: readonly SpecialHeader[]): number {
+  #writePart(
+    chunk: OpenChunk,
+    part: number,
+    payload: Buffer,
+    sealed: boolean,
+    specials: readonly SpecialHeader[],
+  ): number {
     const headerBytes = TAG_FIXED_BYTES + specialBytes(specials);
     const bytes = Buffer.alloc(headerBytes + payload.length);
     payload.copy(bytes, headerBytes);
@@ -188,7 +226,15 @@ export class ChunkWriter {
       blobCount: 0,
     });
     this.#sealer.sealPart(bytes, 0, headerBytes);
-    setPlace(bytes, 0, chunk.idBytes, this.#session, chunk.blocks.length, chunk.position, this.#sequence++);
+    setPlace(
+      bytes,
+      0,
+      chunk.idBytes,
+      this.#session,
+      chunk.blocks.length,
+      chunk.position,
+      this.#sequence++,
+    );
     finishTag(bytes, 0, this.#crc);
     chunk.sink.write(bytes, 0, bytes.length, chunk.position);
     chunk.position += bytes.length;
@@ -208,7 +254,12 @@ export class ChunkWriter {
     const footer = encodeFooter({ blocks: chunk.blocks, names });
     const specials = [{ type: SPECIAL.nextClass, value: Buffer.from([nextClass]) }];
     const footerBytes = this.#writePart(chunk, PART.chunkFooter, footer, false, specials);
-    chunk.sink.write(encodeTrailer(footerOffset, footerBytes, this.#crc), 0, TRAILER_BYTES, chunk.position);
+    chunk.sink.write(
+      encodeTrailer(footerOffset, footerBytes, this.#crc),
+      0,
+      TRAILER_BYTES,
+      chunk.position,
+    );
     chunk.sink.commit();
     this.#open.delete(chunk.contentClass);
     this.#placed({

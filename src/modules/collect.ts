@@ -13,7 +13,15 @@ import { BLOB, STORED_RECORD_BYTES } from '../format/block.ts';
 import { CONTENT_RECORD_BYTES, writeBlobRecord, writeHoleRecord } from '../format/content.ts';
 import { DECISION, ENTRY_FLAG, EntryWriter, REASON } from '../format/entry.ts';
 import { CONTENT_CLASS } from '../format/tag-header.ts';
-import { errnoName, type Files, FileStatus, ioError, KIND, openCodec, openFiles } from '../host/mod.ts';
+import {
+  errnoName,
+  type Files,
+  FileStatus,
+  ioError,
+  KIND,
+  openCodec,
+  openFiles,
+} from '../host/mod.ts';
 import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
 import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
@@ -86,11 +94,15 @@ class Collector {
     this.#packer = new BlockPacker(context, codec.hash, index, new SessionTable(options.session));
     this.#memory = Buffer.from(context.segment.memory.buffer);
     const gearAt = context.window.byteOffset;
-    this.#blobBytesMax = Math.min(LIMITS.cutBytesMax, context.segment.config.payloadBytes - STORED_RECORD_BYTES);
+    this.#blobBytesMax = Math.min(
+      LIMITS.cutBytesMax,
+      context.segment.config.payloadBytes - STORED_RECORD_BYTES,
+    );
     this.#cutter = new Cutter(context.segment.memory, gearAt, options.cutKey, this.#blobBytesMax);
     this.#windowAt = gearAt + WINDOW_AT;
     this.#windowBytes = COLLECT_WINDOW_BYTES - WINDOW_AT;
-    if (GEAR_BYTES > WINDOW_AT) throw new PenstockError('INTERNAL', 'the gear table leaves its place');
+    if (GEAR_BYTES > WINDOW_AT)
+      throw new PenstockError('INTERNAL', 'the gear table leaves its place');
     this.#results = openResultSender(context);
   }
 
@@ -164,7 +176,9 @@ class Collector {
       if (!stable) {
         this.#entries.setFlags(ENTRY_FLAG.incomplete | ENTRY_FLAG.recent);
         throw new UnitFailure(
-          new PenstockError('SOURCE_CHANGED', `changed while it was read: ${toDisplay(name)}`, { subject: name }),
+          new PenstockError('SOURCE_CHANGED', `changed while it was read: ${toDisplay(name)}`, {
+            subject: name,
+          }),
           false,
         );
       }
@@ -178,7 +192,9 @@ class Collector {
     if (fd >= 0) return fd;
     const vanished = errnoName(-fd) === 'ENOENT' || errnoName(-fd) === 'ELOOP';
     const error = vanished
-      ? new PenstockError('SOURCE_CHANGED', `vanished before it was read: ${toDisplay(name)}`, { subject: name })
+      ? new PenstockError('SOURCE_CHANGED', `vanished before it was read: ${toDisplay(name)}`, {
+          subject: name,
+        })
       : unreadable(fd, 'open', name);
     throw new UnitFailure(error, true);
   }
@@ -224,7 +240,8 @@ class Collector {
     return (
       this.#status.ctimeNanos === bytes.readUInt32LE(at + 40) &&
       this.#status.mtimeNanos === bytes.readUInt32LE(at + 20) &&
-      this.#status.size === bytes.readUInt32LE(at + 56) + bytes.readUInt32LE(at + 60) * 0x1_0000_0000
+      this.#status.size ===
+        bytes.readUInt32LE(at + 56) + bytes.readUInt32LE(at + 60) * 0x1_0000_0000
     );
   }
 
@@ -282,7 +299,10 @@ class Collector {
       this.#cutRegion(fd, start, end, name);
       if (!this.#isUnchanged(fd, name)) {
         const message = `changed while it was read: ${toDisplay(name)}`;
-        throw new UnitFailure(new PenstockError('SOURCE_CHANGED', message, { subject: name }), false);
+        throw new UnitFailure(
+          new PenstockError('SOURCE_CHANGED', message, { subject: name }),
+          false,
+        );
       }
     } finally {
       this.#files.close(fd);

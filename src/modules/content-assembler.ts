@@ -6,7 +6,13 @@
 import { must } from '../base/assert.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BLOB } from '../format/block.ts';
-import { CONTENT_RECORD_BYTES, contentIsHole, contentLength, writeBlobRecord, writeHoleRecord } from '../format/content.ts';
+import {
+  CONTENT_RECORD_BYTES,
+  contentIsHole,
+  contentLength,
+  writeBlobRecord,
+  writeHoleRecord,
+} from '../format/content.ts';
 import { EXTRA, type EntryWriter } from '../format/entry.ts';
 import { CONTENT_CLASS } from '../format/tag-header.ts';
 import type { BlockPacker } from './block-packer.ts';
@@ -40,7 +46,10 @@ export class ContentAssembler {
     }
   }
   #level(level: number): Level {
-    this.#levels[level] ??= { records: Buffer.alloc(LIMITS.contentListPerBlob * CONTENT_RECORD_BYTES), count: 0 };
+    this.#levels[level] ??= {
+      records: Buffer.alloc(LIMITS.contentListPerBlob * CONTENT_RECORD_BYTES),
+      count: 0,
+    };
     return must(this.#levels[level], 'level');
   }
   /** Place of a further record of a level, storing a full list first. */

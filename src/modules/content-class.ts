@@ -44,7 +44,13 @@ export interface Classified {
 }
 
 /** Classifies `length` bytes at `at`. `first`: they begin a file. Writes the answer to `into`. */
-export function classify(view: Buffer, at: number, length: number, first: boolean, into: Classified): void {
+export function classify(
+  view: Buffer,
+  at: number,
+  length: number,
+  first: boolean,
+  into: Classified,
+): void {
   into.contentClass = CONTENT_CLASS.compressible;
   into.reason = REASON.none;
   if (length < LEAST_BYTES || looksLikeText(view, at, length)) return;
@@ -60,7 +66,8 @@ export function classify(view: Buffer, at: number, length: number, first: boolea
 function looksLikeText(view: Buffer, at: number, length: number): boolean {
   const stride = Math.floor(length / QUICK_SAMPLES);
   let high = 0;
-  for (let i = 0, cursor = at; i < QUICK_SAMPLES; i++, cursor += stride) high += (view[cursor] ?? 0) >>> 7;
+  for (let i = 0, cursor = at; i < QUICK_SAMPLES; i++, cursor += stride)
+    high += (view[cursor] ?? 0) >>> 7;
   return high <= QUICK_HIGH_MAX;
 }
 

@@ -20,7 +20,12 @@ export type FetchCommand = { readonly window: SharedArrayBuffer } | 'end';
 
 /** Words of a buffer. `bytes` 0: the block could not be read; else it begins in the header room. */
 export const FETCH_WORD = { window: 0, block: 1, chunk: 2, bytes: 3 } as const;
-export const FETCH_COUNTER = { bytesFetched: 0, blocksFetched: 1, bytesRestored: 2, filesRestored: 3 } as const;
+export const FETCH_COUNTER = {
+  bytesFetched: 0,
+  blocksFetched: 1,
+  bytesRestored: 2,
+  filesRestored: 3,
+} as const;
 /** Shared word of the pipe that counts commands. */
 const COMMAND_WORD = 0;
 
@@ -76,7 +81,9 @@ class Fetching {
       buffer.setWord(FETCH_WORD.chunk, chunk);
       // The tag header goes into the header room, as far as it reaches: one read, one piece.
       const room = buffer.headerRoom + buffer.payloadCapacity;
-      const read = bytes <= room && this.#read(chunk, window.offset(block), bytes, buffer.memory, buffer.headerOffset);
+      const read =
+        bytes <= room &&
+        this.#read(chunk, window.offset(block), bytes, buffer.memory, buffer.headerOffset);
       buffer.setWord(FETCH_WORD.bytes, read ? bytes : 0);
       buffer.length = 0;
       this.#context.progress(FETCH_COUNTER.bytesFetched, bytes);
@@ -95,7 +102,11 @@ class Fetching {
       return must(this.#source, 'an open chunk').read(memory, at, bytes, offset) === bytes;
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
-      this.#context.warn({ chunk: this.#chunkIds[chunk], code: error.code, message: error.message });
+      this.#context.warn({
+        chunk: this.#chunkIds[chunk],
+        code: error.code,
+        message: error.message,
+      });
       return false;
     }
   }

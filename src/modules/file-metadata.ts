@@ -22,7 +22,9 @@ export interface MetadataOptions {
 }
 
 /** How often each kind was refused, and the first reason. */
-export type MetadataRefusals = Partial<Record<MetadataKind, { count: number; first: string; path: ByteString }>>;
+export type MetadataRefusals = Partial<
+  Record<MetadataKind, { count: number; first: string; path: ByteString }>
+>;
 
 export class MetadataWriter {
   readonly refusals: MetadataRefusals = {};
@@ -71,7 +73,9 @@ export class MetadataWriter {
       const mode = files.chmod(directory, name, entry.mode);
       if (mode < 0) this.#refused('mode', mode, name);
     }
-    this.#attributes(entry, (attribute, value) => files.setAttribute(directory, name, attribute, value));
+    this.#attributes(entry, (attribute, value) =>
+      files.setAttribute(directory, name, attribute, value),
+    );
     const { mtimeSeconds, mtimeNanos } = entry;
     const timed = files.times(directory, name, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
     if (timed < 0) this.#refused('time', timed, name);

@@ -9,7 +9,13 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BLOB } from '../format/block.ts';
 import { EntryView } from '../format/entry.ts';
-import { encodeNode, LeafBuilder, type ManifestRef, nodeBytes, nodeEndsAfter } from '../format/manifest.ts';
+import {
+  encodeNode,
+  LeafBuilder,
+  type ManifestRef,
+  nodeBytes,
+  nodeEndsAfter,
+} from '../format/manifest.ts';
 import { CONTENT_CLASS, type Crc } from '../format/tag-header.ts';
 import type { BlockPacker } from './block-packer.ts';
 import type { ManifestRoot } from './manifest-cursor.ts';
@@ -46,7 +52,8 @@ export class ManifestBuilder {
     this.#path.length = this.#entry.depth;
     const prefix = this.#leaf.entries === 0 ? this.#path.join('/') : '';
     if (!this.#leaf.fits(length, prefix)) {
-      if (this.#leaf.entries === 0) throw new PenstockError('LIMIT', 'an entry does not fit a leaf of the manifest');
+      if (this.#leaf.entries === 0)
+        throw new PenstockError('LIMIT', 'an entry does not fit a leaf of the manifest');
       this.#endLeaf();
       this.#add(bytes, at, length);
       return;
@@ -73,7 +80,8 @@ export class ManifestBuilder {
   #endNode(levels: OpenNode[], level: number): void {
     const { children } = must(levels[level], 'open node');
     levels[level] = { children: [], bytes: 0 };
-    if (level + 1 > LIMITS.manifestLevelsMax) throw new PenstockError('LIMIT', 'the manifest has too many levels');
+    if (level + 1 > LIMITS.manifestLevelsMax)
+      throw new PenstockError('LIMIT', 'the manifest has too many levels');
     this.#push(levels, level + 1, this.#storeNode(level + 1, children));
   }
   #storeNode(level: number, children: readonly ManifestRef[]): ManifestRef {
@@ -86,7 +94,13 @@ export class ManifestBuilder {
       fileBytes += child.fileBytes;
     }
     const path = children[0]?.path ?? '';
-    return { name: Buffer.from(this.#packer.name), blobBytes: bytes.length, entries, fileBytes, path };
+    return {
+      name: Buffer.from(this.#packer.name),
+      blobBytes: bytes.length,
+      entries,
+      fileBytes,
+      path,
+    };
   }
 
   /**
@@ -95,7 +109,10 @@ export class ManifestBuilder {
    */
   root(): ManifestRoot {
     if (this.#leaf.entries > 0 || this.#levels.length === 0) this.#endLeaf();
-    const levels = this.#levels.map((node) => ({ children: [...node.children], bytes: node.bytes }));
+    const levels = this.#levels.map((node) => ({
+      children: [...node.children],
+      bytes: node.bytes,
+    }));
     for (let level = 0; ; level++) {
       const { children } = must(levels[level], 'a level');
       if (level === levels.length - 1) {

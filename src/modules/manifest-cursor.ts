@@ -92,19 +92,29 @@ export class ManifestCursor {
 
   /** Opens the leaf below `ref` that holds, or would hold, `from`. */
   #descend(ref: ManifestRef, level: number, from: ByteString): void {
-    if (level > LIMITS.manifestLevelsMax) throw new PenstockError('DAMAGED', `a manifest of ${level} levels`);
+    if (level > LIMITS.manifestLevelsMax)
+      throw new PenstockError('DAMAGED', `a manifest of ${level} levels`);
     if (this.#levels.length === 0) this.#height = level;
     let current = ref;
     for (let at = level; at > 0; at--) {
       // Copied: the reader's memory is used again for the next blob.
       const node = decodeNode(Buffer.from(this.#reader.read(current.name)));
-      if (node.level !== at) throw new PenstockError('DAMAGED', `damaged manifest: level ${node.level} where ${at} should be`);
+      if (node.level !== at)
+        throw new PenstockError(
+          'DAMAGED',
+          `damaged manifest: level ${node.level} where ${at} should be`,
+        );
       let index = 0;
       if (from !== '') {
-        while (index + 1 < node.children.length && comparePaths(must(node.children[index + 1], 'child').path, from) <= 0) index++;
+        while (
+          index + 1 < node.children.length &&
+          comparePaths(must(node.children[index + 1], 'child').path, from) <= 0
+        )
+          index++;
       }
       const child = node.children[index];
-      if (child === undefined) throw new PenstockError('DAMAGED', 'damaged manifest: a node without children');
+      if (child === undefined)
+        throw new PenstockError('DAMAGED', 'damaged manifest: a node without children');
       this.#levels.push({ children: node.children, next: index + 1 });
       current = child;
     }
@@ -114,7 +124,11 @@ export class ManifestCursor {
 }
 
 /** Finds the entry of a path; undefined when the manifest has none. The cursor stands on it. */
-export function findEntry(reader: BlobReader, root: ManifestRoot, path: ByteString): ManifestCursor | undefined {
+export function findEntry(
+  reader: BlobReader,
+  root: ManifestRoot,
+  path: ByteString,
+): ManifestCursor | undefined {
   const cursor = new ManifestCursor(reader, root, path);
   while (cursor.advance()) {
     const order = comparePaths(cursor.path(), path);

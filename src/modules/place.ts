@@ -29,7 +29,9 @@ export default function place(options: PlaceOptions): PipeModule {
       const sealer = new Sealer(keyring, openCodec(keyring.nameKey), random);
       context = given;
       media = factory.default(options.media.options);
-      writer = new ChunkWriter(options.chunks, media, sealer, random, (chunk) => given.post({ type: 'placed', chunk }));
+      writer = new ChunkWriter(options.chunks, media, sealer, random, (chunk) =>
+        given.post({ type: 'placed', chunk }),
+      );
     },
     process: (buffer: PipeBuffer) => {
       const headerBytes = buffer.word(WORD.headerBytes);

@@ -38,9 +38,23 @@ export type RestoreMessage =
   | { readonly type: 'window'; readonly number: number }
   | { readonly type: 'slot'; readonly slot: number }
   /** A file that stands in the way, or could not be written. */
-  | { readonly type: 'file'; readonly window: number; readonly file: number; readonly errno: string; readonly call: string }
+  | {
+      readonly type: 'file';
+      readonly window: number;
+      readonly file: number;
+      readonly errno: string;
+      readonly call: string;
+    }
   | { readonly type: 'slot-error'; readonly slot: number; readonly errno: string }
-  | { readonly type: 'damage'; readonly chunk: number; readonly window: number; readonly block: number; readonly reason: string; readonly files: readonly number[]; readonly slots: readonly number[] }
+  | {
+      readonly type: 'damage';
+      readonly chunk: number;
+      readonly window: number;
+      readonly block: number;
+      readonly reason: string;
+      readonly files: readonly number[];
+      readonly slots: readonly number[];
+    }
   | { readonly type: 'refusals'; readonly refusals: MetadataRefusals };
 
 export default function restoreFiles(options: RestoreFilesOptions): PipeModule {
@@ -49,7 +63,8 @@ export default function restoreFiles(options: RestoreFilesOptions): PipeModule {
     open: (context) => {
       restoring = new Restoring(options, context);
     },
-    control: (message) => must(restoring, 'restoring was opened').addWindow((message as RestoreCommand).window),
+    control: (message) =>
+      must(restoring, 'restoring was opened').addWindow((message as RestoreCommand).window),
     process: (buffer) => must(restoring, 'restoring was opened').process(buffer),
     close: () => must(restoring, 'restoring was opened').close(),
     abort: () => undefined,
@@ -84,10 +99,16 @@ class Restoring {
   }
 
   process(buffer: PipeBuffer): undefined {
-    const window = must(this.#windows.get(buffer.word(FETCH_WORD.window)), 'the window of a block was announced');
+    const window = must(
+      this.#windows.get(buffer.word(FETCH_WORD.window)),
+      'the window of a block was announced',
+    );
     const block = buffer.word(FETCH_WORD.block);
     const bytes = buffer.word(FETCH_WORD.bytes);
-    const wrong = bytes === 0 ? 'it could not be read' : this.#opener.open(buffer.memory, buffer.headerOffset, bytes);
+    const wrong =
+      bytes === 0
+        ? 'it could not be read'
+        : this.#opener.open(buffer.memory, buffer.headerOffset, bytes);
     if (wrong === undefined) this.#write(window, block);
     else this.#damaged(window, block, buffer.word(FETCH_WORD.chunk), wrong, new Set());
     if (window.blockDone()) this.#post({ type: 'window', number: window.number });
@@ -102,7 +123,11 @@ class Restoring {
       this.#opener.name(blob);
       const at = blob * NAME_BYTES;
       const end = window.firstPiece(block) + wanted;
-      for (let piece = window.findPiece(block, names, at); piece >= 0 && piece < end && window.hasName(piece, names, at); piece++) {
+      for (
+        let piece = window.findPiece(block, names, at);
+        piece >= 0 && piece < end && window.hasName(piece, names, at);
+        piece++
+      ) {
         // The same blob may stand twice in a block.
         if (found.has(piece)) continue;
         found.add(piece);
@@ -110,7 +135,14 @@ class Restoring {
         this.#piece(window, piece, reader.offsets[blob] ?? 0, reader.lengths[blob] ?? 0);
       }
     }
-    if (left > 0) this.#damaged(window, block, window.chunk(block), 'a blob is not in the block that the index names', found);
+    if (left > 0)
+      this.#damaged(
+        window,
+        block,
+        window.chunk(block),
+        'a blob is not in the block that the index names',
+        found,
+      );
   }
 
   #piece(window: RestoreWindow, piece: number, at: number, length: number): void {
@@ -124,7 +156,13 @@ class Restoring {
     }
     const slot = window.target(piece);
     if (!this.#options.dryRun) {
-      const written = this.#files.write(this.#slots.handle(slot), content, at, length, window.pieceOffset(piece));
+      const written = this.#files.write(
+        this.#slots.handle(slot),
+        content,
+        at,
+        length,
+        window.pieceOffset(piece),
+      );
       if (written < 0) {
         this.#slots.fail(slot);
         this.#post({ type: 'slot-error', slot, errno: errnoName(-written) });
@@ -139,14 +177,26 @@ class Restoring {
     const name: ByteString = entry.name;
     const fd = this.#files.createExclusive(directory, name, 0o600);
     if (fd < 0) {
-      this.#post({ type: 'file', window: window.number, file, errno: errnoName(-fd), call: 'create' });
+      this.#post({
+        type: 'file',
+        window: window.number,
+        file,
+        errno: errnoName(-fd),
+        call: 'create',
+      });
       return;
     }
     const written = this.#files.write(fd, content, at, length, 0);
     if (written < 0) {
       this.#files.close(fd);
       this.#files.remove(directory, name);
-      this.#post({ type: 'file', window: window.number, file, errno: errnoName(-written), call: 'write' });
+      this.#post({
+        type: 'file',
+        window: window.number,
+        file,
+        errno: errnoName(-written),
+        call: 'write',
+      });
       return;
     }
     this.#metadata.apply(fd, entry);
@@ -154,7 +204,13 @@ class Restoring {
   }
 
   /** Everything of the block that was not written is lost. */
-  #damaged(window: RestoreWindow, block: number, chunk: number, reason: string, written: ReadonlySet<number>): void {
+  #damaged(
+    window: RestoreWindow,
+    block: number,
+    chunk: number,
+    reason: string,
+    written: ReadonlySet<number>,
+  ): void {
     const files: number[] = [];
     const slots: number[] = [];
     const first = window.firstPiece(block);

@@ -121,7 +121,10 @@ export class WindowBuilder {
         blocks.set(this.#blocks);
         this.#blocks = blocks;
       }
-      this.#blocks.set([chunk, offset % 0x1_0000_0000, Math.floor(offset / 0x1_0000_0000), bytes, 0], block * BLOCK_WORDS);
+      this.#blocks.set(
+        [chunk, offset % 0x1_0000_0000, Math.floor(offset / 0x1_0000_0000), bytes, 0],
+        block * BLOCK_WORDS,
+      );
     }
     this.#lastKey = key;
     this.#lastBlock = block;
@@ -138,12 +141,23 @@ export class WindowBuilder {
     const filesAt = piecesAt + this.#pieceCount * PIECE_BYTES;
     const entriesAt = filesAt + this.#fileCount * FILE_BYTES;
     const needed = entriesAt + this.#entryBytes;
-    const shared = reuse !== undefined && reuse.byteLength >= needed ? reuse : new SharedArrayBuffer(Math.ceil(needed * SPARE));
+    const shared =
+      reuse !== undefined && reuse.byteLength >= needed
+        ? reuse
+        : new SharedArrayBuffer(Math.ceil(needed * SPARE));
     const bytes = Buffer.from(shared);
-    for (const [i, value] of [number, count, this.#pieceCount, this.#fileCount, 0, this.#entryBytes].entries()) {
+    for (const [i, value] of [
+      number,
+      count,
+      this.#pieceCount,
+      this.#fileCount,
+      0,
+      this.#entryBytes,
+    ].entries()) {
       bytes.writeUInt32LE(value, i * 4);
     }
-    const word = (block: number, which: number): number => this.#blocks[block * BLOCK_WORDS + which] ?? 0;
+    const word = (block: number, which: number): number =>
+      this.#blocks[block * BLOCK_WORDS + which] ?? 0;
     const order = Uint32Array.from({ length: count }, (_, i) => i).sort(
       (a, b) => word(a, 0) - word(b, 0) || word(a, 2) - word(b, 2) || word(a, 1) - word(b, 1),
     );
@@ -188,7 +202,9 @@ export class WindowBuilder {
   }
   #compare(a: number, b: number): number {
     const difference = this.#pieces.readUInt32BE(a) - this.#pieces.readUInt32BE(b);
-    return difference !== 0 ? difference : this.#pieces.compare(this.#pieces, b, b + NAME_BYTES, a, a + NAME_BYTES);
+    return difference !== 0
+      ? difference
+      : this.#pieces.compare(this.#pieces, b, b + NAME_BYTES, a, a + NAME_BYTES);
   }
 }
 
@@ -247,7 +263,10 @@ export class RestoreWindow {
       const middle = (low + high) >>> 1;
       const from = this.nameAt(middle);
       const difference = this.bytes.readUInt32BE(from) - prefix;
-      const before = difference === 0 ? this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) < 0 : difference < 0;
+      const before =
+        difference === 0
+          ? this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) < 0
+          : difference < 0;
       if (before) low = middle + 1;
       else high = middle;
     }

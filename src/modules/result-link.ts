@@ -47,7 +47,11 @@ export function openResultReceiver(context: ModuleContext): ResultReceiver {
       for (;;) {
         const count = Atomics.load(context.sharedWords, RESULT_WORD);
         for (const port of ports) {
-          for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+          for (
+            let got = receiveMessageOnPort(port);
+            got !== undefined;
+            got = receiveMessageOnPort(port)
+          ) {
             results.push(got.message as BatchResult);
           }
         }

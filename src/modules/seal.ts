@@ -8,8 +8,20 @@
 import { Sealer } from '../crypto/seal.ts';
 import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
 import { appendDirectory } from '../format/block.ts';
-import { type SpecialHeader, SPECIAL, specialBytes, writeSpecials } from '../format/special-headers.ts';
-import { COMPRESSION, CONTENT_CLASS, TAG_FIXED_BYTES, TAG_FLAG, PART, writeTag } from '../format/tag-header.ts';
+import {
+  type SpecialHeader,
+  SPECIAL,
+  specialBytes,
+  writeSpecials,
+} from '../format/special-headers.ts';
+import {
+  COMPRESSION,
+  CONTENT_CLASS,
+  TAG_FIXED_BYTES,
+  TAG_FLAG,
+  PART,
+  writeTag,
+} from '../format/tag-header.ts';
 import { openCodec, openRandom } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { WORD } from './backup-buffers.ts';
@@ -60,7 +72,12 @@ class Sealing {
       return null;
     }
     const contentClass = buffer.word(WORD.contentClass);
-    const rawBytes = appendDirectory(buffer.payload(), buffer.length, buffer.directory(), blobCount);
+    const rawBytes = appendDirectory(
+      buffer.payload(),
+      buffer.length,
+      buffer.directory(),
+      blobCount,
+    );
     const storedBytes = this.#compress(buffer, contentClass, rawBytes);
     const specials = specialsOf(buffer);
     const headerBytes = TAG_FIXED_BYTES + specialBytes(specials);
@@ -72,7 +89,8 @@ class Sealing {
       contentClass,
       compression: storedBytes < rawBytes ? COMPRESSION.zstd : COMPRESSION.none,
       encryption: this.#sealer.encryption,
-      flags: (blobCount > 1 ? TAG_FLAG.grouped : 0) | (duplicates > 0 ? TAG_FLAG.duplicatesDropped : 0),
+      flags:
+        (blobCount > 1 ? TAG_FLAG.grouped : 0) | (duplicates > 0 ? TAG_FLAG.duplicatesDropped : 0),
       keyGeneration: this.#generation,
       rawBytes,
       storedBytes,
@@ -90,7 +108,15 @@ class Sealing {
     const { window } = this.#context;
     const { codec } = this.#sealer;
     const at = this.#windowAt;
-    const length = codec.compress(buffer.memory, buffer.payloadOffset, rawBytes, window, at, rawBytes - 1, this.#level);
+    const length = codec.compress(
+      buffer.memory,
+      buffer.payloadOffset,
+      rawBytes,
+      window,
+      at,
+      rawBytes - 1,
+      this.#level,
+    );
     if (length < 0) return rawBytes;
     window.copy(buffer.memory, buffer.payloadOffset, at, at + length);
     return length;

@@ -45,7 +45,12 @@ export class Selection {
   }
 
   /** Whether the entry of this absolute path is left out by patterns or ignore files. */
-  excludes(path: ByteString, name: ByteString, directory: boolean, ignores: IgnoreRules | undefined): boolean {
+  excludes(
+    path: ByteString,
+    name: ByteString,
+    directory: boolean,
+    ignores: IgnoreRules | undefined,
+  ): boolean {
     if (this.#excluded.names(name) || this.#excluded.paths(path)) {
       return !(this.#included.names(name) || this.#included.paths(path));
     }
@@ -71,7 +76,11 @@ export class Selection {
 }
 
 /** Rules from the text of an ignore file in the directory of `path`. */
-export function parseIgnoreFile(bytes: Buffer, path: ByteString, outer: IgnoreRules | undefined): IgnoreRules {
+export function parseIgnoreFile(
+  bytes: Buffer,
+  path: ByteString,
+  outer: IgnoreRules | undefined,
+): IgnoreRules {
   const rules = ignore({ allowRelativePaths: true }).add(bytes.toString('latin1'));
   return { rules, prefixLength: path === '/' ? 1 : path.length + 1, outer };
 }

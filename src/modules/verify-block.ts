@@ -8,7 +8,16 @@ import type { Sealer } from '../crypto/seal.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES } from '../format/block.ts';
 import { checkOwnTag } from '../format/chunk-scan.ts';
 import { readSpecials } from '../format/special-headers.ts';
-import { blobCountOf, blockNumberOf, classOf, type Crc, headerBytesOf, PART, partOf, storedBytesOf } from '../format/tag-header.ts';
+import {
+  blobCountOf,
+  blockNumberOf,
+  classOf,
+  type Crc,
+  headerBytesOf,
+  PART,
+  partOf,
+  storedBytesOf,
+} from '../format/tag-header.ts';
 import { BlockOpener } from './block-opener.ts';
 
 /** Where a block should be, and what should be in it. */
@@ -41,7 +50,13 @@ export class BlockVerifier {
    * the blobs, and the names are only computed. Returns what is wrong, or undefined; the names are in
    * `opener.names` then.
    */
-  verify(memory: Buffer, at: number, block: ExpectedBlock, directory: Buffer | undefined, directoryAt: number): string | undefined {
+  verify(
+    memory: Buffer,
+    at: number,
+    block: ExpectedBlock,
+    directory: Buffer | undefined,
+    directoryAt: number,
+  ): string | undefined {
     try {
       return this.#verify(memory, at, block, directory, directoryAt);
     } catch (error) {
@@ -51,12 +66,19 @@ export class BlockVerifier {
     }
   }
 
-  #verify(memory: Buffer, at: number, block: ExpectedBlock, directory: Buffer | undefined, directoryAt: number): string | undefined {
+  #verify(
+    memory: Buffer,
+    at: number,
+    block: ExpectedBlock,
+    directory: Buffer | undefined,
+    directoryAt: number,
+  ): string | undefined {
     const wrong = this.#checkHeader(memory, at, block);
     if (wrong !== undefined) return wrong;
     readSpecials(memory, at);
     const header = headerBytesOf(memory, at);
-    const torn = this.#sealer.checkPart(memory, at, at + header) ?? this.opener.open(memory, at, block.bytes);
+    const torn =
+      this.#sealer.checkPart(memory, at, at + header) ?? this.opener.open(memory, at, block.bytes);
     if (torn !== undefined) return torn;
     const { reader, names } = this.opener;
     for (let blob = 0; blob < reader.count; blob++) {
@@ -68,7 +90,10 @@ export class BlockVerifier {
         return `blob ${blob} is not the one that the footer names`;
       }
       const length = directory.readUInt32LE(from + NAME_BYTES);
-      if (length !== reader.lengths[blob] || directory[from + NAME_BYTES + 4] !== reader.types[blob]) {
+      if (
+        length !== reader.lengths[blob] ||
+        directory[from + NAME_BYTES + 4] !== reader.types[blob]
+      ) {
         return `blob ${blob} is not of the length and type in the chunk's details`;
       }
     }
@@ -79,10 +104,14 @@ export class BlockVerifier {
     const wrong = checkOwnTag(memory, at, block.bytes, block.chunkId, block.offset, this.#crc);
     if (wrong !== undefined) return wrong;
     if (partOf(memory, at) !== PART.block) return 'it is not a block';
-    if (headerBytesOf(memory, at) + storedBytesOf(memory, at) !== block.bytes) return 'its length is not that of the footer';
-    if (blockNumberOf(memory, at) !== block.number) return `it is block ${blockNumberOf(memory, at)} of its chunk`;
-    if (block.blobCount >= 0 && blobCountOf(memory, at) !== block.blobCount) return 'its number of blobs is not that of the footer';
-    if (block.contentClass !== 0 && classOf(memory, at) !== block.contentClass) return 'its content class is not that of its chunk';
+    if (headerBytesOf(memory, at) + storedBytesOf(memory, at) !== block.bytes)
+      return 'its length is not that of the footer';
+    if (blockNumberOf(memory, at) !== block.number)
+      return `it is block ${blockNumberOf(memory, at)} of its chunk`;
+    if (block.blobCount >= 0 && blobCountOf(memory, at) !== block.blobCount)
+      return 'its number of blobs is not that of the footer';
+    if (block.contentClass !== 0 && classOf(memory, at) !== block.contentClass)
+      return 'its content class is not that of its chunk';
     return undefined;
   }
 }

@@ -34,11 +34,18 @@ export interface WindowBlock {
 
 /** Bytes that a block takes in a window. */
 export function windowBlockBytes(block: WindowBlock): number {
-  return BLOCK_BYTES + EXPECTED_BYTES + (block.names === undefined ? 0 : block.blobCount * DIRECTORY_RECORD_BYTES);
+  return (
+    BLOCK_BYTES +
+    EXPECTED_BYTES +
+    (block.names === undefined ? 0 : block.blobCount * DIRECTORY_RECORD_BYTES)
+  );
 }
 
 /** Lays out a window; blocks in the order in which they are to be read. */
-export function buildVerifyWindow(number: number, blocks: readonly WindowBlock[]): SharedArrayBuffer {
+export function buildVerifyWindow(
+  number: number,
+  blocks: readonly WindowBlock[],
+): SharedArrayBuffer {
   const expectedAt = HEAD_BYTES + blocks.length * BLOCK_BYTES;
   let total = HEAD_BYTES;
   for (const block of blocks) total += windowBlockBytes(block);
@@ -65,11 +72,22 @@ export function buildVerifyWindow(number: number, blocks: readonly WindowBlock[]
 }
 
 /** Joins names and details to directory records at `at`. */
-export function writeDirectory(bytes: Buffer, at: number, names: Buffer, details: Buffer, blobCount: number): void {
+export function writeDirectory(
+  bytes: Buffer,
+  at: number,
+  names: Buffer,
+  details: Buffer,
+  blobCount: number,
+): void {
   for (let blob = 0; blob < blobCount; blob++) {
     const to = at + blob * DIRECTORY_RECORD_BYTES;
     names.copy(bytes, to, blob * NAME_BYTES, (blob + 1) * NAME_BYTES);
-    details.copy(bytes, to + NAME_BYTES, blob * STORED_RECORD_BYTES, (blob + 1) * STORED_RECORD_BYTES);
+    details.copy(
+      bytes,
+      to + NAME_BYTES,
+      blob * STORED_RECORD_BYTES,
+      (blob + 1) * STORED_RECORD_BYTES,
+    );
   }
 }
 

@@ -28,9 +28,21 @@ export const VERIFY_COUNTER = { bytesVerified: 0, blobsVerified: 1 } as const;
 /** What an instance tells the initiator. */
 export type VerifyMessage =
   | { readonly type: 'window'; readonly number: number }
-  | { readonly type: 'bad'; readonly chunk: number; readonly block: number; readonly offset: number; readonly bytes: number; readonly reason: string }
+  | {
+      readonly type: 'bad';
+      readonly chunk: number;
+      readonly block: number;
+      readonly offset: number;
+      readonly bytes: number;
+      readonly reason: string;
+    }
   /** Names of a block of which nothing was known, 32 bytes each. */
-  | { readonly type: 'names'; readonly chunk: number; readonly block: number; readonly names: Uint8Array };
+  | {
+      readonly type: 'names';
+      readonly chunk: number;
+      readonly block: number;
+      readonly names: Uint8Array;
+    };
 
 export default function verify(options: VerifyOptions): PipeModule {
   let verifying: Verifying | undefined;
@@ -38,7 +50,8 @@ export default function verify(options: VerifyOptions): PipeModule {
     open: (context) => {
       verifying = new Verifying(options, context);
     },
-    control: (message) => must(verifying, 'verifying was opened').addWindow((message as VerifyCommand).window),
+    control: (message) =>
+      must(verifying, 'verifying was opened').addWindow((message as VerifyCommand).window),
     process: (buffer) => must(verifying, 'verifying was opened').process(buffer),
   };
 }
@@ -64,19 +77,34 @@ class Verifying {
   }
 
   process(buffer: PipeBuffer): undefined {
-    const window = must(this.#windows.get(buffer.word(FETCH_WORD.window)), 'the window of a block was announced');
+    const window = must(
+      this.#windows.get(buffer.word(FETCH_WORD.window)),
+      'the window of a block was announced',
+    );
     const block = buffer.word(FETCH_WORD.block);
     const bytes = buffer.word(FETCH_WORD.bytes);
     const reason = bytes === 0 ? 'it could not be read' : this.#verify(window, block, buffer);
     const chunk = window.chunk(block);
     const number = window.blockNumber(block);
     if (reason !== undefined) {
-      this.#post({ type: 'bad', chunk, block: number, offset: window.offset(block), bytes: window.blockBytes(block), reason });
+      this.#post({
+        type: 'bad',
+        chunk,
+        block: number,
+        offset: window.offset(block),
+        bytes: window.blockBytes(block),
+        reason,
+      });
     } else {
       const { reader, names } = this.#verifier.opener;
       this.#context.progress(VERIFY_COUNTER.blobsVerified, reader.count);
       if (window.directoryAt(block) === 0) {
-        this.#post({ type: 'names', chunk, block: number, names: Uint8Array.from(names.subarray(0, reader.count * NAME_BYTES)) });
+        this.#post({
+          type: 'names',
+          chunk,
+          block: number,
+          names: Uint8Array.from(names.subarray(0, reader.count * NAME_BYTES)),
+        });
       }
     }
     this.#context.progress(VERIFY_COUNTER.bytesVerified, window.blockBytes(block));
@@ -86,14 +114,23 @@ class Verifying {
   #verify(window: VerifyWindow, block: number, buffer: PipeBuffer): string | undefined {
     const at = window.directoryAt(block);
     const expected = {
-      chunkId: Buffer.from(must(this.#chunkIds[window.chunk(block)], 'the chunk of a block has an id'), 'hex'),
+      chunkId: Buffer.from(
+        must(this.#chunkIds[window.chunk(block)], 'the chunk of a block has an id'),
+        'hex',
+      ),
       number: window.blockNumber(block),
       offset: window.offset(block),
       bytes: window.blockBytes(block),
       blobCount: window.blobCount(block),
       contentClass: window.contentClass(block),
     };
-    return this.#verifier.verify(buffer.memory, buffer.headerOffset, expected, at === 0 ? undefined : window.bytes, at);
+    return this.#verifier.verify(
+      buffer.memory,
+      buffer.headerOffset,
+      expected,
+      at === 0 ? undefined : window.bytes,
+      at,
+    );
   }
 
   #post(message: VerifyMessage): void {

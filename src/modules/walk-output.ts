@@ -111,7 +111,15 @@ export class WalkOutput {
   }
 
   /** One region of a large file; a batch of its own. */
-  addRegion(directory: number, entry: EntryView, path: string, start: number, end: number, first: boolean, last: boolean): void {
+  addRegion(
+    directory: number,
+    entry: EntryView,
+    path: string,
+    start: number,
+    end: number,
+    first: boolean,
+    last: boolean,
+  ): void {
     this.endBatch();
     const buffer = this.#openPlan();
     this.#plan.add(UNIT.region, directory, start, end, entry);
@@ -154,7 +162,13 @@ export class WalkOutput {
   endBatch(): void {
     this.#closeLiteral();
     if (this.#parts.length === 0) return;
-    this.#send({ id: this.#next, kind: 'files', parts: this.#parts, paths: this.#paths, result: undefined });
+    this.#send({
+      id: this.#next,
+      kind: 'files',
+      parts: this.#parts,
+      paths: this.#paths,
+      result: undefined,
+    });
   }
   #send(batch: Batch): void {
     this.#queue.push(batch);
@@ -237,7 +251,12 @@ export class WalkOutput {
     this.#entry.eachExtra((type, value) => writer.extra(type, value));
     const mixed = (this.#largeClasses & (this.#largeClasses - 1)) !== 0;
     const sparse = (this.#entry.flags & ENTRY_FLAG.sparse) !== 0;
-    const reason = this.#largeReason === REASON.none ? (sparse ? REASON.holes : REASON.large) : this.#largeReason;
+    const reason =
+      this.#largeReason === REASON.none
+        ? sparse
+          ? REASON.holes
+          : REASON.large
+        : this.#largeReason;
     writer.setAnalysis(mixed ? DECISION.split : DECISION.cut, mixed ? REASON.mixed : reason);
     if (this.#largeProblem) writer.setFlags(ENTRY_FLAG.incomplete | ENTRY_FLAG.recent);
     writer.end();

@@ -15,8 +15,26 @@ import { LIMITS } from '../base/limits.ts';
 import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
 import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
-import { ENTRY, ENTRY_FLAG, type EntryFields, EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
-import { type Attribute, CWD, type Files, FileStatus, ioError, KIND, newListing, openCodec, openFiles, openRandom } from '../host/mod.ts';
+import {
+  ENTRY,
+  ENTRY_FLAG,
+  type EntryFields,
+  EntryView,
+  EntryWriter,
+  EXTRA,
+} from '../format/entry.ts';
+import {
+  type Attribute,
+  CWD,
+  type Files,
+  FileStatus,
+  ioError,
+  KIND,
+  newListing,
+  openCodec,
+  openFiles,
+  openRandom,
+} from '../host/mod.ts';
 import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
 import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
@@ -27,7 +45,12 @@ import { BlockPacker } from './block-packer.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
-import { type IgnoreRules, parseIgnoreFile, Selection, type SelectionOptions } from './selection.ts';
+import {
+  type IgnoreRules,
+  parseIgnoreFile,
+  Selection,
+  type SelectionOptions,
+} from './selection.ts';
 import { WalkOutput } from './walk-output.ts';
 
 /** A directory on the way to, or at, a source. `children` undefined: everything below is taken. */
@@ -126,16 +149,34 @@ class Walker {
     const random = openRandom();
     this.#selection = new Selection(options.selection);
     this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
-    this.#reader = new BlobReader(this.#index, options.index.chunkIds, media, new Sealer(keyring, codec, random));
-    this.#packer = new BlockPacker(context, codec.hash, this.#index, new SessionTable(options.session));
+    this.#reader = new BlobReader(
+      this.#index,
+      options.index.chunkIds,
+      media,
+      new Sealer(keyring, codec, random),
+    );
+    this.#packer = new BlockPacker(
+      context,
+      codec.hash,
+      this.#index,
+      new SessionTable(options.session),
+    );
     const crc = (view: Uint8Array, offset: number, length: number, seed?: number): number =>
       codec.crc32c(view, offset, length, seed);
     this.#manifest = new ManifestBuilder(this.#packer, crc);
-    this.#output = new WalkOutput(context, openResultReceiver(context), this.#manifest, this.#packer, {
-      problem: (path, error, omitted) => this.#problem(path, error, omitted),
-      settled: (batch) => this.#closeSettled(batch),
-    });
-    this.#bases = options.bases.map((root) => new BaseArchive(this.#reader, receiveRoot(root), this.#index));
+    this.#output = new WalkOutput(
+      context,
+      openResultReceiver(context),
+      this.#manifest,
+      this.#packer,
+      {
+        problem: (path, error, omitted) => this.#problem(path, error, omitted),
+        settled: (batch) => this.#closeSettled(batch),
+      },
+    );
+    this.#bases = options.bases.map(
+      (root) => new BaseArchive(this.#reader, receiveRoot(root), this.#index),
+    );
     this.#files.openFilesLimit();
   }
 
@@ -179,7 +220,9 @@ class Walker {
     const error = ioError(result, call, path);
     const vanished = error.errno === 'ENOENT';
     const code = vanished ? 'SOURCE_CHANGED' : 'SOURCE_UNREADABLE';
-    const message = vanished ? `vanished while it was backed up: ${toDisplay(path)}` : error.message;
+    const message = vanished
+      ? `vanished while it was backed up: ${toDisplay(path)}`
+      : error.message;
     const details = { subject: path, ...(error.errno === undefined ? {} : { errno: error.errno }) };
     this.#problem(path, toErrorRecord(new PenstockError(code, message, details)), true);
   }
@@ -194,7 +237,14 @@ class Walker {
   }
 
   /** Opens a frame for a directory whose status was just taken. Owns `fd`. */
-  #enter(fd: number, path: ByteString, depth: number, node: SourceNode, outer: IgnoreRules | undefined, bases: number): void {
+  #enter(
+    fd: number,
+    path: ByteString,
+    depth: number,
+    node: SourceNode,
+    outer: IgnoreRules | undefined,
+    bases: number,
+  ): void {
     const deviceMajor = this.#status.deviceMajor;
     const deviceMinor = this.#status.deviceMinor;
     let names: ByteString[];
@@ -210,10 +260,26 @@ class Walker {
     }
     names.sort();
     const ignores = this.#ignoreRules(fd, path, names, outer);
-    this.#stack.push({ fd, depth, path, names, next: 0, node, ignores, bases, deviceMajor, deviceMinor });
+    this.#stack.push({
+      fd,
+      depth,
+      path,
+      names,
+      next: 0,
+      node,
+      ignores,
+      bases,
+      deviceMajor,
+      deviceMinor,
+    });
   }
 
-  #ignoreRules(fd: number, path: ByteString, names: readonly ByteString[], outer: IgnoreRules | undefined): IgnoreRules | undefined {
+  #ignoreRules(
+    fd: number,
+    path: ByteString,
+    names: readonly ByteString[],
+    outer: IgnoreRules | undefined,
+  ): IgnoreRules | undefined {
     let rules = outer;
     for (const wanted of this.#options.selection.ignoreFiles) {
       if (!names.includes(wanted)) continue;
@@ -272,7 +338,11 @@ class Walker {
 
   #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
     const selection = this.#selection;
-    if (selection.usesPaths && selection.excludes(path, name, kind === KIND.directory, frame.ignores)) return true;
+    if (
+      selection.usesPaths &&
+      selection.excludes(path, name, kind === KIND.directory, frame.ignores)
+    )
+      return true;
     if (kind === KIND.file) {
       const mtimeMs = this.#status.mtimeSeconds * 1000 + this.#status.mtimeNanos / 1e6;
       return selection.excludesFile(this.#status.size, mtimeMs);
@@ -284,7 +354,8 @@ class Walker {
   #matches(frame: Frame, name: ByteString): number {
     let matches = 0;
     for (let i = 0; i < this.#bases.length; i++) {
-      if ((frame.bases & (1 << i)) !== 0 && must(this.#bases[i], 'base').seek(frame.depth, name)) matches |= 1 << i;
+      if ((frame.bases & (1 << i)) !== 0 && must(this.#bases[i], 'base').seek(frame.depth, name))
+        matches |= 1 << i;
     }
     return matches;
   }
@@ -303,7 +374,13 @@ class Walker {
     return false;
   }
 
-  #directory(frame: Frame, name: ByteString, path: ByteString, node: SourceNode, matches: number): void {
+  #directory(
+    frame: Frame,
+    name: ByteString,
+    path: ByteString,
+    node: SourceNode,
+    matches: number,
+  ): void {
     const fd = this.#files.openDirectory(frame.fd, name);
     if (fd < 0) return this.#failed(path, fd, 'open');
     if (!this.#takeOver(matches)) {
@@ -319,7 +396,8 @@ class Walker {
       this.#output.entryWritten();
     }
     const otherDevice =
-      this.#status.deviceMajor !== frame.deviceMajor || this.#status.deviceMinor !== frame.deviceMinor;
+      this.#status.deviceMajor !== frame.deviceMajor ||
+      this.#status.deviceMinor !== frame.deviceMinor;
     const inside = frame.node.children === undefined;
     if (inside && otherDevice && this.#options.selection.oneFileSystem) {
       this.#files.close(fd);
@@ -378,7 +456,9 @@ class Walker {
     this.#view.set(this.#skeleton.bytes, 0);
     this.#context.progress(COUNTER.filesRead, 1);
     // A sparse file may be of any size: its regions grow, so that their number does not.
-    const region = sparse ? LIMITS.regionBytes * Math.ceil(size / (1024 * LIMITS.regionBytes)) : LIMITS.regionBytes;
+    const region = sparse
+      ? LIMITS.regionBytes * Math.ceil(size / (1024 * LIMITS.regionBytes))
+      : LIMITS.regionBytes;
     for (let start = 0; start < size; start += region) {
       const end = Math.min(size, start + region);
       this.#output.addRegion(frame.fd, this.#view, path, start, end, start === 0, end === size);
@@ -427,8 +507,10 @@ class Walker {
     fields.deviceMinor = status.deviceMinor;
     const changedMs = status.ctimeSeconds * 1000 + status.ctimeNanos / 1e6;
     fields.flags = changedMs + RECENT_MS > this.#options.startedMs ? ENTRY_FLAG.recent : 0;
-    if (!this.#owners.has(status.uid)) this.#owners.set(status.uid, this.#files.userName(status.uid) ?? '');
-    if (!this.#groups.has(status.gid)) this.#groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
+    if (!this.#owners.has(status.uid))
+      this.#owners.set(status.uid, this.#files.userName(status.uid) ?? '');
+    if (!this.#groups.has(status.gid))
+      this.#groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
   }
 }
 

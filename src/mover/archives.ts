@@ -56,8 +56,18 @@ interface ClearPart {
   readonly chunks: string;
 }
 
-type SealedRoot = { name: string; blobBytes: number; entries: number; fileBytes: number; path: string; level: number };
-export type SealedPart = Omit<Archive, 'id' | 'session' | 'chunks' | 'partial' | 'protectedUntilMs' | 'root' | 'paths' | 'previous'> & {
+type SealedRoot = {
+  name: string;
+  blobBytes: number;
+  entries: number;
+  fileBytes: number;
+  path: string;
+  level: number;
+};
+export type SealedPart = Omit<
+  Archive,
+  'id' | 'session' | 'chunks' | 'partial' | 'protectedUntilMs' | 'root' | 'paths' | 'previous'
+> & {
   readonly root: SealedRoot;
   readonly paths: readonly string[];
   readonly previous?: string;
@@ -104,7 +114,9 @@ export function toArchiveParts(archive: Archive): ArchiveParts {
       timeMs: archive.startedMs,
       partial: archive.partial,
       chunks: Buffer.from(archive.chunks.join(''), 'hex').toString('base64'),
-      ...(archive.protectedUntilMs === undefined ? {} : { protectedUntilMs: archive.protectedUntilMs }),
+      ...(archive.protectedUntilMs === undefined
+        ? {}
+        : { protectedUntilMs: archive.protectedUntilMs }),
     },
     sealed: toSealedPart(archive),
   };
@@ -115,14 +127,29 @@ export function fromArchiveParts(parts: ArchiveParts): Archive {
 }
 
 export function encodeArchive(repository: Repository, archive: Archive): Buffer {
-  const clear: ClearPart = { ...toArchiveParts(archive).clear, pseudonym: pseudonymOf(repository, archive.name) };
-  return repository.sealer.encodeRecord(RECORD.archive, Buffer.from(archive.id, 'hex'), clear, toSealedPart(archive));
+  const clear: ClearPart = {
+    ...toArchiveParts(archive).clear,
+    pseudonym: pseudonymOf(repository, archive.name),
+  };
+  return repository.sealer.encodeRecord(
+    RECORD.archive,
+    Buffer.from(archive.id, 'hex'),
+    clear,
+    toSealedPart(archive),
+  );
 }
 
 export function decodeArchive(repository: Repository, bytes: Buffer, name: string): Archive {
   const subject = `archives/${name}`;
-  const { clear, sealed } = repository.sealer.decodeRecord<ClearPart, SealedPart>(bytes, RECORD.archive, subject);
-  if (clear.id !== name) throw new PenstockError('DAMAGED', `${subject} is the record of archive ${clear.id}`, { subject });
+  const { clear, sealed } = repository.sealer.decodeRecord<ClearPart, SealedPart>(
+    bytes,
+    RECORD.archive,
+    subject,
+  );
+  if (clear.id !== name)
+    throw new PenstockError('DAMAGED', `${subject} is the record of archive ${clear.id}`, {
+      subject,
+    });
   return fromParts(clear, sealed);
 }
 
@@ -162,7 +189,10 @@ export function sessionChunkOf(archive: Archive): string | undefined {
 
 /** Groups archives of one name without telling the name. */
 export function pseudonymOf(repository: Repository, name: string): string {
-  return createHmac('sha256', repository.keyring.pseudonymKey).update(name).digest('hex').slice(0, 32);
+  return createHmac('sha256', repository.keyring.pseudonymKey)
+    .update(name)
+    .digest('hex')
+    .slice(0, 32);
 }
 
 export interface ArchiveList {
@@ -195,14 +225,25 @@ export function resolveArchive(list: ArchiveList, text: string): Archive {
   if (text === 'latest') {
     const latest = whole.at(-1);
     if (latest !== undefined) return latest;
-    throw list.damaged[0] ?? new PenstockError('ARCHIVE_UNKNOWN', 'the repository has no archive yet', { hint: 'run `penstock backup`' });
+    throw (
+      list.damaged[0] ??
+      new PenstockError('ARCHIVE_UNKNOWN', 'the repository has no archive yet', {
+        hint: 'run `penstock backup`',
+      })
+    );
   }
   const found = list.archives.filter((archive) => archive.id.startsWith(text.toLowerCase()));
   const only = found[0];
   if (only !== undefined && found.length === 1 && text !== '') return only;
   if (found.length === 0) {
     const damaged = list.damaged.find((error) => error.subject?.includes(text));
-    throw damaged ?? new PenstockError('ARCHIVE_UNKNOWN', `no archive has an id that begins with ${text}`);
+    throw (
+      damaged ??
+      new PenstockError('ARCHIVE_UNKNOWN', `no archive has an id that begins with ${text}`)
+    );
   }
-  throw new PenstockError('ARCHIVE_UNKNOWN', `${found.length} archives have an id that begins with ${text}`);
+  throw new PenstockError(
+    'ARCHIVE_UNKNOWN',
+    `${found.length} archives have an id that begins with ${text}`,
+  );
 }

@@ -26,7 +26,13 @@ import type { SelectionOptions } from '../modules/selection.ts';
 import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from '../modules/walk.ts';
 import { dropWarmThreads, type ModuleSpec, type Pipe, startPipe, warmThread } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
-import { type LoadedIndex, loadIndex, mergeIndex, storeSegment, toChunkNames } from './index-store.ts';
+import {
+  type LoadedIndex,
+  loadIndex,
+  mergeIndex,
+  storeSegment,
+  toChunkNames,
+} from './index-store.ts';
 import { presentChunks } from './prune-protocol.ts';
 import { runProtocol } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
@@ -122,8 +128,13 @@ const PLACE_MODULES: readonly ModuleSpec[] = [{ module: moduleFile('place') }];
  *
  * @throws SESSION_LOST (run again: it continues), INTERRUPTED, REPO_FULL, REPO_IO, PIPE_FAILED
  */
-export async function backup(repository: Repository, request: BackupRequest): Promise<BackupResult> {
-  const session = request.dryRun ? idleSession(repository) : await openSession(repository, 'backup');
+export async function backup(
+  repository: Repository,
+  request: BackupRequest,
+): Promise<BackupResult> {
+  const session = request.dryRun
+    ? idleSession(repository)
+    : await openSession(repository, 'backup');
   try {
     return await new Backup(repository, request, session).run();
   } finally {
@@ -184,7 +195,8 @@ class Backup {
     const pipe = await startPipe({
       ...this.#pipeShape(),
       stages: this.#stages(index),
-      onMessage: (_stage: string, _instance: number, message: unknown) => this.#message(message as StageMessage),
+      onMessage: (_stage: string, _instance: number, message: unknown) =>
+        this.#message(message as StageMessage),
     });
     this.#pipe = pipe;
     const stop = (): void => void pipe.stop('interrupted');
@@ -213,7 +225,13 @@ class Backup {
     return await walked;
   }
 
-  #pipeShape(): { maxBuffers: number; payloadBytes: number; directoryBytes: number; sharedWords: number; links: [string, string][] } {
+  #pipeShape(): {
+    maxBuffers: number;
+    payloadBytes: number;
+    directoryBytes: number;
+    sharedWords: number;
+    links: [string, string][];
+  } {
     const { blockBytes } = this.#repository.settings;
     const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
     const threads = this.#threads;
@@ -222,11 +240,16 @@ class Backup {
     const memory = this.#request.memoryBytes;
     const fixed = threads * this.#windowBytes;
     const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
-    const given = memory === undefined ? (threads + 1) * 5 : Math.floor((memory - fixed) / perBuffer);
+    const given =
+      memory === undefined ? (threads + 1) * 5 : Math.floor((memory - fixed) / perBuffer);
     if (given < least) {
-      throw new PenstockError('LIMIT', `--memory is too small for ${threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`, {
-        hint: 'give more memory, or fewer --threads',
-      });
+      throw new PenstockError(
+        'LIMIT',
+        `--memory is too small for ${threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`,
+        {
+          hint: 'give more memory, or fewer --threads',
+        },
+      );
     }
     return {
       maxBuffers: Math.min(given, LIMITS.buffersMax),
@@ -263,7 +286,11 @@ class Backup {
     };
     const { nameKey, cutKey, indexKey } = this.#repository.keyring;
     const collect: CollectOptions = { nameKey, cutKey, indexKey, index: index.share, session };
-    const seal: SealOptions = { keyring, level: this.#request.level, windowAt: COLLECT_WINDOW_BYTES };
+    const seal: SealOptions = {
+      keyring,
+      level: this.#request.level,
+      windowAt: COLLECT_WINDOW_BYTES,
+    };
     const place: PlaceOptions = { keyring, media, chunks: this.#chunkOptions() };
     return [
       { name: 'walk', modules: [{ module: moduleFile('walk'), options: walk }] },
@@ -280,7 +307,11 @@ class Backup {
       },
       {
         name: 'place',
-        modules: [this.#request.dryRun ? { module: moduleFile('discard') } : { module: moduleFile('place'), options: place }],
+        modules: [
+          this.#request.dryRun
+            ? { module: moduleFile('discard') }
+            : { module: moduleFile('place'), options: place },
+        ],
         startWhen: 'first-buffer',
       },
     ];
@@ -306,11 +337,14 @@ class Backup {
   /** A chunk is durable: its index segment is next. */
   #placed(chunk: PlacedChunk): void {
     this.#indexing = this.#indexing.then(async () => {
-      if (chunk.names.length > 0) await storeSegment(this.#repository, [toChunkNames(chunk, this.#session.id)]);
+      if (chunk.names.length > 0)
+        await storeSegment(this.#repository, [toChunkNames(chunk, this.#session.id)]);
       this.#chunks.push(toChunkTable(chunk));
     });
     // Seen where the result is awaited; without a handler here the process would end.
-    this.#indexing.catch((error) => void this.#pipe?.stop(error instanceof Error ? error.message : String(error)));
+    this.#indexing.catch(
+      (error) => void this.#pipe?.stop(error instanceof Error ? error.message : String(error)),
+    );
   }
 
   #counter(which: number): number {
@@ -352,7 +386,13 @@ class Backup {
       this.#checkpointed = resolve;
     });
     await pipe.control('walk', 'checkpoint');
-    const report = await Promise.race([reported, pipe.done.then(() => undefined, () => undefined)]);
+    const report = await Promise.race([
+      reported,
+      pipe.done.then(
+        () => undefined,
+        () => undefined,
+      ),
+    ]);
     if (report === undefined) return;
     // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
     await pipe.control('work', 'flush');
@@ -413,11 +453,23 @@ class Backup {
       writer: this.#request.writer,
       system: `${process.platform} bytes`,
     };
-    this.#chunks.push(toChunkTable(await writeSessionChunk(this.#repository, draft, this.#chunkOptions())));
-    const archive: Archive = { ...draft, chunks: [...usedChunks(index.share), ...this.#chunks.map((chunk) => chunk.id)] };
-    const outcome = await this.#session.commit(archive.id, archive.chunks, encodeArchive(this.#repository, archive));
+    this.#chunks.push(
+      toChunkTable(await writeSessionChunk(this.#repository, draft, this.#chunkOptions())),
+    );
+    const archive: Archive = {
+      ...draft,
+      chunks: [...usedChunks(index.share), ...this.#chunks.map((chunk) => chunk.id)],
+    };
+    const outcome = await this.#session.commit(
+      archive.id,
+      archive.chunks,
+      encodeArchive(this.#repository, archive),
+    );
     if (outcome.outcome === 'lost') {
-      const because = outcome.because === 'lease' ? 'its lease ran out' : 'a prune has removed data that it relied on';
+      const because =
+        outcome.because === 'lease'
+          ? 'its lease ran out'
+          : 'a prune has removed data that it relied on';
       throw new PenstockError('SESSION_LOST', `the backup could not be committed: ${because}`);
     }
     // The archive stands; a map that could not be stored is made again by `catalog rebuild`.
@@ -454,7 +506,8 @@ function chooseBases(archives: readonly Archive[], name: string): Archive[] {
   const whole = own.findLast((archive) => !archive.partial);
   const partial = own.findLast((archive) => archive.partial);
   const bases: Archive[] = [];
-  if (partial !== undefined && (whole === undefined || partial.startedMs >= whole.startedMs)) bases.push(partial);
+  if (partial !== undefined && (whole === undefined || partial.startedMs >= whole.startedMs))
+    bases.push(partial);
   if (whole !== undefined) bases.push(whole);
   return bases;
 }

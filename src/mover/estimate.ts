@@ -41,7 +41,8 @@ export async function estimateSources(
     }
     const fd = files.openDirectory(CWD, path);
     if (fd < 0) {
-      if (files.status(CWD, path, status) >= 0 && status.kind === KIND.file) add(status.size, status.mtimeSeconds);
+      if (files.status(CWD, path, status) >= 0 && status.kind === KIND.file)
+        add(status.size, status.mtimeSeconds);
       continue;
     }
     if (files.list(fd, listing) >= 0) {

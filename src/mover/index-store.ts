@@ -5,10 +5,24 @@
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { INDEX_HEAD_BYTES, layoutOf, PAGE_BYTES, PAGE_HASH_BYTES, readIndexHead, type SegmentShape } from '../format/index-segment.ts';
-import { type KeyedHash, openCodec, openFiles } from '../host/mod.ts';
+import {
+  INDEX_HEAD_BYTES,
+  layoutOf,
+  PAGE_BYTES,
+  PAGE_HASH_BYTES,
+  readIndexHead,
+  type SegmentShape,
+} from '../format/index-segment.ts';
+import { type KeyedHash, openFiles, openKeyedHash } from '../host/mod.ts';
 import { BlobIndex, type IndexShare, type SegmentShare } from '../index/blob-index.ts';
-import { buildSegment, type ChunkNames, type IndexedChunk, mergeSegments, readTables, segmentHash } from '../index/segment-builder.ts';
+import {
+  buildSegment,
+  type ChunkNames,
+  type IndexedChunk,
+  mergeSegments,
+  readTables,
+  segmentHash,
+} from '../index/segment-builder.ts';
 import type { PlacedChunk } from '../modules/chunk-writer.ts';
 import type { Repository } from './repository.ts';
 
@@ -27,7 +41,7 @@ export interface LoadedIndex {
 }
 
 export function indexHash(repository: Repository): KeyedHash {
-  return openCodec(repository.keyring.indexKey).hash;
+  return openKeyedHash(repository.keyring.indexKey);
 }
 
 /** A listing beside merges may miss segments; it is repeated until it has nothing new, at most so often. */
@@ -128,17 +142,27 @@ class IndexLoading {
   }
 }
 
-function flagsOf(chunkIds: readonly string[], chosen: ReadonlySet<string>): SharedArrayBuffer | undefined {
+function flagsOf(
+  chunkIds: readonly string[],
+  chosen: ReadonlySet<string>,
+): SharedArrayBuffer | undefined {
   if (!chunkIds.some((id) => chosen.has(id))) return undefined;
   const flags = new Uint8Array(new SharedArrayBuffer(chunkIds.length));
   for (const [i, id] of chunkIds.entries()) if (chosen.has(id)) flags[i] = 1;
   return flags.buffer;
 }
 
-async function loadSegment(repository: Repository, name: string, inMemory: boolean, hash: KeyedHash): Promise<SegmentShare> {
+async function loadSegment(
+  repository: Repository,
+  name: string,
+  inMemory: boolean,
+  hash: KeyedHash,
+): Promise<SegmentShare> {
   const subject = `index/${name}`;
   const files = openFiles();
-  const whole = inMemory ? await repository.store.read('index', name, SEGMENT_BYTES_MAX) : undefined;
+  const whole = inMemory
+    ? await repository.store.read('index', name, SEGMENT_BYTES_MAX)
+    : undefined;
   const fd = inMemory ? -1 : await repository.store.openFile('index', name);
   try {
     const head = whole ?? Buffer.alloc(INDEX_HEAD_BYTES);
@@ -157,7 +181,14 @@ async function loadSegment(repository: Repository, name: string, inMemory: boole
       firstBlocks[i] = block;
       block += chunk.blocks.length;
     }
-    return { id: name, shape, bytes, fd, chunkNumbers: new Int32Array(shape.chunkCount), firstBlocks };
+    return {
+      id: name,
+      shape,
+      bytes,
+      fd,
+      chunkNumbers: new Int32Array(shape.chunkCount),
+      firstBlocks,
+    };
   } catch (error) {
     if (fd >= 0) files.close(fd);
     throw error;
@@ -165,7 +196,10 @@ async function loadSegment(repository: Repository, name: string, inMemory: boole
 }
 
 async function sizeOf(repository: Repository, name: string): Promise<number> {
-  return must((await repository.store.list('index')).find((one) => one.name === name), 'the segment is listed').bytes;
+  return must(
+    (await repository.store.list('index')).find((one) => one.name === name),
+    'the segment is listed',
+  ).bytes;
 }
 
 /** The shape of a segment that is in memory as a whole. DAMAGED, REPO_FEATURE. */
@@ -176,13 +210,23 @@ export function checkWholeSegment(bytes: Buffer, subject: string, hash: KeyedHas
 }
 
 /** Checks the keyed hash of a segment's head, and with `records` those of all its pages. */
-function checkSegment(view: Buffer, shape: SegmentShape, subject: string, hash: KeyedHash, records: boolean): void {
+function checkSegment(
+  view: Buffer,
+  shape: SegmentShape,
+  subject: string,
+  hash: KeyedHash,
+  records: boolean,
+): void {
   const layout = layoutOf(shape);
   const wrong = (what: string): PenstockError =>
-    new PenstockError('DAMAGED', `${subject} is damaged: the keyed hash of ${what} does not match`, {
-      subject,
-      hint: 'run `penstock catalog rebuild` to make the index again from the chunks',
-    });
+    new PenstockError(
+      'DAMAGED',
+      `${subject} is damaged: the keyed hash of ${what} does not match`,
+      {
+        subject,
+        hint: 'run `penstock catalog rebuild` to make the index again from the chunks',
+      },
+    );
   if (!segmentHash(view, layout, hash).equals(view.subarray(96, 128))) throw wrong('its head');
   if (!records) return;
   const digest = Buffer.alloc(32);
@@ -190,7 +234,8 @@ function checkSegment(view: Buffer, shape: SegmentShape, subject: string, hash: 
     const start = layout.records + page * PAGE_BYTES;
     hash.digestInto(view, start, Math.min(PAGE_BYTES, layout.end - start), digest, 0);
     const at = layout.pageHashes + page * PAGE_HASH_BYTES;
-    if (digest.compare(view, at, at + PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0) throw wrong(`page ${page}`);
+    if (digest.compare(view, at, at + PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0)
+      throw wrong(`page ${page}`);
   }
 }
 
@@ -206,7 +251,10 @@ export function toChunkNames(chunk: PlacedChunk, session: string): ChunkNames {
 }
 
 /** Stores one segment of some chunks; they count as indexed once this returns. */
-export async function storeSegment(repository: Repository, chunks: readonly ChunkNames[]): Promise<void> {
+export async function storeSegment(
+  repository: Repository,
+  chunks: readonly ChunkNames[],
+): Promise<void> {
   const id = repository.around.random.bytes(16);
   await put(repository, id, buildSegment(id, chunks, indexHash(repository)));
 }
@@ -242,7 +290,11 @@ export async function mergeIndex(repository: Repository): Promise<number> {
 }
 
 /** Replaces segments by one without the dropped chunks (hex ids). Damaged ones stay as they are. */
-export async function rewriteSegments(repository: Repository, names: readonly string[], dropped: ReadonlySet<string>): Promise<void> {
+export async function rewriteSegments(
+  repository: Repository,
+  names: readonly string[],
+  dropped: ReadonlySet<string>,
+): Promise<void> {
   const hash = indexHash(repository);
   const sources: { name: string; shape: SegmentShape; bytes: Buffer }[] = [];
   for (const name of names) {
@@ -250,12 +302,14 @@ export async function rewriteSegments(repository: Repository, names: readonly st
       const bytes = await repository.store.read('index', name, SEGMENT_BYTES_MAX);
       sources.push({ name, shape: checkWholeSegment(bytes, `index/${name}`, hash), bytes });
     } catch (error) {
-      if (!(error instanceof PenstockError) || !['OBJECT_MISSING', 'DAMAGED'].includes(error.code)) throw error;
+      if (!(error instanceof PenstockError) || !['OBJECT_MISSING', 'DAMAGED'].includes(error.code))
+        throw error;
     }
   }
   if (sources.length === 0) return;
   const id = repository.around.random.bytes(16);
   const merged = mergeSegments(id, sources, dropped, hash);
-  if (readIndexHead(merged, merged.length, 'the merged segment').chunkCount > 0) await put(repository, id, merged);
+  if (readIndexHead(merged, merged.length, 'the merged segment').chunkCount > 0)
+    await put(repository, id, merged);
   for (const { name } of sources) await repository.store.remove('index', name);
 }

@@ -22,7 +22,8 @@ export interface WalkedEntry {
 /** A path as a user gives it, as it stands in a manifest: no slash at either end, no empty component. */
 export function toManifestPath(path: ByteString): ByteString {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
-  if (parts.includes('..')) throw new PenstockError('USAGE', `a path in an archive has no "..": ${toDisplay(path)}`);
+  if (parts.includes('..'))
+    throw new PenstockError('USAGE', `a path in an archive has no "..": ${toDisplay(path)}`);
   return parts.join('/');
 }
 
@@ -31,7 +32,11 @@ export function toManifestPath(path: ByteString): ByteString {
  *
  * @throws PATH_UNKNOWN, DAMAGED, OBJECT_MISSING
  */
-export function* walkManifest(reader: BlobReader, root: ManifestRoot, paths: readonly ByteString[]): Generator<WalkedEntry> {
+export function* walkManifest(
+  reader: BlobReader,
+  root: ManifestRoot,
+  paths: readonly ByteString[],
+): Generator<WalkedEntry> {
   const wanted = [...new Set(paths.map(toManifestPath))].sort(comparePaths);
   if (wanted.length === 0 || wanted[0] === '') {
     yield* subtree(new ManifestCursor(reader, root), undefined);
@@ -60,7 +65,9 @@ export function* walkManifest(reader: BlobReader, root: ManifestRoot, paths: rea
 function locate(reader: BlobReader, root: ManifestRoot, path: ByteString): ManifestCursor {
   const cursor = findEntry(reader, root, path);
   if (cursor === undefined) {
-    throw new PenstockError('PATH_UNKNOWN', `the archive has no ${toDisplay(path)}`, { subject: path });
+    throw new PenstockError('PATH_UNKNOWN', `the archive has no ${toDisplay(path)}`, {
+      subject: path,
+    });
   }
   return cursor;
 }
@@ -104,13 +111,19 @@ export interface ContentPiece {
 /** The content of a file in order. DAMAGED when the lists do not cover the file. */
 export function* contentOf(reader: BlobReader, entry: EntryView): Generator<ContentPiece> {
   const levels = entry.contentLevels;
-  if (levels > LIMITS.manifestLevelsMax) throw new PenstockError('DAMAGED', `a content list of ${levels} levels`);
+  if (levels > LIMITS.manifestLevelsMax)
+    throw new PenstockError('DAMAGED', `a content list of ${levels} levels`);
   const { contentAt, contentCount } = entry;
   const records = entry.bytes.subarray(contentAt, contentAt + contentCount * CONTENT_RECORD_BYTES);
   yield* piecesOf(reader, records, levels, 0);
 }
 
-function* piecesOf(reader: BlobReader, records: Buffer, levels: number, start: number): Generator<ContentPiece> {
+function* piecesOf(
+  reader: BlobReader,
+  records: Buffer,
+  levels: number,
+  start: number,
+): Generator<ContentPiece> {
   let offset = start;
   for (let at = 0; at + CONTENT_RECORD_BYTES <= records.length; at += CONTENT_RECORD_BYTES) {
     const length = contentLength(records, at);
@@ -120,7 +133,8 @@ function* piecesOf(reader: BlobReader, records: Buffer, levels: number, start: n
       if (levels === 0) yield { name, offset, length };
       else {
         const list = Buffer.from(reader.read(name));
-        if (list.length % CONTENT_RECORD_BYTES !== 0) throw new PenstockError('DAMAGED', 'a torn content list');
+        if (list.length % CONTENT_RECORD_BYTES !== 0)
+          throw new PenstockError('DAMAGED', 'a torn content list');
         yield* piecesOf(reader, list, levels - 1, offset);
       }
     }

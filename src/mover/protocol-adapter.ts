@@ -4,10 +4,23 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { clearOfRecord, decodeRecord, encodeRecord, finishRecord, RECORD } from '../format/record.ts';
+import {
+  clearOfRecord,
+  decodeRecord,
+  encodeRecord,
+  finishRecord,
+  RECORD,
+} from '../format/record.ts';
 import type { ObjectKind } from '../media/object-store.ts';
 import { SEGMENT_BYTES_MAX } from './index-store.ts';
-import type { Kind, Listed, ProtocolStore, RecordKind, Records, ReferenceRecord } from './protocol-store.ts';
+import type {
+  Kind,
+  Listed,
+  ProtocolStore,
+  RecordKind,
+  Records,
+  ReferenceRecord,
+} from './protocol-store.ts';
 import type { Repository } from './repository.ts';
 
 const KIND_NAMES: Readonly<Record<Kind, ObjectKind>> = {
@@ -30,14 +43,22 @@ const RECORD_KINDS: Partial<Record<Kind, number>> = {
 
 export function protocolStore(repository: Repository): ProtocolStore {
   const { store, codec } = repository;
-  const crc = (view: Uint8Array, offset: number, length: number, seed?: number): number => codec.crc32c(view, offset, length, seed);
+  const crc = (view: Uint8Array, offset: number, length: number, seed?: number): number =>
+    codec.crc32c(view, offset, length, seed);
   return {
     list: async (kind: Kind): Promise<readonly Listed[]> =>
-      (await store.list(KIND_NAMES[kind])).map(({ name, modifiedMs }) => ({ id: name, stampMs: modifiedMs })),
+      (await store.list(KIND_NAMES[kind])).map(({ name, modifiedMs }) => ({
+        id: name,
+        stampMs: modifiedMs,
+      })),
     read: async <K extends RecordKind>(kind: K, id: string): Promise<Records[K] | null> => {
       let bytes: Buffer;
       try {
-        bytes = await store.read(KIND_NAMES[kind], id, kind === 'index' ? SEGMENT_BYTES_MAX : LIMITS.recordBytesMax);
+        bytes = await store.read(
+          KIND_NAMES[kind],
+          id,
+          kind === 'index' ? SEGMENT_BYTES_MAX : LIMITS.recordBytesMax,
+        );
       } catch (error) {
         if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return null;
         throw error;
@@ -55,7 +76,8 @@ export function protocolStore(repository: Repository): ProtocolStore {
       if (kind === 'index') return store.put(name, id, record as Uint8Array);
       if (kind === 'archive' || kind === 'pending') {
         const { body } = record as ReferenceRecord;
-        if (body === undefined) throw new PenstockError('INTERNAL', 'an archive record without its bytes');
+        if (body === undefined)
+          throw new PenstockError('INTERNAL', 'an archive record without its bytes');
         return store.put(name, id, body);
       }
       const bytes = encodeRecord(

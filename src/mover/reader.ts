@@ -31,7 +31,9 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
     const condemned =
       session?.avoid ?? (await runProtocol(condemnedChunks(), protocolStore(repository)));
     const loaded = await loadIndex(repository, (id) => stored.has(id), condemned);
-    const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
+    const factory: { default: ChunkMediaFactory } = await import(
+      repository.store.chunkMedia.module
+    );
     const media = factory.default(repository.store.chunkMedia.options);
     const index = loaded.open();
     const blobs = new BlobReader(loaded.open(), loaded.share.chunkIds, media, repository.sealer);
@@ -54,12 +56,15 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
   }
 }
 
+/** Read-only, full, or without the folder of leases. */
+const NO_LEASE: ReadonlySet<string> = new Set(['REPO_READ_ONLY', 'REPO_FULL', 'OBJECT_MISSING']);
+
 /** A reader's lease; undefined where the repository cannot be written. */
 export async function leaseIfWritable(repository: Repository): Promise<Session | undefined> {
   try {
     return await openSession(repository, 'restore');
   } catch (error) {
-    if (error instanceof PenstockError && ['REPO_READ_ONLY', 'REPO_FULL'].includes(error.code)) return undefined;
+    if (error instanceof PenstockError && NO_LEASE.has(error.code)) return undefined;
     throw error;
   }
 }

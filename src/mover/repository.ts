@@ -6,7 +6,13 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { decodeKeyring, encodeKeyring, Keyring, type KeyringSecrets, SECRET_BYTES } from '../crypto/keyring.ts';
+import {
+  decodeKeyring,
+  encodeKeyring,
+  Keyring,
+  type KeyringSecrets,
+  SECRET_BYTES,
+} from '../crypto/keyring.ts';
 import { createKeySlot, type KeySlot, openKeySlot } from '../crypto/key-slot.ts';
 import { Sealer } from '../crypto/seal.ts';
 import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
@@ -43,7 +49,13 @@ export class Repository {
   /** The key slot that the passphrase opened; empty without encryption. */
   readonly slot: string;
 
-  constructor(store: ObjectStore, settings: RepositorySettings, keyring: Keyring, slot: string, around: Surroundings) {
+  constructor(
+    store: ObjectStore,
+    settings: RepositorySettings,
+    keyring: Keyring,
+    slot: string,
+    around: Surroundings,
+  ) {
     this.store = store;
     this.settings = settings;
     this.keyring = keyring;
@@ -85,7 +97,8 @@ export async function createRepository(
   around: Surroundings,
   note: KeyNote = { label: '', madeBy: '' },
 ): Promise<Repository> {
-  if (await isRepository(store)) throw new PenstockError('REPO_EXISTS', `${store.url} holds a repository already`);
+  if (await isRepository(store))
+    throw new PenstockError('REPO_EXISTS', `${store.url} holds a repository already`);
   const createdMs = around.clock.nowMs();
   const secrets: KeyringSecrets = {
     root: around.random.bytes(SECRET_BYTES),
@@ -104,7 +117,12 @@ export async function createRepository(
   const keyring = new Keyring(secrets, settings.encrypted);
   const repository = new Repository(store, settings, keyring, slot?.slot ?? '', around);
   if (slot !== undefined) await putKeySlot(repository, slot, note);
-  const record = repository.sealer.encodeRecord(RECORD.repository, Buffer.from(settings.id, 'hex'), settings, { proof: PROOF });
+  const record = repository.sealer.encodeRecord(
+    RECORD.repository,
+    Buffer.from(settings.id, 'hex'),
+    settings,
+    { proof: PROOF },
+  );
   // The record comes last: with it the repository exists.
   if (!(await store.put('repository', 'repository', record))) {
     if (slot !== undefined) await store.remove('keys', slotName(slot));
@@ -124,7 +142,8 @@ export async function openRepository(
   passphrase: PassphraseProvider,
   around: Surroundings,
 ): Promise<Repository> {
-  if (!(await isRepository(store))) throw new PenstockError('REPO_MISSING', `there is no repository at ${store.url}`);
+  if (!(await isRepository(store)))
+    throw new PenstockError('REPO_MISSING', `there is no repository at ${store.url}`);
   const bytes = await store.read('repository', 'repository', LIMITS.recordBytesMax);
   const settings = readSettings(bytes, store.url);
   if (settings.encrypted) return unlock(store, settings, bytes, await passphrase(), around);
@@ -150,8 +169,14 @@ function proven(repository: Repository, record: Buffer): Repository {
 
 function readSettings(bytes: Buffer, url: string): RepositorySettings {
   const codec = keylessCodec();
-  const head = decodeRecord(bytes, 'the repository record', (v, o, l, s) => codec.crc32c(v, o, l, s), false);
-  const damaged = (): PenstockError => new PenstockError('DAMAGED', `the repository record of ${url} is damaged`);
+  const head = decodeRecord(
+    bytes,
+    'the repository record',
+    (v, o, l, s) => codec.crc32c(v, o, l, s),
+    false,
+  );
+  const damaged = (): PenstockError =>
+    new PenstockError('DAMAGED', `the repository record of ${url} is damaged`);
   if (head.kind !== RECORD.repository) throw damaged();
   codec.close();
   const settings = parse(clearOfRecord(bytes), damaged) as RepositorySettings | null;
@@ -193,11 +218,17 @@ export const slotName = (slot: KeySlot): string => `${slot.slot}.${slot.revision
  * Puts a key record. Its clear part is the slot, readable without any key; its seal, by the
  * repository's own key, shows later that the slot was made by somebody who held the repository.
  */
-export async function putKeySlot(repository: Repository, slot: KeySlot, note: KeyNote): Promise<void> {
+export async function putKeySlot(
+  repository: Repository,
+  slot: KeySlot,
+  note: KeyNote,
+): Promise<void> {
   const id = Buffer.from(slot.slot.padEnd(32, '0'), 'hex');
   const record = repository.sealer.encodeRecord(RECORD.key, id, slot, note);
   if (await repository.store.put('keys', slotName(slot), record)) return;
-  throw new PenstockError('REPO_IO', `key ${slot.slot} was changed by somebody else just now`, { hint: 'try again' });
+  throw new PenstockError('REPO_IO', `key ${slot.slot} was changed by somebody else just now`, {
+    hint: 'try again',
+  });
 }
 
 /** A key slot as it is stored; whether it is one of the repository's own is not known yet (keys.ts). */
@@ -223,7 +254,8 @@ export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> 
       const record = await store.read('keys', name, LIMITS.recordBytesMax);
       const slot = readKeySlot(record, name, codec);
       const known = newest.get(slot.slot);
-      if (known === undefined || known.slot.revision < slot.revision) newest.set(slot.slot, { slot, record });
+      if (known === undefined || known.slot.revision < slot.revision)
+        newest.set(slot.slot, { slot, record });
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
@@ -237,7 +269,8 @@ export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> 
 function readKeySlot(record: Buffer, name: string, codec: Codec): KeySlot {
   const subject = `keys/${name}`;
   const head = decodeRecord(record, subject, (v, o, l, s) => codec.crc32c(v, o, l, s), false);
-  const wrong = (): PenstockError => new PenstockError('DAMAGED', `${subject} is damaged`, { subject });
+  const wrong = (): PenstockError =>
+    new PenstockError('DAMAGED', `${subject} is damaged`, { subject });
   if (head.kind !== RECORD.key) throw wrong();
   const slot = parse(clearOfRecord(record), wrong);
   if (!isKeySlot(slot) || slotName(slot) !== name) throw wrong();
@@ -247,7 +280,15 @@ function readKeySlot(record: Buffer, name: string, codec: Codec): KeySlot {
 function isKeySlot(value: unknown): value is KeySlot {
   if (typeof value !== 'object' || value === null) return false;
   const slot = value as KeySlot;
-  const texts = [slot.slot, slot.salt, slot.publicKey, slot.wrapNonce, slot.wrappedPrivate, slot.ephemeralPublic, slot.sealedKeyring];
+  const texts = [
+    slot.slot,
+    slot.salt,
+    slot.publicKey,
+    slot.wrapNonce,
+    slot.wrappedPrivate,
+    slot.ephemeralPublic,
+    slot.sealedKeyring,
+  ];
   return (
     texts.every((text) => typeof text === 'string') &&
     /^[0-9a-f]{16}$/.test(slot.slot) &&
@@ -276,7 +317,10 @@ async function unlock(
     try {
       const secrets = await openKeySlot(slot, passphrase);
       if (secrets === undefined) continue;
-      return proven(new Repository(store, settings, new Keyring(secrets, true), slot.slot, around), record);
+      return proven(
+        new Repository(store, settings, new Keyring(secrets, true), slot.slot, around),
+        record,
+      );
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
       failures.push(error);
@@ -284,6 +328,9 @@ async function unlock(
   }
   const first = failures[0];
   if (first !== undefined) throw first;
-  if (slots.length === 0) throw new PenstockError('OBJECT_MISSING', `${store.url} has no key`, { hint: 'restore the folder keys from a copy of the repository' });
+  if (slots.length === 0)
+    throw new PenstockError('OBJECT_MISSING', `${store.url} has no key`, {
+      hint: 'restore the folder keys from a copy of the repository',
+    });
   throw new PenstockError('PASSPHRASE_WRONG', `no key of ${store.url} opens with this passphrase`);
 }

@@ -18,8 +18,18 @@ import { CWD, errnoName, type Files, FileStatus, ioError, KIND, openFiles } from
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { BlobReader } from '../modules/blob-reader.ts';
 import { FETCH_COUNTER, type FetchCommand, type FetchOptions } from '../modules/fetch.ts';
-import { type MetadataKind, type MetadataOptions, type MetadataRefusals, MetadataWriter } from '../modules/file-metadata.ts';
-import { type RestoreCommand, type RestoreFilesOptions, type RestoreMessage, restoreWindowBytes } from '../modules/restore-files.ts';
+import {
+  type MetadataKind,
+  type MetadataOptions,
+  type MetadataRefusals,
+  MetadataWriter,
+} from '../modules/file-metadata.ts';
+import {
+  type RestoreCommand,
+  type RestoreFilesOptions,
+  type RestoreMessage,
+  restoreWindowBytes,
+} from '../modules/restore-files.ts';
 import { RestoreWindow, Slots, WindowBuilder } from '../modules/restore-window.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
@@ -106,7 +116,10 @@ interface SlotFile {
 }
 
 /** Restores an archive or parts of it. PATH_UNKNOWN, INTERRUPTED, TARGET_EXISTS, HOST_IO. */
-export async function restore(repository: Repository, request: RestoreRequest): Promise<RestoreResult> {
+export async function restore(
+  repository: Repository,
+  request: RestoreRequest,
+): Promise<RestoreResult> {
   const reader = await openArchiveReader(repository);
   try {
     return await new Restore(repository, request, reader).run();
@@ -163,7 +176,10 @@ class Restore {
       groups: localNumbers(request.archive.groups, (name) => this.#files.groupId(name)),
     };
     this.#metadata = new MetadataWriter(this.#files, this.#metadataOptions);
-    this.#directoriesMax = Math.min(2048, Math.floor((this.#files.openFilesLimit() - Slots.COUNT - 128) / 3));
+    this.#directoriesMax = Math.min(
+      2048,
+      Math.floor((this.#files.openFilesLimit() - Slots.COUNT - 128) / 3),
+    );
     this.#closing = this.#newClosing();
   }
 
@@ -218,7 +234,8 @@ class Restore {
       const end = slash < 0 ? target.length : slash;
       if (end > at) {
         const made = this.#files.makeDirectory(CWD, target.slice(0, end), 0o777);
-        if (made < 0 && errnoName(-made) !== 'EEXIST') throw ioError(made, 'create', target.slice(0, end));
+        if (made < 0 && errnoName(-made) !== 'EEXIST')
+          throw ioError(made, 'create', target.slice(0, end));
       }
       at = end + 1;
     }
@@ -251,7 +268,8 @@ class Restore {
           windowBytes: restoreWindowBytes(blockBytes),
         },
       ],
-      onMessage: (_stage: string, _instance: number, message: unknown) => this.#message(message as RestoreMessage),
+      onMessage: (_stage: string, _instance: number, message: unknown) =>
+        this.#message(message as RestoreMessage),
     });
   }
 
@@ -261,7 +279,8 @@ class Restore {
     this.#request.onProgress({
       files: this.#wholeFiles + pipe.counter(FETCH_COUNTER.filesRestored),
       bytes: pipe.counter(FETCH_COUNTER.bytesRestored),
-      bytesTotal: this.#request.paths.length === 0 ? this.#request.archive.root.ref.fileBytes : undefined,
+      bytesTotal:
+        this.#request.paths.length === 0 ? this.#request.archive.root.ref.fileBytes : undefined,
     });
   }
 
@@ -271,13 +290,24 @@ class Restore {
   }
   #failed(path: ByteString, result: number, call: string): void {
     const error = ioError(result, call, path);
-    this.#problem(path, new PenstockError('RESTORE_PARTIAL', error.message, { cause: error, subject: path, ...(error.errno === undefined ? {} : { errno: error.errno }) }));
+    this.#problem(
+      path,
+      new PenstockError('RESTORE_PARTIAL', error.message, {
+        cause: error,
+        subject: path,
+        ...(error.errno === undefined ? {} : { errno: error.errno }),
+      }),
+    );
   }
 
   /** Planning ------------------------------------------------------------------------------------ */
 
   async #plan(): Promise<void> {
-    for (const walked of walkManifest(this.#blobs, this.#request.archive.root, this.#request.paths)) {
+    for (const walked of walkManifest(
+      this.#blobs,
+      this.#request.archive.root,
+      this.#request.paths,
+    )) {
       this.#request.signal.throwIfAborted();
       this.#leaveTo(walked.components);
       if (walked.wanted) this.#entries++;
@@ -285,7 +315,8 @@ class Restore {
       // Its directory could not be made: that was reported.
       if (parent === undefined) continue;
       if (walked.entry.kind === ENTRY.directory) this.#directory(parent, walked);
-      else if ((walked.entry.flags & ENTRY_FLAG.hardLink) !== 0) await this.#hardLink(parent, walked);
+      else if ((walked.entry.flags & ENTRY_FLAG.hardLink) !== 0)
+        await this.#hardLink(parent, walked);
       else if (walked.entry.kind === ENTRY.file) await this.#file(parent, walked, walked.entry);
       else this.#special(parent, walked);
       if (this.#isFull()) await this.#endWindow();
@@ -305,7 +336,14 @@ class Restore {
   /** Handle of the directory at a depth; undefined when it could not be made. */
   #parent(depth: number): OpenDirectory | undefined {
     if (depth === 0) {
-      return { name: '', path: '', fd: this.#root, entry: Buffer.alloc(0), created: this.#targetWasEmpty, wanted: false };
+      return {
+        name: '',
+        path: '',
+        fd: this.#root,
+        entry: Buffer.alloc(0),
+        created: this.#targetWasEmpty,
+        wanted: false,
+      };
     }
     const directory = this.#stack[depth - 1];
     return this.#stack.length === depth && directory !== undefined ? directory : undefined;
@@ -316,8 +354,14 @@ class Restore {
   /** Leaves the directories that the next entry is not in. */
   #leaveTo(components: readonly ByteString[]): void {
     let common = 0;
-    while (common < this.#stack.length && common < components.length - 1 && this.#stack[common]?.name === components[common]) common++;
-    while (this.#stack.length > common) this.#closing.directories.push(must(this.#stack.pop(), 'a directory'));
+    while (
+      common < this.#stack.length &&
+      common < components.length - 1 &&
+      this.#stack[common]?.name === components[common]
+    )
+      common++;
+    while (this.#stack.length > common)
+      this.#closing.directories.push(must(this.#stack.pop(), 'a directory'));
   }
 
   #directory(parent: OpenDirectory, walked: WalkedEntry): void {
@@ -333,26 +377,43 @@ class Restore {
     if (made < 0 && errnoName(-made) !== 'EEXIST') return this.#failed(path, made, 'create');
     const fd = this.#files.openDirectory(parent.fd, name);
     if (fd < 0) {
-      const error = new PenstockError('TARGET_EXISTS', `cannot restore into ${toDisplay(path)}: something that is no directory stands there`, { subject: path });
+      const error = new PenstockError(
+        'TARGET_EXISTS',
+        `cannot restore into ${toDisplay(path)}: something that is no directory stands there`,
+        { subject: path },
+      );
       return this.#problem(path, error);
     }
     this.#stack.push({ name, path, fd, entry: raw, created: made >= 0, wanted });
   }
 
   /** Whether a non-directory may be put at this place; removes nothing yet. */
-  #mayPut(parent: OpenDirectory, name: ByteString, of: { readonly path: ByteString }, entry: EntryView): 'create' | 'replace' | 'skip' {
+  #mayPut(
+    parent: OpenDirectory,
+    name: ByteString,
+    of: { readonly path: ByteString },
+    entry: EntryView,
+  ): 'create' | 'replace' | 'skip' {
     if (this.#request.dryRun || parent.created) return 'create';
     const result = this.#files.status(parent.fd, name, this.#status);
     if (result < 0) return 'create';
     if (this.#status.kind === KIND.directory) {
       const { path } = of;
-      this.#problem(path, new PenstockError('TARGET_EXISTS', `cannot restore ${toDisplay(path)}: a directory stands there`, { subject: path }));
+      this.#problem(
+        path,
+        new PenstockError(
+          'TARGET_EXISTS',
+          `cannot restore ${toDisplay(path)}: a directory stands there`,
+          { subject: path },
+        ),
+      );
       return 'skip';
     }
     const { overwrite } = this.#request;
     const newer =
       this.#status.mtimeSeconds < entry.mtimeSeconds ||
-      (this.#status.mtimeSeconds === entry.mtimeSeconds && this.#status.mtimeNanos < entry.mtimeNanos);
+      (this.#status.mtimeSeconds === entry.mtimeSeconds &&
+        this.#status.mtimeNanos < entry.mtimeNanos);
     if (overwrite === 'always' || (overwrite === 'newer' && newer)) return 'replace';
     this.#skipped++;
     return 'skip';
@@ -370,19 +431,41 @@ class Restore {
       }
     }
     const raw = Buffer.from(entry.raw());
-    await this.#slotFile(parent, new EntryView().set(raw, 0), walked.path, raw, place === 'replace');
+    await this.#slotFile(
+      parent,
+      new EntryView().set(raw, 0),
+      walked.path,
+      raw,
+      place === 'replace',
+    );
   }
   #wholeFile(parent: OpenDirectory, entry: EntryView, nameAt: number): void {
     const index = this.#index;
     const file = this.#window.addFile(parent.fd, entry.bytes, entry.at, entry.entryBytes);
     this.#closing.parents.push(parent);
-    this.#window.addPiece(index.chunk, index.blockOffset, index.blockBytes, entry.bytes, nameAt, file, false, 0);
+    this.#window.addPiece(
+      index.chunk,
+      index.blockOffset,
+      index.blockBytes,
+      entry.bytes,
+      nameAt,
+      file,
+      false,
+      0,
+    );
   }
   #locate(names: Buffer, at: number, of: { readonly path: ByteString }): boolean {
     if (this.#index.find(names, at)) return true;
     const { path } = of;
     const name = names.toString('hex', at, at + 8);
-    this.#problem(path, new PenstockError('OBJECT_MISSING', `the content of ${toDisplay(path)} is not in the repository: no chunk holds blob ${name}`, { subject: path }));
+    this.#problem(
+      path,
+      new PenstockError(
+        'OBJECT_MISSING',
+        `the content of ${toDisplay(path)} is not in the repository: no chunk holds blob ${name}`,
+        { subject: path },
+      ),
+    );
     return false;
   }
 
@@ -397,7 +480,13 @@ class Restore {
   }
 
   /** A file of several pieces, or one that replaces another: under a temporary name first. */
-  async #slotFile(parent: OpenDirectory, entry: EntryView, path: ByteString, raw: Buffer, replace: boolean): Promise<void> {
+  async #slotFile(
+    parent: OpenDirectory,
+    entry: EntryView,
+    path: ByteString,
+    raw: Buffer,
+    replace: boolean,
+  ): Promise<void> {
     while (this.#freeSlots.length === 0) {
       const freed = new Promise<void>((resolve) => {
         this.#slotFreed = resolve;
@@ -430,12 +519,26 @@ class Restore {
         break;
       }
       this.#slots.expect(slot, 1);
-      this.#window.addPiece(this.#index.chunk, this.#index.blockOffset, this.#index.blockBytes, piece.name, 0, slot, true, piece.offset);
+      this.#window.addPiece(
+        this.#index.chunk,
+        this.#index.blockOffset,
+        this.#index.blockBytes,
+        piece.name,
+        0,
+        slot,
+        true,
+        piece.offset,
+      );
       if (this.#isFull()) await this.#endWindow();
     }
     if (end !== entry.size && !this.#slots.failed(slot) && end > entry.size) {
       this.#slots.fail(slot);
-      this.#problem(path, new PenstockError('DAMAGED', `the content of ${toDisplay(path)} is longer than the file`, { subject: path }));
+      this.#problem(
+        path,
+        new PenstockError('DAMAGED', `the content of ${toDisplay(path)} is longer than the file`, {
+          subject: path,
+        }),
+      );
     }
     if (this.#slots.arrived(slot)) this.#finishSlot(slot);
   }
@@ -449,17 +552,32 @@ class Restore {
     if (this.#request.dryRun) return;
     if (place === 'replace') this.#files.remove(parent.fd, name);
     const result = this.#make(parent.fd, name, entry);
-    if (result < 0) return this.#failed(path, result, entry.kind === ENTRY.symlink ? 'make the link' : 'make the node');
+    if (result < 0)
+      return this.#failed(
+        path,
+        result,
+        entry.kind === ENTRY.symlink ? 'make the link' : 'make the node',
+      );
     this.#metadata.applyAt(parent.fd, entry);
   }
   #make(directory: number, name: ByteString, entry: EntryView): number {
     if (entry.kind === ENTRY.symlink) {
-      return this.#files.symlink(entry.extra(EXTRA.linkTarget)?.toString('latin1') ?? '', directory, name);
+      return this.#files.symlink(
+        entry.extra(EXTRA.linkTarget)?.toString('latin1') ?? '',
+        directory,
+        name,
+      );
     }
     const node = entry.extra(EXTRA.node);
     const major = node?.readUInt32LE(0) ?? 0;
     const minor = node?.readUInt32LE(4) ?? 0;
-    return this.#files.makeNode(directory, name, (NODE_MODES[entry.kind] ?? 0) | 0o600, major, minor);
+    return this.#files.makeNode(
+      directory,
+      name,
+      (NODE_MODES[entry.kind] ?? 0) | 0o600,
+      major,
+      minor,
+    );
   }
 
   /** A further link: made when the window's files are there. The first may lie outside of what is restored. */
@@ -480,7 +598,16 @@ class Restore {
     const done = new Promise<void>((settle) => {
       resolve = settle;
     });
-    return { number: this.#windows, links: [], directories: [], parents: [], window: undefined, finished: false, resolve, done };
+    return {
+      number: this.#windows,
+      links: [],
+      directories: [],
+      parents: [],
+      window: undefined,
+      finished: false,
+      resolve,
+      done,
+    };
   }
 
   /** Hands the window to the pipe; waits so that at most two are out. */
@@ -528,7 +655,12 @@ class Restore {
     return false;
   }
 
-  async #link(link: { directory: number; entry: Buffer; path: ByteString; to: ByteString }): Promise<void> {
+  async #link(link: {
+    directory: number;
+    entry: Buffer;
+    path: ByteString;
+    to: ByteString;
+  }): Promise<void> {
     const entry = this.#view.set(link.entry, 0);
     if (this.#request.dryRun) return;
     const source = this.#openParent(link.to);
@@ -541,10 +673,14 @@ class Restore {
       this.#wholeFiles++;
       return;
     }
-    const error = new PenstockError('RESTORE_PARTIAL', `cannot link ${toDisplay(link.path)} to ${toDisplay(link.to)}, which was not restored`, {
-      subject: link.path,
-      hint: 'restore both paths together',
-    });
+    const error = new PenstockError(
+      'RESTORE_PARTIAL',
+      `cannot link ${toDisplay(link.path)} to ${toDisplay(link.to)}, which was not restored`,
+      {
+        subject: link.path,
+        hint: 'restore both paths together',
+      },
+    );
     this.#problem(link.path, error);
   }
   /** Opens the directory of a path below the target, link by link not followed. */
@@ -577,12 +713,26 @@ class Restore {
         return;
       case 'file': {
         const path = this.#pathOf(message.window, message.file);
-        this.#problem(path, new PenstockError('RESTORE_PARTIAL', `cannot ${message.call} ${toDisplay(path)}: ${message.errno}`, { errno: message.errno, subject: path }));
+        this.#problem(
+          path,
+          new PenstockError(
+            'RESTORE_PARTIAL',
+            `cannot ${message.call} ${toDisplay(path)}: ${message.errno}`,
+            { errno: message.errno, subject: path },
+          ),
+        );
         return;
       }
       case 'slot-error': {
         const path = this.#slotFiles.get(message.slot)?.path ?? '';
-        this.#problem(path, new PenstockError('RESTORE_PARTIAL', `cannot write ${toDisplay(path)}: ${message.errno}`, { errno: message.errno, subject: path }));
+        this.#problem(
+          path,
+          new PenstockError(
+            'RESTORE_PARTIAL',
+            `cannot write ${toDisplay(path)}: ${message.errno}`,
+            { errno: message.errno, subject: path },
+          ),
+        );
         return;
       }
       case 'damage':
@@ -596,7 +746,14 @@ class Restore {
       ...new Set(message.slots.map((slot) => this.#slotFiles.get(slot)?.path ?? '')),
     ];
     for (const path of lost) {
-      this.#problem(path, new PenstockError('DAMAGED', `cannot restore ${toDisplay(path)}: chunk ${chunk} is damaged: ${message.reason}`, { subject: path }));
+      this.#problem(
+        path,
+        new PenstockError(
+          'DAMAGED',
+          `cannot restore ${toDisplay(path)}: chunk ${chunk} is damaged: ${message.reason}`,
+          { subject: path },
+        ),
+      );
     }
   }
 
@@ -674,7 +831,10 @@ function localNumbers(
 function mergeRefusals(all: readonly MetadataRefusals[]): MetadataRefusals {
   const merged: MetadataRefusals = {};
   for (const refusals of all) {
-    for (const [kind, refusal] of Object.entries(refusals) as [MetadataKind, { count: number; first: string; path: ByteString }][]) {
+    for (const [kind, refusal] of Object.entries(refusals) as [
+      MetadataKind,
+      { count: number; first: string; path: ByteString },
+    ][]) {
       const known = merged[kind];
       if (known === undefined) merged[kind] = { ...refusal };
       else known.count += refusal.count;

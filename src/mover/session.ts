@@ -6,7 +6,14 @@ import { LIMITS } from '../base/limits.ts';
 import { openSystem } from '../host/mod.ts';
 import { protocolStore } from './protocol-adapter.ts';
 import { type LeaseRecord, type ProtocolStore, runProtocol } from './protocol-store.ts';
-import { beat, beginSession, commitSession, type CommitOutcome, endSession, type LeasePolicy } from './prune-protocol.ts';
+import {
+  beat,
+  beginSession,
+  commitSession,
+  type CommitOutcome,
+  endSession,
+  type LeasePolicy,
+} from './prune-protocol.ts';
 import type { Repository } from './repository.ts';
 
 export interface Session {
@@ -22,7 +29,10 @@ export interface Session {
 }
 
 /** Puts a lease and keeps it alive until `end`. */
-export async function openSession(repository: Repository, role: LeaseRecord['role']): Promise<Session> {
+export async function openSession(
+  repository: Repository,
+  role: LeaseRecord['role'],
+): Promise<Session> {
   const store = protocolStore(repository);
   const { clock, random } = repository.around;
   const id = random.bytes(16).toString('hex');

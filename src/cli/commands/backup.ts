@@ -22,7 +22,8 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   const startedMs = output.clockMs();
   const paths = invocation.positionals.paths.map(canonical);
   const name = options.name ?? defaultName(paths);
-  if (Buffer.byteLength(name) > LIMITS.archiveNameBytesMax) throw new PenstockError('USAGE', 'the name is too long');
+  if (Buffer.byteLength(name) > LIMITS.archiveNameBytesMax)
+    throw new PenstockError('USAGE', 'the name is too long');
   const exclude = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
   const opening = openRepositoryOf(invocation, { create: !options.dryRun, dryRun: options.dryRun });
@@ -81,7 +82,9 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   }
 }
 
-function listeners({ output }: Invocation<'backup'>): Pick<BackupRequest, 'onProblem' | 'onProgress'> {
+function listeners({
+  output,
+}: Invocation<'backup'>): Pick<BackupRequest, 'onProblem' | 'onProgress'> {
   return {
     onProblem: ({ path, error }) => {
       const { message, code } = fromErrorRecord(error);
@@ -104,7 +107,10 @@ function canonical(path: ByteString): ByteString {
     const directory = real(slash < 0 ? '.' : slash === 0 ? '/' : trimmed.slice(0, slash));
     return directory === '/' ? `/${last}` : `${directory}/${last}`;
   } catch (cause) {
-    throw new PenstockError('SOURCE_MISSING', `${toDisplay(path)} does not exist`, { cause, subject: path });
+    throw new PenstockError('SOURCE_MISSING', `${toDisplay(path)} does not exist`, {
+      cause,
+      subject: path,
+    });
   }
 }
 function real(path: ByteString): ByteString {

@@ -17,7 +17,10 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
   const repository = await openRepositoryOf(invocation);
   try {
     const list = await listArchives(repository);
-    const named = options.name === undefined ? list : { ...list, archives: list.archives.filter((one) => one.name === options.name) };
+    const named =
+      options.name === undefined
+        ? list
+        : { ...list, archives: list.archives.filter((one) => one.name === options.name) };
     const archive = resolveArchive(named, positionals.archive);
     output.progress.start('restoring');
     const result = await restore(repository, {
@@ -30,7 +33,9 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
       threads: options.threads ?? openSystem().cores(),
       signal: invocation.signal,
       onProblem: (path: ByteString, error) => {
-        const shown = error.message.includes(toDisplay(path)) ? error.message : `${toDisplay(path)}: ${error.message}`;
+        const shown = error.message.includes(toDisplay(path))
+          ? error.message
+          : `${toDisplay(path)}: ${error.message}`;
         output.warning(shown, { code: error.code, path });
       },
       onProgress: ({ files, bytes, bytesTotal }) =>
@@ -58,15 +63,23 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
   }
 }
 
-const REFUSED = { owner: 'owner or group', mode: 'mode', attribute: 'an extended attribute', time: 'times' } as const;
+const REFUSED = {
+  owner: 'owner or group',
+  mode: 'mode',
+  attribute: 'an extended attribute',
+  time: 'times',
+} as const;
 
 /** Once per kind, not per file: without root nobody can give files away. */
 function reportRefusals(output: Output, result: RestoreResult): void {
   for (const [kind, refusal] of Object.entries(result.refusals)) {
     const what = REFUSED[kind as keyof typeof REFUSED];
-    output.warning(`could not set ${what} of ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`, {
-      code: 'RESTORE_PARTIAL',
-      ...(kind === 'owner' ? { hint: 'restore as root, or give --no-owner' } : {}),
-    });
+    output.warning(
+      `could not set ${what} of ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`,
+      {
+        code: 'RESTORE_PARTIAL',
+        ...(kind === 'owner' ? { hint: 'restore as root, or give --no-owner' } : {}),
+      },
+    );
   }
 }
