@@ -31,7 +31,7 @@ import { FreePool, type Ring } from './queue.ts';
 import { type Route, routesOf, sectionRoute } from './route.ts';
 import { closeInstances, type Segment } from './segment.ts';
 import { Semaphore } from './semaphore.ts';
-import { Sequencer } from './sequencer.ts';
+import { type Resequencer, Sequencer } from './sequencer.ts';
 import type { Role, StageConfig } from './topology.ts';
 import { type InstanceHooks, STATE, Waiting } from './waiting.ts';
 
@@ -300,7 +300,7 @@ export class Primitives {
     const section = this.#section as Route;
     const last = ((words[at + DESCRIPTOR.flags] as number) & BUFFER_FLAG.last) !== 0;
     words[at + DESCRIPTOR.flags] = 0;
-    section.resequencer?.skip(
+    (section.resequencer as Resequencer).skip(
       words[at + DESCRIPTOR.sequenceLow] as number,
       words[at + DESCRIPTOR.part] as number,
       last,

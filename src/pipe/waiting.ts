@@ -157,12 +157,12 @@ export class Waiting {
         // First the bit, then the messages: one that comes between sets it again.
         Atomics.and(this.#words, this.#attention, ~ATTENTION.control);
         this.#hooks.control();
-      } else if ((bits & ATTENTION.pause) !== 0) this.#paused();
+      } else if ((bits & ATTENTION.pause) !== 0) this.#halt();
       else return;
     }
   }
 
-  #paused(): void {
+  #halt(): void {
     const before = this.state;
     this.state = STATE.paused;
     this.#pause.enter();
