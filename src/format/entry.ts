@@ -382,3 +382,24 @@ export function writeI64(view: Buffer, at: number, value: number): void {
 export function readI64(view: Buffer, at: number): number {
   return view.readInt32LE(at + 4) * 0x1_0000_0000 + view.readUInt32LE(at);
 }
+
+/** A copy of an entry under another name. */
+export function renamedEntry(entry: EntryView, name: ByteString): EntryView {
+  const writer = new EntryWriter();
+  const { kind, flags, mode, depth, uid, gid, links, inode, size, deviceMajor, deviceMinor } =
+    entry;
+  const { mtimeSeconds, mtimeNanos, ctimeSeconds, ctimeNanos } = entry;
+  const times = { mtimeSeconds, mtimeNanos, ctimeSeconds, ctimeNanos };
+  writer.begin(
+    { kind, flags, mode, depth, uid, gid, links, inode, size, deviceMajor, deviceMinor, ...times },
+    name,
+  );
+  for (let i = 0; i < entry.contentCount; i++) {
+    const from = entry.contentAt + i * CONTENT_RECORD_BYTES;
+    const to = writer.content();
+    entry.bytes.copy(writer.bytes, to, from, from + CONTENT_RECORD_BYTES);
+  }
+  entry.eachExtra((type, value) => writer.extra(type, value));
+  writer.end();
+  return new EntryView().set(writer.bytes, 0);
+}

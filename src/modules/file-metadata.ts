@@ -97,3 +97,16 @@ export class MetadataWriter {
     });
   }
 }
+
+/** Pairs of stored numbers and those of the same names here, where they differ. */
+export function localNumbers(
+  stored: readonly (readonly [number, string])[],
+  lookUp: (name: string) => number | undefined,
+): (readonly [number, number])[] {
+  const pairs: (readonly [number, number])[] = [];
+  for (const [number, name] of stored) {
+    const local = name === '' ? undefined : lookUp(name);
+    if (local !== undefined && local !== number) pairs.push([number, local]);
+  }
+  return pairs;
+}
