@@ -66,9 +66,9 @@ async function readInThread(repository: Repository, blocks: Iterable<PlannedBloc
   const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
   const media = factory.default(repository.store.chunkMedia.options);
   const { blockBytes } = repository.settings;
-  const verifier = new BlockVerifier(repository.sealer, Buffer.alloc(blockBytes));
-  const memory = Buffer.alloc(blockBytes + LIMITS.headerRoomBytes);
-  const directory = Buffer.alloc(LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES);
+  const verifier = new BlockVerifier(repository.sealer, Buffer.allocUnsafe(blockBytes));
+  const memory = Buffer.allocUnsafe(blockBytes + LIMITS.headerRoomBytes);
+  const directory = Buffer.allocUnsafe(LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES);
   const result = { bytes: 0, blobs: 0 };
   try {
     for (const block of blocks) {

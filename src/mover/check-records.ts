@@ -65,7 +65,8 @@ export async function listNamed(repository: Repository, kind: ObjectKind, damage
   }
   return listed.filter(({ name }) => {
     if (NAMES[kind].test(name)) return true;
-    damages.report('foreign file', `${kind}/${name}`, 'it is no object of a repository');
+    const folder = kind === 'chunks' ? `${kind}/${name.slice(0, 2)}` : kind;
+    damages.report('foreign file', `${folder}/${name}`, 'it is no object of a repository');
     return false;
   });
 }

@@ -301,7 +301,11 @@ export class CheckRound {
     const present = new Set(records.archives.map(({ id }) => id));
     const gone = (id: string): boolean => !present.has(id) && !records.forgotten.has(id) && !this.#damages.has('archive', id);
     const told = new Set<string>();
-    for (const { archive } of records.maps) {
+    const named = new Set(records.archives.flatMap(({ chunks }) => chunks));
+    for (const { archive, chunks } of records.maps) {
+      // Chunks that hold no blobs are deleted only when no archive names them.
+      const lost = chunks.filter(({ id, blocks }) => blocks.length === 0 && named.has(id) && !this.#chunks.has(id));
+      for (const { id } of lost) this.#damages.report('chunk', id, 'it is missing');
       if (archive === undefined) continue;
       told.add(archive.id);
       if (archive.partial || records.forgottenUnsure || !gone(archive.id)) continue;

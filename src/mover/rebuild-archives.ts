@@ -121,9 +121,10 @@ async function record(
   return false;
 }
 
-async function replaceSessionChunk({ repository }: Rebuilding, archive: Archive): Promise<string> {
+async function replaceSessionChunk({ repository, chunks }: Rebuilding, archive: Archive): Promise<string> {
   const { chunkBytes } = repository.settings;
   const placed = await writeSessionChunk(repository, archive, { chunkBytes, writer: archive.writer, createdMs: archive.startedMs });
+  chunks.set(placed.id, { ...placed, session: archive.session });
   return placed.id;
 }
 

@@ -63,7 +63,7 @@ export interface Rebuilding {
   readonly session: Session;
   readonly media: ChunkMedia;
   readonly signal: AbortSignal;
-  readonly chunks: ReadonlyMap<string, KnownChunk>;
+  readonly chunks: Map<string, KnownChunk>;
   readonly footers: readonly (ArchiveFooter & { readonly chunk: string })[];
   readonly maps: MapList;
   /** Ids of archives. */

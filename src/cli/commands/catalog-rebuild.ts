@@ -37,7 +37,7 @@ function summaryText(result: RebuildResult): string {
     ...(result.mapsMade > 0 ? [`the map of ${plural(result.mapsMade, 'session')} made again`] : []),
     ...(result.archivesMade.length > 0 ? [`${plural(result.archivesMade.length, 'archive record')} made again`] : []),
   ];
-  const lines = made.length === 0 ? ['nothing was missing'] : [made[0] ?? '', ...made.slice(1).map((line) => `  ${line}`)];
+  const lines = made.length === 0 ? ['nothing had to be made again'] : [made[0] ?? '', ...made.slice(1).map((line) => `  ${line}`)];
   if (result.problems.length > 0) lines.push(`  ${plural(result.problems.length, 'thing')} could not be made again wholly: see the warnings`);
   return lines.join('\n');
 }

@@ -2,9 +2,12 @@
  * `penstock check`: says what is damaged, and which archives and paths it concerns. Damage ends with
  * exit status 1; what is only worth knowing does not.
  */
+import type { ByteString } from '../../base/bytes.ts';
 import { EXIT, PenstockError } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
+import { openDirectoryStore } from '../../media/directory-store.ts';
 import { check, type CheckResult } from '../../mover/check.ts';
+import type { Repository } from '../../mover/repository.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -69,29 +72,49 @@ function summarise(output: Output, result: CheckResult, isDataRead: boolean, sta
   );
 }
 
-/** A repository that cannot be opened because of damage is a finding like others, only the last. */
-async function openOrReport(invocation: Invocation<'check'>): ReturnType<typeof tryOpen> {
+/** A repository that cannot be opened because of damage: a finding like others, only the last one. */
+async function openOrReport(invocation: Invocation<'check'>): Promise<Repository | undefined> {
   const { output } = invocation;
   const startedMs = output.clockMs();
   try {
-    return await tryOpen(invocation);
+    return await openRepositoryOf(invocation);
   } catch (error) {
-    if (!(error instanceof PenstockError) || !['DAMAGED', 'OBJECT_MISSING'].includes(error.code)) throw error;
-    const isKey = error.message.includes('key');
-    show(output, {
-      what: isKey ? 'key' : 'repository record',
-      id: error.subject?.replace(/^keys\//, '') ?? 'repository',
-      message: `${error.message}; nothing else can be checked`,
-      archives: [],
-      paths: [],
-      pathsTotal: 0,
-    });
+    const finding = error instanceof PenstockError ? await findingOf(error, invocation) : undefined;
+    if (finding === undefined) throw error;
+    show(output, { ...finding, archives: [], paths: [], pathsTotal: 0 });
     const nothing = { archives: 0, chunks: 0, indexSegments: 0, blobs: 0, bytesRead: 0, orphanChunks: 0 };
     output.summary(...checkSummary({ ...nothing, isDataRead: false, damaged: 1, elapsedMs: output.clockMs() - startedMs }));
     return undefined;
   }
 }
 
-function tryOpen(invocation: Invocation<'check'>): Promise<Awaited<ReturnType<typeof openRepositoryOf>> | undefined> {
-  return openRepositoryOf(invocation);
+async function findingOf(
+  error: PenstockError,
+  { repoUrl }: Invocation<'check'>,
+): Promise<Pick<DamageFacts, 'what' | 'id' | 'message'> | undefined> {
+  const message = `${error.message}; nothing else can be checked`;
+  const key = /^(?:keys\/)?([0-9a-f]{16}(?:\.[0-9]+)?)$/.exec(error.subject ?? '')?.[1];
+  if (error.code === 'DAMAGED') return key === undefined ? { what: 'repository record', id: 'repository', message } : { what: 'key', id: key, message };
+  if (error.code === 'OBJECT_MISSING') return { what: 'key', id: 'all', message };
+  if (error.code !== 'REPO_MISSING' || !(await holdsObjects(repoUrl))) return undefined;
+  return { what: 'repository record', id: 'repository', message: 'it is missing, and there are objects of a repository; nothing else can be checked' };
+}
+
+/** Whether there are objects of a repository that has lost its record. */
+async function holdsObjects(repoUrl: ByteString): Promise<boolean> {
+  try {
+    const store = openDirectoryStore(repoUrl, false);
+    try {
+      for (const kind of ['keys', 'archives', 'chunks'] as const) {
+        const listed = await store.list(kind).catch(() => []);
+        if (listed.length > 0) return true;
+      }
+      return false;
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    if (error instanceof PenstockError) return false;
+    throw error;
+  }
 }
