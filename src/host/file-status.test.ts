@@ -45,6 +45,18 @@ test('an inode of all bits has exact words', () => {
   const status = new FileStatus();
   status.bytes.fill(0xff, 32, 40);
   assert.deepEqual([status.inodeLow, status.inodeHigh], [0xffff_ffff, 0xffff_ffff]);
+  assert.equal(status.inode, Number.MAX_SAFE_INTEGER);
+});
+
+test('times beyond what numbers hold exactly stay whole numbers that can be stored', () => {
+  const status = new FileStatus();
+  status.bytes.fill(0xff, 112, 120);
+  assert.equal(status.mtimeSeconds, -1);
+  status.bytes[119] = 0x7f;
+  assert.equal(status.mtimeSeconds, Number.MAX_SAFE_INTEGER);
+  status.bytes.fill(0, 112, 119);
+  status.bytes[119] = 0x80;
+  assert.equal(status.mtimeSeconds, Number.MIN_SAFE_INTEGER);
 });
 
 test('a listing grows and is used again', () => {

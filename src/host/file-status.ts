@@ -80,8 +80,10 @@ export class FileStatus {
     return (this.#u32[index + 1] as number) * TWO_32 + (this.#u32[index] as number);
   }
 
+  /** Of times, which some file systems take as far as 64 bits go, and numbers are not exact. */
   #int64(index: number): number {
-    return (this.#i32[index + 1] as number) * TWO_32 + (this.#u32[index] as number);
+    const value = (this.#i32[index + 1] as number) * TWO_32 + (this.#u32[index] as number);
+    return Math.min(Math.max(value, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
   }
 
   /** One of KIND. */
@@ -106,13 +108,14 @@ export class FileStatus {
     return this.#word(4);
   }
 
+  /** Not exact beyond 2^53. */
   get size(): number {
     return this.#uint64(10);
   }
 
-  /** Exact up to 2^53; beyond, use the two words. */
+  /** The low 53 bits; file systems that make numbers up use all 64, which the two words have. */
   get inode(): number {
-    return this.#uint64(8);
+    return (this.#word(9) & 0x1f_ffff) * TWO_32 + this.#word(8);
   }
 
   get inodeLow(): number {
