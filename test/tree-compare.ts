@@ -152,7 +152,8 @@ class Capture {
 
 /** `-1.999999999`: seconds below zero, nanoseconds above, as the system counts. */
 export function timeText(nanoseconds: bigint): string {
-  const seconds = nanoseconds >= 0n ? nanoseconds / 10n ** 9n : (nanoseconds - 999_999_999n) / 10n ** 9n;
+  const seconds =
+    nanoseconds >= 0n ? nanoseconds / 10n ** 9n : (nanoseconds - 999_999_999n) / 10n ** 9n;
   return `${seconds}.${String(nanoseconds - seconds * 10n ** 9n).padStart(9, '0')}`;
 }
 
@@ -172,7 +173,8 @@ function contentHash(place: Buffer): string {
 
 /** Asserts that both hold the same; shows the first differences with readable names. */
 export function assertSameTree(actual: Tree, expected: Tree): void {
-  const wrong: Record<string, { actual: Captured | 'missing'; expected: Captured | 'missing' }> = {};
+  const wrong: Record<string, { actual: Captured | 'missing'; expected: Captured | 'missing' }> =
+    {};
   for (const path of new Set([...expected.keys(), ...actual.keys()])) {
     const a = actual.get(path) ?? 'missing';
     const b = expected.get(path) ?? 'missing';
@@ -184,7 +186,9 @@ export function assertSameTree(actual: Tree, expected: Tree): void {
 }
 
 function sorted(value: Captured | 'missing'): unknown {
-  return typeof value === 'string' ? value : Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return typeof value === 'string'
+    ? value
+    : Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** The part of a tree below a path, as a tree of its own. */

@@ -43,10 +43,17 @@ export class TreeMaker {
     this.files.close(this.fd);
   }
 
-  file(name: ByteString, content: string | Buffer | readonly Piece[] = '', metadata: Metadata = {}): void {
+  file(
+    name: ByteString,
+    content: string | Buffer | readonly Piece[] = '',
+    metadata: Metadata = {},
+  ): void {
     const fd = ok(this.files.createExclusive(this.fd, name, 0o644), `create ${name}`);
-    const pieces = Array.isArray(content) ? (content as readonly Piece[]) : [{ at: 0, bytes: bytesOf(content as string | Buffer) }];
-    for (const { at, bytes } of pieces) ok(this.files.write(fd, bytes, 0, bytes.length, at), 'write');
+    const pieces = Array.isArray(content)
+      ? (content as readonly Piece[])
+      : [{ at: 0, bytes: bytesOf(content as string | Buffer) }];
+    for (const { at, bytes } of pieces)
+      ok(this.files.write(fd, bytes, 0, bytes.length, at), 'write');
     this.files.close(fd);
     this.set(name, metadata);
   }
@@ -59,7 +66,11 @@ export class TreeMaker {
   }
 
   /** Makes a directory, has it filled, then sets its metadata. */
-  directory(name: ByteString, fill: (inside: TreeMaker) => void = () => {}, metadata: Metadata = {}): void {
+  directory(
+    name: ByteString,
+    fill: (inside: TreeMaker) => void = () => {},
+    metadata: Metadata = {},
+  ): void {
     ok(this.files.makeDirectory(this.fd, name, 0o755), `make ${name}`);
     const inside = new TreeMaker(ok(this.files.openDirectory(this.fd, name), `open ${name}`));
     fill(inside);
@@ -77,8 +88,17 @@ export class TreeMaker {
     ok(this.files.link(this.fd, name, to.fd, further), `link ${name}`);
   }
 
-  node(name: ByteString, kind: keyof typeof KIND, metadata: Metadata = {}, major = 0, minor = 0): void {
-    ok(this.files.makeNode(this.fd, name, (KIND[kind] << 12) | 0o600, major, minor), `make ${name}`);
+  node(
+    name: ByteString,
+    kind: keyof typeof KIND,
+    metadata: Metadata = {},
+    major = 0,
+    minor = 0,
+  ): void {
+    ok(
+      this.files.makeNode(this.fd, name, (KIND[kind] << 12) | 0o600, major, minor),
+      `make ${name}`,
+    );
     this.set(name, metadata);
   }
 
@@ -93,7 +113,8 @@ export class TreeMaker {
       ok(files.setAttribute(fd, name, attribute, bytesOf(value)), `set ${attribute} of ${name}`);
     }
     if (mode !== undefined) ok(files.chmod(fd, name, mode), `chmod ${name}`);
-    if (mtime !== undefined) ok(files.times(fd, name, 0, 0, mtime[0], mtime[1]), `times of ${name}`);
+    if (mtime !== undefined)
+      ok(files.times(fd, name, 0, 0, mtime[0], mtime[1]), `times of ${name}`);
   }
 }
 

@@ -56,7 +56,8 @@ export const LIMITS = {
   linkTargetBytesMax: 64 * KIB,
   xattrNameBytesMax: 255,
   xattrValueBytesMax: 64 * KIB,
-  xattrsPerEntryBytesMax: 1 * MIB,
+  /** All names and values of one entry: it must fit a leaf of the manifest. */
+  xattrsPerEntryBytesMax: 768 * KIB,
 
   /** What is read of an ignore file. */
   ignoreFileBytesMax: 1 * MIB,

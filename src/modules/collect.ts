@@ -7,16 +7,18 @@
  * and without blocking, and is looked at again after the reading: a file that changed meanwhile is
  * read once more, and reported when it still does. Holes are not read.
  */
+
+import { toDisplay } from '../base/bytes.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BLOB, STORED_RECORD_BYTES } from '../format/block.ts';
 import { CONTENT_RECORD_BYTES, writeBlobRecord, writeHoleRecord } from '../format/content.ts';
-import { DECISION, ENTRY_FLAG, EntryWriter, REASON } from '../format/entry.ts';
+import { DECISION, ENTRY_FLAG, EntryWriter, REASON, readI64, writeI64 } from '../format/entry.ts';
 import { CONTENT_CLASS } from '../format/tag-header.ts';
 import {
   errnoName,
-  type Files,
   FileStatus,
+  type Files,
   ioError,
   KIND,
   openCodec,
@@ -25,13 +27,13 @@ import {
 import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
 import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
-import { toDisplay } from '../base/bytes.ts';
 import { BUFFER_KIND, COUNTER } from './backup-buffers.ts';
 import { BlockPacker } from './block-packer.ts';
 import { type Classified, classify } from './content-class.ts';
 import { Cutter, GEAR_BYTES } from './cutter.ts';
 import { openResultSender, type ResultSender } from './result-link.ts';
-import { PlanReader, UNIT, type UnitProblem } from './unit.ts';
+import { writeAttributes } from './source-attributes.ts';
+import { FILE_UNIT_BYTES_MAX, PlanReader, UNIT, type UnitProblem } from './unit.ts';
 
 export interface CollectOptions {
   readonly nameKey: Uint8Array;
@@ -164,13 +166,13 @@ class Collector {
         // Once more from the start, with what the file is now.
         this.#entries.length = start;
         this.#entries.bytes.writeUInt32LE(0, this.#entries.end() + 76);
-        const size = this.#status.size;
-        this.#refresh();
+        // More than a unit would be more blobs than an entry holds: then its beginning must do.
+        const size = Math.min(this.#status.size, FILE_UNIT_BYTES_MAX);
+        this.#refresh(size);
         this.#content(fd, size, name);
-        const again = this.#entries.end();
-        stable = this.#agrees(fd, name, again);
+        stable = this.#agrees(fd, name, this.#entries.end());
       }
-      this.#attributes(fd, name);
+      const attributes = this.#attributes(fd, name);
       this.#entries.end();
       this.#context.progress(COUNTER.filesRead, 1);
       if (!stable) {
@@ -182,6 +184,7 @@ class Collector {
           false,
         );
       }
+      if (attributes !== undefined) throw new UnitFailure(attributes, false);
     } finally {
       this.#files.close(fd);
     }
@@ -220,8 +223,13 @@ class Collector {
       throw new UnitFailure(new PenstockError('SOURCE_CHANGED', message, { subject: name }), true);
     }
   }
+  /** What was replaced by a FIFO or directory meanwhile has changed rather than failed. */
+  #readFailure(fd: number, result: number, name: string): UnitFailure {
+    this.#stat(fd, name);
+    return new UnitFailure(unreadable(result, 'read', name), true);
+  }
   /** Takes what the file is now into the entry that is being written. */
-  #refresh(): void {
+  #refresh(size: number): void {
     const at = this.#entries.end();
     const bytes = this.#entries.bytes;
     const status = this.#status;
@@ -229,10 +237,12 @@ class Collector {
     bytes.writeUInt32LE(status.uid, at + 12);
     bytes.writeUInt32LE(status.gid, at + 16);
     bytes.writeUInt32LE(status.mtimeNanos, at + 20);
-    writeSeconds(bytes, at + 24, status.mtimeSeconds);
-    writeSeconds(bytes, at + 32, status.ctimeSeconds);
+    writeI64(bytes, at + 24, status.mtimeSeconds);
+    writeI64(bytes, at + 32, status.ctimeSeconds);
     bytes.writeUInt32LE(status.ctimeNanos, at + 40);
-    this.#entries.setSize(status.size);
+    this.#entries.setSize(size);
+    // It was changed after the walk had judged its age.
+    this.#entries.setFlags(ENTRY_FLAG.recent);
   }
   #agrees(fd: number, name: string, at: number): boolean {
     this.#stat(fd, name);
@@ -240,17 +250,20 @@ class Collector {
     return (
       this.#status.ctimeNanos === bytes.readUInt32LE(at + 40) &&
       this.#status.mtimeNanos === bytes.readUInt32LE(at + 20) &&
+      this.#status.mtimeSeconds === readI64(bytes, at + 24) &&
+      this.#status.ctimeSeconds === readI64(bytes, at + 32) &&
       this.#status.size ===
         bytes.readUInt32LE(at + 56) + bytes.readUInt32LE(at + 60) * 0x1_0000_0000
     );
   }
 
-  #attributes(fd: number, name: string): void {
+  /** Returns why the attributes had to be left out. */
+  #attributes(fd: number, name: string): PenstockError | undefined {
     const attributes = this.#files.attributesOf(fd);
     if (typeof attributes === 'number') {
       throw new UnitFailure(unreadable(attributes, 'read attributes of', name), true);
     }
-    for (const attribute of attributes) this.#entries.attribute(attribute.name, attribute.value);
+    return writeAttributes(this.#entries, attributes, name);
   }
 
   /** Content of a file that the walk did not split into regions. */
@@ -262,7 +275,8 @@ class Collector {
     if (size > LIMITS.wholeFileBytesMax) {
       this.#classes = 0;
       this.#reason = REASON.none;
-      this.#cutRange(fd, 0, size, name);
+      const got = this.#cutRange(fd, 0, size, name);
+      if (got !== size) this.#entries.setSize(got);
       const mixed = (this.#classes & (this.#classes - 1)) !== 0;
       this.#entries.setAnalysis(
         mixed ? DECISION.split : DECISION.cut,
@@ -274,7 +288,7 @@ class Collector {
     const buffer = this.#packer.room(roomClass, size);
     const at = buffer.payloadOffset + buffer.length;
     const got = this.#files.read(fd, buffer.memory, at, size, 0);
-    if (got < 0) throw new UnitFailure(unreadable(got, 'read', name), true);
+    if (got < 0) throw this.#readFailure(fd, got, name);
     this.#context.progress(COUNTER.bytesRead, got);
     if (got === 0) {
       this.#entries.setAnalysis(DECISION.none, REASON.empty);
@@ -349,7 +363,7 @@ class Collector {
         from = this.#windowAt;
         const wanted = Math.min(this.#windowBytes - filled, end - position - filled);
         const got = this.#files.read(fd, memory, from + filled, wanted, position + filled);
-        if (got < 0) throw new UnitFailure(unreadable(got, 'read', name), true);
+        if (got < 0) throw this.#readFailure(fd, got, name);
         this.#context.progress(COUNTER.bytesRead, got);
         if (got < wanted) end = position + filled + got;
         filled += got;
@@ -389,9 +403,4 @@ function unreadable(result: number, call: string, name: string): PenstockError {
     subject: name,
     ...(cause.errno === undefined ? {} : { errno: cause.errno }),
   });
-}
-
-function writeSeconds(bytes: Buffer, at: number, seconds: number): void {
-  bytes.writeUInt32LE(seconds >>> 0, at);
-  bytes.writeInt32LE(Math.floor(seconds / 0x1_0000_0000), at + 4);
 }

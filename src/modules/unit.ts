@@ -7,12 +7,17 @@
  *
  * The result of a batch is a message to the walk (BatchResult). Only threads of one process see this.
  */
+
+import { assert } from '../base/assert.ts';
+import type { ErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { EntryView } from '../format/entry.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
-import type { ErrorRecord } from '../base/errors.ts';
 
 /** A whole file, or one region of a large one. */
 export const UNIT = { file: 0, region: 1 } as const;
+/** Files up to this size go to one collector as a whole: their blobs fit one entry. */
+export const FILE_UNIT_BYTES_MAX: number = LIMITS.cutBytesMin * LIMITS.contentListInlineMax;
 const PLAN_HEAD_BYTES = 8;
 const UNIT_HEAD_BYTES = 32;
 
@@ -58,6 +63,7 @@ export class PlanWriter {
     return this.length + UNIT_HEAD_BYTES + entryBytes <= this.#capacity;
   }
   add(kind: number, directory: number, start: number, end: number, entry: EntryView): void {
+    assert(this.fits(entry.entryBytes), 'an entry without content fits a plan');
     const at = this.#at + this.length;
     const total = UNIT_HEAD_BYTES + entry.entryBytes;
     this.#memory.writeUInt32LE(total, at);

@@ -7,13 +7,14 @@
  * back in. What is out is bounded, so memory is too.
  */
 import { assert, must } from '../base/assert.ts';
-import type { ErrorRecord } from '../base/errors.ts';
+import { toDisplay } from '../base/bytes.ts';
+import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { DECISION, ENTRY_FLAG, EntryView, EntryWriter, REASON } from '../format/entry.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
 import { BUFFER_KIND } from './backup-buffers.ts';
-import { ContentAssembler } from './content-assembler.ts';
 import type { BlockPacker } from './block-packer.ts';
+import { ContentAssembler } from './content-assembler.ts';
 import type { ManifestBuilder } from './manifest-builder.ts';
 import type { ResultReceiver } from './result-link.ts';
 import { type BatchResult, PlanWriter, UNIT } from './unit.ts';
@@ -31,7 +32,16 @@ interface Batch {
   readonly last?: boolean;
   /** Paths of the units, for messages. */
   readonly paths: readonly string[];
+  /** Those of units that have further links. */
+  readonly linked: ReadonlySet<string>;
+  /** Further links among the literal entries, and what they are links of. */
+  readonly links: readonly HardLink[];
   result: BatchResult | undefined;
+}
+
+interface HardLink {
+  readonly path: string;
+  readonly to: string;
 }
 
 export interface OutputCallbacks {
@@ -56,11 +66,17 @@ export class WalkOutput {
   #planBuffer: PipeBuffer | undefined;
   #parts: Part[] = [];
   #paths: string[] = [];
+  #linked = new Set<string>();
+  #links: HardLink[] = [];
+  /** Files that could not be read although other entries are links of them. */
+  readonly #omitted = new Set<string>();
   #planBytes = 0;
   #next = 0;
   #largeClasses = 0;
   #largeReason = 0;
-  #largeProblem = false;
+  #largeProblem: ErrorRecord | undefined;
+  /** A region gave nothing: what follows it would come to stand at its place. */
+  #largeOmitted = false;
 
   constructor(
     context: ModuleContext,
@@ -89,6 +105,16 @@ export class WalkOutput {
     if (this.#literal.length > LIMITS.batchBytes / 16) this.endBatch();
   }
 
+  /** As entryWritten, for a further link. */
+  linkWritten(path: string, to: string): void {
+    this.#links.push({ path, to });
+    this.entryWritten();
+  }
+  /** Whether the first link of a file turned out to be unreadable: another one must take its place. */
+  isOmitted(path: string): boolean {
+    return this.#omitted.has(path);
+  }
+
   /** A file to be read whole; `entry` has no content. */
   addFile(directory: number, entry: EntryView, path: string): void {
     const size = entry.size;
@@ -106,6 +132,7 @@ export class WalkOutput {
     if (typeof last === 'number') this.#parts[this.#parts.length - 1] = last + 1;
     else this.#parts.push(1);
     this.#paths.push(path);
+    if (entry.links > 1) this.#linked.add(path);
     this.#planBytes += size;
     if (this.#plan.units >= LIMITS.batchFilesMax) this.endBatch();
   }
@@ -132,6 +159,8 @@ export class WalkOutput {
       first,
       last,
       paths: [path],
+      linked: this.#linked,
+      links: [],
       result: undefined,
     });
   }
@@ -167,6 +196,8 @@ export class WalkOutput {
       kind: 'files',
       parts: this.#parts,
       paths: this.#paths,
+      linked: this.#linked,
+      links: this.#links,
       result: undefined,
     });
   }
@@ -175,6 +206,8 @@ export class WalkOutput {
     this.#next++;
     this.#parts = [];
     this.#paths = [];
+    this.#linked = new Set();
+    this.#links = [];
     this.#planBytes = 0;
     if (this.#planBuffer !== undefined) {
       this.#byId.set(batch.id, batch);
@@ -224,8 +257,13 @@ export class WalkOutput {
       this.#manifest.addAll(bytes, from, at);
     }
     assert(at === bytes.length, 'every entry of a result has its place');
-    for (const problem of result.problems) {
-      this.#callbacks.problem(batch.paths[problem.unit] ?? '', problem.error, problem.omitted);
+    for (const { unit, error, omitted } of result.problems) {
+      const path = batch.paths[unit] ?? '';
+      if (omitted && batch.linked.has(path)) this.#omitted.add(path);
+      this.#callbacks.problem(path, error, omitted);
+    }
+    for (const { path, to } of batch.links) {
+      if (this.#omitted.has(to)) this.#callbacks.problem(path, lostWith(path, to), true);
     }
   }
 
@@ -233,21 +271,29 @@ export class WalkOutput {
     if (batch.first === true) {
       this.#largeClasses = 0;
       this.#largeReason = REASON.none;
-      this.#largeProblem = false;
+      this.#largeProblem = undefined;
+      this.#largeOmitted = false;
     }
     this.#assembler.add(Buffer.from(result.bytes));
     this.#largeClasses |= result.classes;
     if (this.#largeReason === REASON.none) this.#largeReason = result.reason;
-    for (const problem of result.problems) {
-      if (!this.#largeProblem) this.#callbacks.problem(batch.paths[0] ?? '', problem.error, false);
-      this.#largeProblem = true;
+    for (const { error, omitted } of result.problems) {
+      this.#largeOmitted ||= omitted;
+      this.#largeProblem ??= error;
     }
     if (batch.last !== true) return;
+    const problem = this.#largeProblem;
+    const path = batch.paths[0] ?? '';
+    if (problem !== undefined) this.#callbacks.problem(path, problem, this.#largeOmitted);
     const writer = this.#large;
     writer.reset();
     this.#entry.set(must(batch.entry, 'a region has its entry'), 0);
     writer.beginFrom(this.#entry);
     this.#assembler.finish(writer);
+    if (this.#largeOmitted) {
+      if (this.#entry.links > 1) this.#omitted.add(path);
+      return;
+    }
     this.#entry.eachExtra((type, value) => writer.extra(type, value));
     const mixed = (this.#largeClasses & (this.#largeClasses - 1)) !== 0;
     const sparse = (this.#entry.flags & ENTRY_FLAG.sparse) !== 0;
@@ -258,10 +304,15 @@ export class WalkOutput {
           : REASON.large
         : this.#largeReason;
     writer.setAnalysis(mixed ? DECISION.split : DECISION.cut, mixed ? REASON.mixed : reason);
-    if (this.#largeProblem) writer.setFlags(ENTRY_FLAG.incomplete | ENTRY_FLAG.recent);
+    if (problem !== undefined) writer.setFlags(ENTRY_FLAG.incomplete | ENTRY_FLAG.recent);
     writer.end();
     this.#manifest.addAll(writer.bytes, 0, writer.length);
   }
+}
+
+function lostWith(path: string, to: string): ErrorRecord {
+  const message = `is a link of ${toDisplay(to)}, which could not be read: ${toDisplay(path)}`;
+  return toErrorRecord(new PenstockError('SOURCE_CHANGED', message, { subject: path }));
 }
 
 const NO_RESULT: BatchResult = {

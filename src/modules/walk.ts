@@ -26,8 +26,8 @@ import {
 import {
   type Attribute,
   CWD,
-  type Files,
   FileStatus,
+  type Files,
   ioError,
   KIND,
   newListing,
@@ -51,6 +51,8 @@ import {
   Selection,
   type SelectionOptions,
 } from './selection.ts';
+import { writeAttributes } from './source-attributes.ts';
+import { FILE_UNIT_BYTES_MAX } from './unit.ts';
 import { WalkOutput } from './walk-output.ts';
 
 /** A directory on the way to, or at, a source. `children` undefined: everything below is taken. */
@@ -101,8 +103,6 @@ interface Frame {
 
 /** Times younger than this at the reading may hide a later change. */
 const RECENT_MS = 2000;
-/** Files up to this size go to one collector as a whole. */
-const ONE_UNIT_BYTES: number = LIMITS.cutBytesMin * LIMITS.contentListInlineMax;
 
 export default function walk(options: WalkOptions): PipeModule {
   let walker: Walker | undefined;
@@ -317,6 +317,7 @@ class Walker {
     const kind = this.#status.kind;
     const onTheWay = frame.node.children !== undefined;
     if (!onTheWay && this.#isExcluded(frame, path, name, kind)) return;
+    if (this.#isBeyondLimits(name, path)) return;
     const matches = this.#matches(frame, name);
     this.#context.progress(COUNTER.entries, 1);
     this.#fill(frame.depth);
@@ -334,6 +335,19 @@ class Walker {
       if (matches !== 0) this.#context.progress(COUNTER.filesChanged, 1);
       this.#file(frame, name, path);
     } else this.#special(frame, name, path, kind);
+  }
+
+  /** What some file systems have and the format does not: reported, and left out. */
+  #isBeyondLimits(name: ByteString, path: ByteString): boolean {
+    const { size } = this.#status;
+    if (name.length <= LIMITS.nameBytesMax && size <= Number.MAX_SAFE_INTEGER) return false;
+    const what = size > Number.MAX_SAFE_INTEGER ? 'size' : 'name';
+    const error = new PenstockError(
+      'LIMIT',
+      `has a ${what} beyond what is stored: ${toDisplay(path)}`,
+    );
+    this.#problem(path, toErrorRecord(error), true);
+    return true;
   }
 
   #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
@@ -391,7 +405,7 @@ class Walker {
       }
       const writer = this.#output.literal;
       writer.begin(this.#fields, name);
-      writeAttributes(writer, attributes);
+      this.#attributes(writer, attributes, path);
       writer.end();
       this.#output.entryWritten();
     }
@@ -426,12 +440,16 @@ class Walker {
       return false;
     }
     if (--first.left <= 0) this.#links.delete(key);
+    if (this.#output.isOmitted(first.path)) {
+      first.path = path;
+      return false;
+    }
     const writer = this.#output.literal;
     this.#fields.flags |= ENTRY_FLAG.hardLink;
     writer.begin(this.#fields, name);
     writer.extra(EXTRA.hardLink, Buffer.from(first.path.slice(1), 'latin1'));
     writer.end();
-    this.#output.entryWritten();
+    this.#output.linkWritten(path, first.path);
     this.#context.progress(COUNTER.filesSeen, this.#status.kind === KIND.file ? 1 : 0);
     assert(frame.depth === this.#fields.depth, 'the entry is of its directory');
     return true;
@@ -444,14 +462,14 @@ class Walker {
     if (sparse) this.#fields.flags |= ENTRY_FLAG.sparse;
     this.#skeleton.reset();
     this.#skeleton.begin(this.#fields, name);
-    if (size <= ONE_UNIT_BYTES && !sparse) {
+    if (size <= FILE_UNIT_BYTES_MAX && !sparse) {
       this.#skeleton.end();
       this.#output.addFile(frame.fd, this.#view.set(this.#skeleton.bytes, 0), path);
       return;
     }
     const attributes = this.#files.attributes(frame.fd, name);
     if (typeof attributes === 'number') return this.#failed(path, attributes, 'read attributes of');
-    writeAttributes(this.#skeleton, attributes);
+    this.#attributes(this.#skeleton, attributes, path);
     this.#skeleton.end();
     this.#view.set(this.#skeleton.bytes, 0);
     this.#context.progress(COUNTER.filesRead, 1);
@@ -482,9 +500,14 @@ class Walker {
       node.writeUInt32LE(this.#status.rdevMinor, 4);
       writer.extra(EXTRA.node, node);
     }
-    writeAttributes(writer, attributes);
+    this.#attributes(writer, attributes, path);
     writer.end();
     this.#output.entryWritten();
+  }
+
+  #attributes(writer: EntryWriter, attributes: readonly Attribute[], path: ByteString): void {
+    const wrong = writeAttributes(writer, attributes, path);
+    if (wrong !== undefined) this.#problem(path, toErrorRecord(wrong), false);
   }
 
   /** Takes the status into the fields of the entry. */
@@ -523,10 +546,6 @@ const ENTRY_OF_KIND: Record<number, number> = {
   [KIND.characterDevice]: ENTRY.characterDevice,
   [KIND.blockDevice]: ENTRY.blockDevice,
 };
-
-function writeAttributes(writer: EntryWriter, attributes: readonly Attribute[]): void {
-  for (const attribute of attributes) writer.attribute(attribute.name, attribute.value);
-}
 
 function join(directory: ByteString, name: ByteString): ByteString {
   return directory === '/' ? `/${name}` : `${directory}/${name}`;
