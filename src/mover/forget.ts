@@ -55,7 +55,10 @@ export interface ForgetResult {
  *
  * @throws USAGE, ARCHIVE_UNKNOWN, REPO_READ_ONLY, REPO_FULL, REPO_IO
  */
-export async function forget(repository: Repository, request: ForgetRequest): Promise<ForgetResult> {
+export async function forget(
+  repository: Repository,
+  request: ForgetRequest,
+): Promise<ForgetResult> {
   const { ids, rules, name, timeZone, dryRun } = request;
   const hasRules = Object.values(rules).some((rule) => rule !== undefined);
   if (ids.length > 0 && hasRules) {
@@ -70,7 +73,10 @@ export async function forget(repository: Repository, request: ForgetRequest): Pr
       ? await judgeNamed(repository, records, ids, name, nowMs)
       : judgeByRules(records, rules, nowMs, timeZone);
   if (!dryRun) {
-    await remove(repository, result.verdicts.filter((one) => !one.isKept).map((one) => one.id));
+    await remove(
+      repository,
+      result.verdicts.filter((one) => !one.isKept).map((one) => one.id),
+    );
   }
   return result;
 }
@@ -172,11 +178,7 @@ async function lostArchives(repository: Repository): Promise<ForgetArchive[]> {
   return mapped.filter(({ id }) => !recorded.has(id) && !forgotten.ids.has(id));
 }
 
-function resolve(
-  ids: readonly string[],
-  archives: readonly ForgetArchive[],
-  text: string,
-): string {
+function resolve(ids: readonly string[], archives: readonly ForgetArchive[], text: string): string {
   if (text === 'latest') {
     const whole = archives.filter(({ partial }) => !partial);
     const latest = whole.reduce<ForgetArchive | undefined>(
@@ -191,5 +193,8 @@ function resolve(
   const only = found[0];
   if (only !== undefined && found.length === 1) return only;
   const what = found.length === 0 ? 'no archive has' : `${found.length} archives have`;
-  throw new PenstockError('ARCHIVE_UNKNOWN', `${what} an id that begins with ${JSON.stringify(text)}`);
+  throw new PenstockError(
+    'ARCHIVE_UNKNOWN',
+    `${what} an id that begins with ${JSON.stringify(text)}`,
+  );
 }

@@ -14,8 +14,8 @@ import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk
 import { type PartPlace, readChunkEnd, readRange, scanParts } from '../format/chunk-scan.ts';
 import {
   blobCountOf,
-  checkTag,
   type Crc,
+  checkTag,
   headerBytesOf,
   PART,
   partOf,
@@ -48,8 +48,7 @@ export class ChunkFiles {
   constructor(repository: Repository, media: ChunkMedia) {
     this.#repository = repository;
     this.#media = media;
-    this.crc = (view, offset, length, seed) =>
-      repository.codec.crc32c(view, offset, length, seed);
+    this.crc = (view, offset, length, seed) => repository.codec.crc32c(view, offset, length, seed);
   }
   static async open(repository: Repository): Promise<ChunkFiles> {
     const { chunkMedia } = repository.store;

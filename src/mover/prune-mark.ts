@@ -55,12 +55,7 @@ export class LiveMarker {
   readonly #pause: () => Promise<void>;
 
   /** `pause` is called at least once a leaf. */
-  constructor(
-    share: IndexShare,
-    index: BlobIndex,
-    blobs: BlobReader,
-    pause: () => Promise<void>,
-  ) {
+  constructor(share: IndexShare, index: BlobIndex, blobs: BlobReader, pause: () => Promise<void>) {
     this.live = new RecordBits(share);
     this.#share = share;
     this.#index = index;

@@ -14,11 +14,11 @@ import type { IndexedChunk } from '../index/segment-builder.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { decodeArchive } from './archives.ts';
 import { type LoadedIndex, loadIndex } from './index-store.ts';
+import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import type { ChunkFiles } from './prune-chunk.ts';
 import { LiveMarker } from './prune-mark.ts';
 import { type LeasePolicy, mayCondemn, type Survey, surveyStore } from './prune-protocol.ts';
 import { type ChunkUsage, countUsage, KEEPER, type KeeperRank } from './prune-usage.ts';
-import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import type { Repository } from './repository.ts';
 
 export interface PlanRequest {
@@ -110,11 +110,7 @@ class Planning {
     const survey = await runProtocol(surveyStore(this.#request.policy), this.#store);
     const listed = await this.#repository.store.list('chunks');
     this.#bytes = new Map(listed.map(({ name, bytes }) => [name, bytes]));
-    const loaded = await loadIndex(
-      this.#repository,
-      (id) => survey.chunks.has(id),
-      survey.doomed,
-    );
+    const loaded = await loadIndex(this.#repository, (id) => survey.chunks.has(id), survey.doomed);
     try {
       for (const { error } of loaded.damaged) this.#request.onProblem(error);
       return await this.#plan(survey, loaded);
@@ -229,7 +225,13 @@ class Planning {
       return mayCondemn(survey, id, session) ? KEEPER.good : KEEPER.pinned;
     };
     for (;;) {
-      const usage = await countUsage(this.#repository, loaded, marker.live, rank, this.#request.pause);
+      const usage = await countUsage(
+        this.#repository,
+        loaded,
+        marker.live,
+        rank,
+        this.#request.pause,
+      );
       if (!(await this.#findDamage(usage))) return usage;
     }
   }
@@ -246,7 +248,8 @@ class Planning {
         await this.#request.pause();
         const place = chunk.blocks[block];
         if (place === undefined) continue;
-        if (this.#attempt(id, () => this.#files.readBlock(id, place, target)) !== undefined) continue;
+        if (this.#attempt(id, () => this.#files.readBlock(id, place, target)) !== undefined)
+          continue;
         found = true;
         break;
       }
@@ -334,9 +337,7 @@ class Planning {
     });
     let deadBytes = 0;
     let first = 0;
-    const details = isMixed
-      ? this.#attempt(id, () => this.#files.contents(id))?.result
-      : undefined;
+    const details = isMixed ? this.#attempt(id, () => this.#files.contents(id))?.result : undefined;
     for (const [i, block] of chunk.blocks.entries()) {
       const kept = usage.blockKeeps(number, i);
       if (kept === 0) deadBytes += block.bytes;

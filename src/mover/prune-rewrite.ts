@@ -18,10 +18,10 @@ import {
   STORED_RECORD_BYTES,
 } from '../format/block.ts';
 import {
-  chunkIdOf,
-  classOf,
   COMPRESSION,
   CONTENT_CLASS,
+  chunkIdOf,
+  classOf,
   PART,
   TAG_FIXED_BYTES,
   TAG_FLAG,
@@ -184,7 +184,14 @@ export class Rewriter {
       return;
     }
     this.#writeDirectory(contents, first, place.blobCount);
-    const kept = this.#countKept(sealed, this.#directoryAt, DIRECTORY_RECORD_BYTES, place.blobCount, number, block);
+    const kept = this.#countKept(
+      sealed,
+      this.#directoryAt,
+      DIRECTORY_RECORD_BYTES,
+      place.blobCount,
+      number,
+      block,
+    );
     this.#agree(number, block, kept);
     this.#writer.block({
       memory: sealed,
@@ -320,7 +327,15 @@ export class Rewriter {
     if (contentClass === CONTENT_CLASS.incompressible) return rawBytes;
     const { codec } = this.#repository;
     const window = this.#window;
-    const length = codec.compress(memory, PAYLOAD_AT, rawBytes, window, 0, rawBytes - 1, REPACK_LEVEL);
+    const length = codec.compress(
+      memory,
+      PAYLOAD_AT,
+      rawBytes,
+      window,
+      0,
+      rawBytes - 1,
+      REPACK_LEVEL,
+    );
     if (length < 0) return rawBytes;
     window.copy(memory, PAYLOAD_AT, 0, length);
     return length;

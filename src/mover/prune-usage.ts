@@ -7,7 +7,7 @@
  */
 import { must } from '../base/assert.ts';
 import { openFiles } from '../host/mod.ts';
-import { PlaceWalk, type BlobPlace, type PlaceGroup } from '../index/record-cursor.ts';
+import { type BlobPlace, type PlaceGroup, PlaceWalk } from '../index/record-cursor.ts';
 import { indexHash, type LoadedIndex } from './index-store.ts';
 import { RecordBits } from './prune-mark.ts';
 import type { Repository } from './repository.ts';

@@ -13,12 +13,12 @@ import { LIMITS } from '../base/limits.ts';
 import { dropForgotten, listForgotten } from './forgotten.ts';
 import { mergeIndex } from './index-store.ts';
 import { readLeases } from './leases.ts';
+import { protocolStore } from './protocol-adapter.ts';
+import { type CondemnedChunk, type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { type ArchiveNote, ChunkFiles } from './prune-chunk.ts';
 import { CondemnSettler } from './prune-delete.ts';
 import { makePlan, type PlanRequest, type PrunePlan, type Victim } from './prune-plan.ts';
 import { condemnChunks, type LeasePolicy, sweepLeftovers } from './prune-protocol.ts';
-import { protocolStore } from './protocol-adapter.ts';
-import { type CondemnedChunk, type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { Rewriter } from './prune-rewrite.ts';
 import type { Repository } from './repository.ts';
 import { leasePolicy, openSession, type Session } from './session.ts';
@@ -131,8 +131,7 @@ class Prune {
   async foresee(): Promise<PruneResult> {
     const plan = await this.#plan();
     try {
-      const freed =
-        sum(plan.dead, (one) => one.bytes) + sum(plan.victims, (one) => one.deadBytes);
+      const freed = sum(plan.dead, (one) => one.bytes) + sum(plan.victims, (one) => one.deadBytes);
       const stored = await this.#bytesStored();
       return {
         chunksDeleted: plan.dead.length,
@@ -157,7 +156,8 @@ class Prune {
       onProblem: (error) => onProblem(error),
     };
     // Read first: what the map tells of was published before, and its record must be there.
-    const mapped = await this.#readMap();
+    const { archives: mapped, damaged } = await this.#readMap();
+    for (const error of damaged) onProblem(error);
     const plan = await makePlan(this.#repository, this.#store, this.#files, request);
     try {
       await this.#refuseLostArchives(plan, mapped);
@@ -169,8 +169,9 @@ class Prune {
   }
 
   /** The archives that the map tells of; notes the chunks. */
-  async #readMap(): Promise<ArchiveNote[]> {
+  async #readMap(): Promise<{ archives: ArchiveNote[]; damaged: PenstockError[] }> {
     const archives: ArchiveNote[] = [];
+    const damaged: PenstockError[] = [];
     for (const { name } of await this.#repository.store.list('maps')) {
       if (!isSessionMap(name)) continue;
       await this.#pause();
@@ -180,11 +181,11 @@ class Prune {
         if (archive !== undefined) archives.push({ id: archive.id, partial: archive.partial });
       } catch (error) {
         if (!(error instanceof PenstockError)) throw error;
-        if (error.code === 'DAMAGED') this.#request.onProblem(error);
+        if (error.code === 'DAMAGED') damaged.push(error);
         else if (error.code !== 'OBJECT_MISSING') throw error;
       }
     }
-    return archives;
+    return { archives, damaged };
   }
 
   /**
@@ -198,7 +199,7 @@ class Prune {
     const known = [...mapped];
     // Of a repository without archives its chunks are asked, too.
     if (survey.archives.size === 0) {
-      for (const id of strays) known.push(...this.#footersOf(id));
+      for (const id of strays) known.push(...(this.#footersOf(id) ?? []));
     }
     const lost = known.filter(({ id, partial }) => !partial && !survey.archives.has(id));
     if (lost.length === 0) return;
@@ -206,18 +207,26 @@ class Prune {
     const forgotten = await listForgotten(this.#repository);
     const first = lost.find(({ id }) => !forgotten.ids.has(id));
     if (first === undefined) return;
+    // It may stand in a note that cannot be read.
+    const unread = forgotten.damaged[0]?.error;
+    if (unread !== undefined) {
+      const hint = `\`penstock forget ${first.id}\` notes it again, if it was forgotten`;
+      throw new PenstockError(unread.code, unread.message, { cause: unread, hint });
+    }
     throw new PenstockError('OBJECT_MISSING', `the record of archive ${first.id} is lost`, {
       subject: first.id,
       hint: `run \`penstock catalog rebuild\`, which makes it again, or \`penstock forget ${first.id}\``,
     });
   }
 
-  #footersOf(id: string): readonly ArchiveNote[] {
+  /** The archives whose footers stand in a chunk; undefined: it cannot be told. */
+  #footersOf(id: string): readonly ArchiveNote[] | undefined {
     try {
       return this.#files.archives(id);
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
-      if (error.code === 'DAMAGED' || error.code === 'OBJECT_MISSING') return [];
+      if (error.code === 'OBJECT_MISSING') return [];
+      if (error.code === 'DAMAGED') return undefined;
       throw error;
     }
   }
@@ -299,11 +308,16 @@ class Prune {
     const isThere = (id: string): boolean => present.has(id) || !this.#mapped.has(id);
     await tidyMapRecords(this.#repository, isThere, ids);
     if (noted.size === 0) return;
+    const { archives, damaged } = await this.#readMap();
+    if (damaged.length > 0) return;
     // Noted before the survey: their chunks are gone, or among the strays.
     const gone = new Set([...noted].filter((id) => !plan.survey.archives.has(id)));
+    for (const { id } of archives) gone.delete(id);
     for (const stray of plan.strays) {
       if (!present.has(stray)) continue;
-      for (const { id } of this.#footersOf(stray)) gone.delete(id);
+      const footers = this.#footersOf(stray);
+      if (footers === undefined) return;
+      for (const { id } of footers) gone.delete(id);
     }
     if (gone.size > 0) await dropForgotten(this.#repository, gone);
   }
@@ -394,7 +408,8 @@ class Condemning {
       if (one === undefined || [...one.relies].some((chunk) => this.#left.has(chunk))) continue;
       this.#ready.splice(i, 1);
       for (const chunk of one.relies) {
-        for (const id of this.#moved.get(chunk) ?? [this.#ids[chunk] ?? '']) one.entry.relies.add(id);
+        for (const id of this.#moved.get(chunk) ?? [this.#ids[chunk] ?? ''])
+          one.entry.relies.add(id);
       }
       taken.push(one.entry);
     }

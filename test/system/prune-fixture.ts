@@ -122,7 +122,10 @@ function digest(bytes: Uint8Array): string {
 }
 
 /** The files of an archive, read from the repository. */
-export async function readArchiveContents(repository: Repository, archive: Archive): Promise<Contents> {
+export async function readArchiveContents(
+  repository: Repository,
+  archive: Archive,
+): Promise<Contents> {
   const reader = await openArchiveReader(repository);
   try {
     const contents = new Map<string, string>();
@@ -222,7 +225,10 @@ export class Scene {
     const whole = archives.filter((archive) => !archive.partial);
     assert.deepEqual(whole.map(({ id }) => id).sort(), [...this.wanted.keys()].sort());
     for (const archive of whole) {
-      assertSame(await readArchiveContents(repository, archive), this.wanted.get(archive.id) ?? new Map());
+      assertSame(
+        await readArchiveContents(repository, archive),
+        this.wanted.get(archive.id) ?? new Map(),
+      );
     }
   }
 
@@ -243,7 +249,10 @@ export function numbered(prefix: string, from: number, to: number, step = 1): st
 
 export function storedChunks(directory: string): Map<string, number> {
   const chunks = new Map<string, number>();
-  for (const entry of readdirSync(join(directory, 'chunks'), { recursive: true, withFileTypes: true })) {
+  for (const entry of readdirSync(join(directory, 'chunks'), {
+    recursive: true,
+    withFileTypes: true,
+  })) {
     if (!entry.isFile()) continue;
     chunks.set(entry.name, statSync(join(entry.parentPath, entry.name)).size);
   }

@@ -39,7 +39,10 @@ export default async function run(invocation: Invocation<'forget'>): Promise<num
     const summary = forgetSummary(result, options.dryRun);
     if (options.prune && !options.dryRun) {
       const facts = { ...(await pruneNow(invocation, repository)), isDryRun: false };
-      output.summary({ ...summary[0], prune: facts }, [summary[1], ...pruneLines(facts)].join('\n'));
+      output.summary(
+        { ...summary[0], prune: facts },
+        [summary[1], ...pruneLines(facts)].join('\n'),
+      );
     } else output.summary(...summary);
     return output.warnings > 0 ? EXIT.partial : EXIT.ok;
   } finally {
@@ -47,7 +50,10 @@ export default async function run(invocation: Invocation<'forget'>): Promise<num
   }
 }
 
-function show({ output }: Invocation<'forget'>, { verdicts, damaged, refused }: ForgetResult): void {
+function show(
+  { output }: Invocation<'forget'>,
+  { verdicts, damaged, refused }: ForgetResult,
+): void {
   const facts = verdicts.map(toFacts);
   for (const verdict of facts) output.entry(verdictRecord(verdict));
   if (facts.length > 0) for (const line of verdictTable(facts)) output.line(line);
