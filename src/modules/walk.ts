@@ -12,17 +12,10 @@ import { assert, must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
+import { fromKeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
 import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
-import {
-  ENTRY,
-  ENTRY_FLAG,
-  type EntryFields,
-  EntryView,
-  EntryWriter,
-  EXTRA,
-} from '../format/entry.ts';
+import { ENTRY, ENTRY_FLAG, EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
 import {
   type Attribute,
   CWD,
@@ -35,8 +28,8 @@ import {
   openFiles,
   openRandom,
 } from '../host/mod.ts';
-import { BlobIndex, type IndexShare } from '../index/blob-index.ts';
-import { SessionTable, type SessionTableShare } from '../index/session-table.ts';
+import { BlobIndex } from '../index/blob-index.ts';
+import { SessionTable } from '../index/session-table.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { COUNTER } from './backup-buffers.ts';
 import { BaseArchive } from './base-archive.ts';
@@ -45,46 +38,12 @@ import { BlockPacker } from './block-packer.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
-import {
-  type IgnoreRules,
-  parseIgnoreFile,
-  Selection,
-  type SelectionOptions,
-} from './selection.ts';
+import { type IgnoreRules, parseIgnoreFile, Selection } from './selection.ts';
 import { writeAttributes } from './source-attributes.ts';
+import { StatusEntry } from './status-entry.ts';
 import { FILE_UNIT_BYTES_MAX } from './unit.ts';
+import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from './walk-options.ts';
 import { WalkOutput } from './walk-output.ts';
-
-/** A directory on the way to, or at, a source. `children` undefined: everything below is taken. */
-export interface SourceNode {
-  readonly children?: ReadonlyMap<ByteString, SourceNode>;
-}
-
-export interface WalkOptions {
-  readonly sources: SourceNode;
-  readonly selection: SelectionOptions;
-  readonly bases: readonly ManifestRoot[];
-  readonly keyring: KeyringRecord;
-  readonly index: IndexShare;
-  readonly session: SessionTableShare;
-  readonly media: { readonly module: string; readonly options: unknown };
-  /** Now, milliseconds since 1970. */
-  readonly startedMs: number;
-}
-
-/** What the walk tells the initiator when it has ended, and at a checkpoint. */
-export interface WalkReport {
-  readonly root: ManifestRoot;
-  readonly owners: readonly (readonly [number, string])[];
-  readonly groups: readonly (readonly [number, string])[];
-}
-
-/** A warning about one item. */
-export interface WalkProblem {
-  readonly path: ByteString;
-  readonly error: ErrorRecord;
-  readonly omitted: boolean;
-}
 
 interface Frame {
   readonly fd: number;
@@ -100,9 +59,6 @@ interface Frame {
   readonly deviceMajor: number;
   readonly deviceMinor: number;
 }
-
-/** Times younger than this at the reading may hide a later change. */
-const RECENT_MS = 2000;
 
 export default function walk(options: WalkOptions): PipeModule {
   let walker: Walker | undefined;
@@ -132,13 +88,11 @@ class Walker {
   readonly #listing = newListing();
   readonly #skeleton = new EntryWriter();
   readonly #view = new EntryView();
-  readonly #fields: EntryFields = emptyFields();
+  readonly #entry: StatusEntry;
   readonly #stack: Frame[] = [];
   readonly #closing: { fd: number; batch: number }[] = [];
   /** First paths of files with several links, by device and inode. */
   readonly #links = new Map<string, { path: ByteString; left: number }>();
-  readonly #owners = new Map<number, string>();
-  readonly #groups = new Map<number, string>();
   #checkpointWanted = false;
 
   constructor(options: WalkOptions, context: ModuleContext, media: ChunkMedia) {
@@ -177,6 +131,7 @@ class Walker {
     this.#bases = options.bases.map(
       (root) => new BaseArchive(this.#reader, receiveRoot(root), this.#index),
     );
+    this.#entry = new StatusEntry(this.#files, options.startedMs);
     this.#files.openFilesLimit();
   }
 
@@ -209,7 +164,7 @@ class Walker {
     this.#context.post({ type: 'checkpoint', report: this.#report(root) });
   }
   #report(root: ManifestRoot): WalkReport {
-    return { root, owners: [...this.#owners], groups: [...this.#groups] };
+    return { root, owners: [...this.#entry.owners], groups: [...this.#entry.groups] };
   }
 
   #problem(path: ByteString, error: ErrorRecord, omitted: boolean): void {
@@ -320,7 +275,7 @@ class Walker {
     if (this.#isBeyondLimits(name, path)) return;
     const matches = this.#matches(frame, name);
     this.#context.progress(COUNTER.entries, 1);
-    this.#fill(frame.depth);
+    this.#entry.take(this.#status, frame.depth);
     if (kind === KIND.directory) {
       this.#context.progress(COUNTER.directories, 1);
       return this.#directory(frame, name, path, node, matches);
@@ -377,7 +332,7 @@ class Walker {
   #takeOver(matches: number): boolean {
     for (let i = 0; i < this.#bases.length; i++) {
       const base = must(this.#bases[i], 'base');
-      if ((matches & (1 << i)) === 0 || !base.isUnchanged(this.#fields)) continue;
+      if ((matches & (1 << i)) === 0 || !base.isUnchanged(this.#entry.fields)) continue;
       const entry = base.entry;
       const writer = this.#output.literal;
       writer.copy(entry.bytes, entry.at, entry.entryBytes);
@@ -404,7 +359,7 @@ class Walker {
         return this.#failed(path, attributes, 'read attributes of');
       }
       const writer = this.#output.literal;
-      writer.begin(this.#fields, name);
+      writer.begin(this.#entry.fields, name);
       this.#attributes(writer, attributes, path);
       writer.end();
       this.#output.entryWritten();
@@ -445,13 +400,13 @@ class Walker {
       return false;
     }
     const writer = this.#output.literal;
-    this.#fields.flags |= ENTRY_FLAG.hardLink;
-    writer.begin(this.#fields, name);
+    this.#entry.fields.flags |= ENTRY_FLAG.hardLink;
+    writer.begin(this.#entry.fields, name);
     writer.extra(EXTRA.hardLink, Buffer.from(first.path.slice(1), 'latin1'));
     writer.end();
     this.#output.linkWritten(path, first.path);
     this.#context.progress(COUNTER.filesSeen, this.#status.kind === KIND.file ? 1 : 0);
-    assert(frame.depth === this.#fields.depth, 'the entry is of its directory');
+    assert(frame.depth === this.#entry.fields.depth, 'the entry is of its directory');
     return true;
   }
 
@@ -459,9 +414,9 @@ class Walker {
     const status = this.#status;
     const size = status.size;
     const sparse = status.blocks512 * 512 < size && size > LIMITS.cutBytesMin;
-    if (sparse) this.#fields.flags |= ENTRY_FLAG.sparse;
+    if (sparse) this.#entry.fields.flags |= ENTRY_FLAG.sparse;
     this.#skeleton.reset();
-    this.#skeleton.begin(this.#fields, name);
+    this.#skeleton.begin(this.#entry.fields, name);
     if (size <= FILE_UNIT_BYTES_MAX && !sparse) {
       this.#skeleton.end();
       this.#output.addFile(frame.fd, this.#view.set(this.#skeleton.bytes, 0), path);
@@ -492,7 +447,7 @@ class Walker {
       target = this.#files.readLink(frame.fd, name);
       if (typeof target === 'number') return this.#failed(path, target, 'read the link');
     }
-    writer.begin(this.#fields, name);
+    writer.begin(this.#entry.fields, name);
     if (kind === KIND.symlink) writer.extra(EXTRA.linkTarget, Buffer.from(target, 'latin1'));
     if (kind === KIND.characterDevice || kind === KIND.blockDevice) {
       const node = Buffer.alloc(8);
@@ -509,64 +464,8 @@ class Walker {
     const wrong = writeAttributes(writer, attributes, path);
     if (wrong !== undefined) this.#problem(path, toErrorRecord(wrong), false);
   }
-
-  /** Takes the status into the fields of the entry. */
-  #fill(depth: number): void {
-    const status = this.#status;
-    const fields = this.#fields;
-    fields.kind = ENTRY_OF_KIND[status.kind] ?? ENTRY.file;
-    fields.mode = status.mode;
-    fields.depth = depth;
-    fields.uid = status.uid;
-    fields.gid = status.gid;
-    fields.mtimeSeconds = status.mtimeSeconds;
-    fields.mtimeNanos = status.mtimeNanos;
-    fields.ctimeSeconds = status.ctimeSeconds;
-    fields.ctimeNanos = status.ctimeNanos;
-    fields.links = status.nlink;
-    fields.inode = status.inode;
-    fields.size = status.kind === KIND.file ? status.size : 0;
-    fields.deviceMajor = status.deviceMajor;
-    fields.deviceMinor = status.deviceMinor;
-    const changedMs = status.ctimeSeconds * 1000 + status.ctimeNanos / 1e6;
-    fields.flags = changedMs + RECENT_MS > this.#options.startedMs ? ENTRY_FLAG.recent : 0;
-    if (!this.#owners.has(status.uid))
-      this.#owners.set(status.uid, this.#files.userName(status.uid) ?? '');
-    if (!this.#groups.has(status.gid))
-      this.#groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
-  }
 }
-
-const ENTRY_OF_KIND: Record<number, number> = {
-  [KIND.file]: ENTRY.file,
-  [KIND.directory]: ENTRY.directory,
-  [KIND.symlink]: ENTRY.symlink,
-  [KIND.fifo]: ENTRY.fifo,
-  [KIND.socket]: ENTRY.socket,
-  [KIND.characterDevice]: ENTRY.characterDevice,
-  [KIND.blockDevice]: ENTRY.blockDevice,
-};
 
 function join(directory: ByteString, name: ByteString): ByteString {
   return directory === '/' ? `/${name}` : `${directory}/${name}`;
-}
-
-function emptyFields(): EntryFields {
-  return {
-    kind: 0,
-    flags: 0,
-    mode: 0,
-    depth: 0,
-    uid: 0,
-    gid: 0,
-    mtimeSeconds: 0,
-    mtimeNanos: 0,
-    ctimeSeconds: 0,
-    ctimeNanos: 0,
-    links: 0,
-    inode: 0,
-    size: 0,
-    deviceMajor: 0,
-    deviceMinor: 0,
-  };
 }

@@ -9,23 +9,17 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
-import { toKeyringRecord } from '../crypto/keyring.ts';
-import { DIRECTORY_RECORD_BYTES } from '../format/block.ts';
-import { usedChunks } from '../index/blob-index.ts';
 import { shareHeaps } from '../host/mod.ts';
-import { createSessionTable } from '../index/session-table.ts';
+import { usedChunks } from '../index/blob-index.ts';
 import { COUNTER } from '../modules/backup-buffers.ts';
 import type { ChunkWriterOptions, PlacedChunk } from '../modules/chunk-writer.ts';
-import type { CollectOptions } from '../modules/collect.ts';
-import { COLLECT_WINDOW_BYTES } from '../modules/collect.ts';
 import { receiveRoot } from '../modules/manifest-cursor.ts';
-import type { PlaceOptions } from '../modules/place.ts';
-import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
 import type { SelectionOptions } from '../modules/selection.ts';
-import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from '../modules/walk.ts';
-import { dropWarmThreads, type ModuleSpec, type Pipe, startPipe, warmThread } from '../pipe/mod.ts';
+import type { WalkProblem, WalkReport } from '../modules/walk-options.ts';
+import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
+import { backupPipe } from './backup-pipe.ts';
+import { estimateSources } from './estimate.ts';
 import {
   type LoadedIndex,
   loadIndex,
@@ -33,14 +27,12 @@ import {
   storeSegment,
   toChunkNames,
 } from './index-store.ts';
-import { presentChunks } from './prune-protocol.ts';
 import { runProtocol } from './protocol-store.ts';
+import { presentChunks } from './prune-protocol.ts';
 import type { Repository } from './repository.ts';
-import { type ChunkTable, storeMapRecords } from './storage-map.ts';
 import { idleSession, openSession, type Session } from './session.ts';
 import { writeSessionChunk } from './session-chunk.ts';
-import { estimateSources } from './estimate.ts';
-import { moduleFile } from './module-file.ts';
+import { type ChunkTable, storeMapRecords } from './storage-map.ts';
 
 export interface BackupRequest {
   /** Absolute paths, canonical, without a trailing slash (but "/"). */
@@ -94,34 +86,6 @@ export interface BackupResult {
   readonly bytesStored: number;
   readonly blobsDuplicate: number;
 }
-
-/** A tree of sources from their absolute paths. */
-export function sourceTree(paths: readonly ByteString[]): SourceNode {
-  interface Growing {
-    children?: Map<ByteString, Growing>;
-  }
-  const root: Growing = { children: new Map() };
-  for (const path of paths) {
-    let node = root;
-    for (const name of path.split('/').filter((part) => part !== '')) {
-      // A directory above was named as a source already: this path lies in it.
-      if (node.children === undefined) break;
-      const child = node.children.get(name) ?? { children: new Map() };
-      node.children.set(name, child);
-      node = child;
-    }
-    delete node.children;
-  }
-  return root as SourceNode;
-}
-
-/** Starts threads of a backup ahead, while the repository is still being opened. */
-export function warmBackup(): void {
-  warmThread('walk', WALK_MODULES);
-  warmThread('place', PLACE_MODULES);
-}
-const WALK_MODULES: readonly ModuleSpec[] = [{ module: moduleFile('walk') }];
-const PLACE_MODULES: readonly ModuleSpec[] = [{ module: moduleFile('place') }];
 
 /**
  * Makes one archive.
@@ -193,8 +157,14 @@ class Backup {
     });
     shareHeaps(2);
     const pipe = await startPipe({
-      ...this.#pipeShape(),
-      stages: this.#stages(index),
+      ...backupPipe({
+        repository: this.#repository,
+        request: this.#request,
+        index: index.share,
+        bases: this.#bases.map((archive) => archive.root),
+        chunks: this.#chunkOptions(),
+        startedMs: this.#startedMs,
+      }),
       onMessage: (_stage: string, _instance: number, message: unknown) =>
         this.#message(message as StageMessage),
     });
@@ -225,97 +195,6 @@ class Backup {
     return await walked;
   }
 
-  #pipeShape(): {
-    maxBuffers: number;
-    payloadBytes: number;
-    directoryBytes: number;
-    sharedWords: number;
-    links: [string, string][];
-  } {
-    const { blockBytes } = this.#repository.settings;
-    const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
-    const threads = this.#threads;
-    // Each allocating instance: one open buffer per class, and some on their way.
-    const least = (threads + 1) * 4;
-    const memory = this.#request.memoryBytes;
-    const fixed = threads * this.#windowBytes;
-    const perBuffer = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
-    const given =
-      memory === undefined ? (threads + 1) * 5 : Math.floor((memory - fixed) / perBuffer);
-    if (given < least) {
-      throw new PenstockError(
-        'LIMIT',
-        `--memory is too small for ${threads} threads: at least ${Math.ceil((fixed + least * perBuffer) / 2 ** 20)} MiB are needed`,
-        {
-          hint: 'give more memory, or fewer --threads',
-        },
-      );
-    }
-    return {
-      maxBuffers: Math.min(given, LIMITS.buffersMax),
-      payloadBytes: blockBytes,
-      directoryBytes,
-      sharedWords: 8,
-      links: [['walk', 'work']],
-    };
-  }
-  get #threads(): number {
-    return Math.max(1, this.#request.threads);
-  }
-  get #windowBytes(): number {
-    return COLLECT_WINDOW_BYTES + sealWindowBytes(this.#repository.settings.blockBytes);
-  }
-
-  /**
-   * Collecting and sealing are fused into one stage of several instances: each reads, cuts, names,
-   * compresses and encrypts, and hands on sealed blocks only.
-   */
-  #stages(index: LoadedIndex): Parameters<typeof startPipe>[0]['stages'] {
-    const keyring = toKeyringRecord(this.#repository.keyring);
-    const session = createSessionTable();
-    const media = this.#repository.store.chunkMedia;
-    const walk: WalkOptions = {
-      sources: sourceTree(this.#request.paths),
-      selection: this.#request.selection,
-      bases: this.#bases.map((archive) => archive.root),
-      keyring,
-      index: index.share,
-      session,
-      media,
-      startedMs: this.#startedMs,
-    };
-    const { nameKey, cutKey, indexKey } = this.#repository.keyring;
-    const collect: CollectOptions = { nameKey, cutKey, indexKey, index: index.share, session };
-    const seal: SealOptions = {
-      keyring,
-      level: this.#request.level,
-      windowAt: COLLECT_WINDOW_BYTES,
-    };
-    const place: PlaceOptions = { keyring, media, chunks: this.#chunkOptions() };
-    return [
-      { name: 'walk', modules: [{ module: moduleFile('walk'), options: walk }] },
-      {
-        name: 'work',
-        modules: [
-          { module: moduleFile('collect'), options: collect },
-          { module: moduleFile('seal'), options: seal },
-        ],
-        instances: this.#threads,
-        allocates: true,
-        windowBytes: this.#windowBytes,
-        startWhen: 'first-buffer',
-      },
-      {
-        name: 'place',
-        modules: [
-          this.#request.dryRun
-            ? { module: moduleFile('discard') }
-            : { module: moduleFile('place'), options: place },
-        ],
-        startWhen: 'first-buffer',
-      },
-    ];
-  }
   #chunkOptions(): ChunkWriterOptions {
     return {
       session: this.#session.id,

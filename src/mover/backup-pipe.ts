@@ -1,0 +1,117 @@
+/**
+ * The pipe of a backup: walk → work (collect and seal, fused) × n → place.
+ *
+ * Collecting and sealing run in one stage of several instances: each reads, cuts, names, compresses
+ * and encrypts, and hands on sealed blocks only. Its buffers and windows bound the memory (U9).
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { toKeyringRecord } from '../crypto/keyring.ts';
+import { DIRECTORY_RECORD_BYTES } from '../format/block.ts';
+import type { IndexShare } from '../index/blob-index.ts';
+import { createSessionTable } from '../index/session-table.ts';
+import type { ChunkWriterOptions } from '../modules/chunk-writer.ts';
+import { COLLECT_WINDOW_BYTES, type CollectOptions } from '../modules/collect.ts';
+import type { ManifestRoot } from '../modules/manifest-cursor.ts';
+import type { PlaceOptions } from '../modules/place.ts';
+import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
+import { sourceTree, type WalkOptions } from '../modules/walk-options.ts';
+import { type ModuleSpec, type PipeSpec, type StageSpec, warmThread } from '../pipe/mod.ts';
+import type { BackupRequest } from './backup.ts';
+import { moduleFile } from './module-file.ts';
+import type { Repository } from './repository.ts';
+
+/** What the pipe is made of. */
+export interface BackupParts {
+  readonly repository: Repository;
+  readonly request: BackupRequest;
+  readonly index: IndexShare;
+  readonly bases: readonly ManifestRoot[];
+  readonly chunks: ChunkWriterOptions;
+  readonly startedMs: number;
+}
+
+/** Of each allocating instance: an open buffer per content class and some on their way. */
+const BUFFERS_LEAST = 4;
+const BUFFERS_WANTED = 5;
+
+/** Starts threads of a backup ahead, while the repository is still being opened. */
+export function warmBackup(): void {
+  warmThread('walk', modulesOf('walk'));
+  warmThread('place', modulesOf('place'));
+}
+
+function modulesOf(name: string, options?: unknown): readonly ModuleSpec[] {
+  return [{ module: moduleFile(name), options }];
+}
+
+/** The pipe of a backup. LIMIT when the memory that it may use is too little. */
+export function backupPipe(parts: BackupParts): PipeSpec {
+  const { blockBytes } = parts.repository.settings;
+  const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
+  return {
+    maxBuffers: bufferCount(parts, blockBytes + directoryBytes + LIMITS.headerRoomBytes),
+    payloadBytes: blockBytes,
+    directoryBytes,
+    sharedWords: 8,
+    links: [['walk', 'work']],
+    stages: stagesOf(parts),
+  };
+}
+
+function bufferCount({ repository, request }: BackupParts, bufferBytes: number): number {
+  const threads = threadsOf(request);
+  const least = (threads + 1) * BUFFERS_LEAST;
+  const fixed = threads * windowBytes(repository);
+  const memory = request.memoryBytes;
+  if (memory === undefined) return Math.min((threads + 1) * BUFFERS_WANTED, LIMITS.buffersMax);
+  const given = Math.floor((memory - fixed) / bufferBytes);
+  if (given >= least) return Math.min(given, LIMITS.buffersMax);
+  const needed = Math.ceil((fixed + least * bufferBytes) / 2 ** 20);
+  const message = `--memory is too small for ${threads} threads: at least ${needed}M are needed`;
+  throw new PenstockError('LIMIT', message, { hint: 'give more memory, or fewer --threads' });
+}
+
+function threadsOf(request: BackupRequest): number {
+  return Math.max(1, request.threads);
+}
+function windowBytes(repository: Repository): number {
+  return COLLECT_WINDOW_BYTES + sealWindowBytes(repository.settings.blockBytes);
+}
+
+function stagesOf(parts: BackupParts): StageSpec[] {
+  const { repository, request, index, bases, chunks, startedMs } = parts;
+  const keyring = toKeyringRecord(repository.keyring);
+  const session = createSessionTable();
+  const media = repository.store.chunkMedia;
+  const walk: WalkOptions = {
+    sources: sourceTree(request.paths),
+    selection: request.selection,
+    bases,
+    keyring,
+    index,
+    session,
+    media,
+    startedMs,
+  };
+  const { nameKey, cutKey, indexKey } = repository.keyring;
+  const collect: CollectOptions = { nameKey, cutKey, indexKey, index, session };
+  const seal: SealOptions = { keyring, level: request.level, windowAt: COLLECT_WINDOW_BYTES };
+  const place: PlaceOptions = { keyring, media, chunks };
+  return [
+    { name: 'walk', modules: modulesOf('walk', walk) },
+    {
+      name: 'work',
+      modules: [...modulesOf('collect', collect), ...modulesOf('seal', seal)],
+      instances: threadsOf(request),
+      allocates: true,
+      windowBytes: windowBytes(repository),
+      startWhen: 'first-buffer',
+    },
+    {
+      name: 'place',
+      modules: request.dryRun ? modulesOf('discard') : modulesOf('place', place),
+      startWhen: 'first-buffer',
+    },
+  ];
+}
