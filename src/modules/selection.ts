@@ -8,6 +8,8 @@
 import ignore, { type Ignore } from 'ignore';
 import picomatch from 'picomatch';
 import type { ByteString } from '../base/bytes.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Files } from '../host/mod.ts';
 
 export interface SelectionOptions {
   readonly exclude: readonly ByteString[];
@@ -73,6 +75,34 @@ export class Selection {
       (olderThanMs !== undefined && mtimeMs > olderThanMs)
     );
   }
+}
+
+/**
+ * Reads the ignore files `names` of the directory `fd`, whose path is `path`. Returns the rules that hold
+ * below it; a file that cannot be read is told to `failed`.
+ */
+export function readIgnoreFiles(
+  files: Files,
+  fd: number,
+  path: ByteString,
+  names: readonly ByteString[],
+  outer: IgnoreRules | undefined,
+  failed: (path: ByteString, result: number, call: string) => void,
+): IgnoreRules | undefined {
+  let rules = outer;
+  for (const name of names) {
+    const file = files.openRead(fd, name);
+    if (file < 0) {
+      failed(`${path}/${name}`, file, 'open');
+      continue;
+    }
+    const bytes = Buffer.alloc(LIMITS.ignoreFileBytesMax);
+    const got = files.read(file, bytes, 0, bytes.length, 0);
+    files.close(file);
+    if (got < 0) failed(`${path}/${name}`, got, 'read');
+    else rules = parseIgnoreFile(bytes.subarray(0, got), path, rules);
+  }
+  return rules;
 }
 
 /** Rules from the text of an ignore file in the directory of `path`. */

@@ -38,7 +38,7 @@ import { BlockPacker } from './block-packer.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
-import { type IgnoreRules, parseIgnoreFile, Selection } from './selection.ts';
+import { type IgnoreRules, readIgnoreFiles, Selection } from './selection.ts';
 import { writeAttributes } from './source-attributes.ts';
 import { StatusEntry } from './status-entry.ts';
 import { FILE_UNIT_BYTES_MAX } from './unit.ts';
@@ -214,7 +214,10 @@ class Walker {
       names = this.#listing.names.slice();
     }
     names.sort();
-    const ignores = this.#ignoreRules(fd, path, names, outer);
+    const wanted = this.#options.selection.ignoreFiles.filter((name) => names.includes(name));
+    const ignores = readIgnoreFiles(this.#files, fd, path, wanted, outer, (at, result, call) =>
+      this.#failed(at, result, call),
+    );
     this.#stack.push({
       fd,
       depth,
@@ -227,29 +230,6 @@ class Walker {
       deviceMajor,
       deviceMinor,
     });
-  }
-
-  #ignoreRules(
-    fd: number,
-    path: ByteString,
-    names: readonly ByteString[],
-    outer: IgnoreRules | undefined,
-  ): IgnoreRules | undefined {
-    let rules = outer;
-    for (const wanted of this.#options.selection.ignoreFiles) {
-      if (!names.includes(wanted)) continue;
-      const file = this.#files.openRead(fd, wanted);
-      if (file < 0) {
-        this.#failed(join(path, wanted), file, 'open');
-        continue;
-      }
-      const bytes = Buffer.alloc(LIMITS.ignoreFileBytesMax);
-      const got = this.#files.read(file, bytes, 0, bytes.length, 0);
-      this.#files.close(file);
-      if (got < 0) this.#failed(join(path, wanted), got, 'read');
-      else rules = parseIgnoreFile(bytes.subarray(0, got), path, rules);
-    }
-    return rules;
   }
 
   #leave(frame: Frame): void {
