@@ -19,11 +19,11 @@ import type { ChunkSource } from './chunk-media.ts';
 import {
   blobCountOf,
   blockNumberOf,
+  type Crc,
   checkTag,
   chunkIdOf,
   chunkOffsetOf,
   classOf,
-  type Crc,
   headerBytesOf,
   ID_BYTES,
   PART,

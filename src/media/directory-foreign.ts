@@ -3,7 +3,7 @@
  * objects by kind are the business of whoever reads them; here it is about places and sorts of files.
  */
 import { type ByteString, toDisplay } from '../base/bytes.ts';
-import { errnoName, type Files, FileStatus, KIND, newListing } from '../host/mod.ts';
+import { errnoName, FileStatus, type Files, KIND, newListing } from '../host/mod.ts';
 
 export interface Layout {
   /** Folders of objects, one file each. */

@@ -11,8 +11,8 @@ import { readSpecials } from '../format/special-headers.ts';
 import {
   blobCountOf,
   blockNumberOf,
-  classOf,
   type Crc,
+  classOf,
   headerBytesOf,
   PART,
   partOf,

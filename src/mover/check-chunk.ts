@@ -7,7 +7,13 @@ import { PenstockError } from '../base/errors.ts';
 import { STORED_RECORD_BYTES } from '../format/block.ts';
 import type { BlockPlace, ChunkHeaderInfo, FooterInfo } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkSource } from '../format/chunk-media.ts';
-import { type PartPlace, readChunkEnd, readRange, scanChunk, scanParts } from '../format/chunk-scan.ts';
+import {
+  type PartPlace,
+  readChunkEnd,
+  readRange,
+  scanChunk,
+  scanParts,
+} from '../format/chunk-scan.ts';
 import { type Crc, PART } from '../format/tag-header.ts';
 import type { SealedPart } from './archives.ts';
 import type { Repository } from './repository.ts';
@@ -49,7 +55,15 @@ export function inspectChunk(repository: Repository, media: ChunkMedia, id: stri
   } catch (error) {
     if (!(error instanceof PenstockError)) throw error;
     const problems = [error.code === 'OBJECT_MISSING' ? 'it is missing' : error.message];
-    const nothing = { header: undefined, session: undefined, contentClass: undefined, footer: undefined, blocks: [], details: undefined, archives: [] };
+    const nothing = {
+      header: undefined,
+      session: undefined,
+      contentClass: undefined,
+      footer: undefined,
+      blocks: [],
+      details: undefined,
+      archives: [],
+    };
     return { id, bytes: source?.bytes ?? 0, unreadable: true, problems, ...nothing };
   } finally {
     source?.close();
@@ -107,7 +121,9 @@ class Inspection {
     this.#first = first;
     for (const part of parts) if (part.part !== PART.chunkFooter) this.#part(part);
     // What is wrong at the end is the trailer, which was reported.
-    for (const one of damage) if (one.offset + one.bytes < this.#source.bytes) this.#problems.push(`at ${one.offset}: ${one.damage}`);
+    for (const one of damage)
+      if (one.offset + one.bytes < this.#source.bytes)
+        this.#problems.push(`at ${one.offset}: ${one.damage}`);
     return blocks;
   }
 
@@ -127,7 +143,8 @@ class Inspection {
 
   #checkWhole(footer: FooterInfo): void {
     if (this.#header === undefined) this.#problems.push('its header is not there or damaged');
-    else if (this.#header.chunk !== this.#id) this.#problems.push(`its header is that of chunk ${this.#header.chunk}`);
+    else if (this.#header.chunk !== this.#id)
+      this.#problems.push(`its header is that of chunk ${this.#header.chunk}`);
     const blobs = footer.names.length / 32;
     if (this.#details?.length === blobs * STORED_RECORD_BYTES) return;
     this.#problems.push('its details are not there or damaged');
@@ -136,7 +153,8 @@ class Inspection {
 
   #part(place: PartPlace): void {
     this.#first ??= place;
-    const wrong = (reason: string): number => this.#problems.push(`part at ${place.offset}: ${reason}`);
+    const wrong = (reason: string): number =>
+      this.#problems.push(`part at ${place.offset}: ${reason}`);
     if (place.part === PART.block) {
       wrong('a block that the footer does not list');
       return;

@@ -9,9 +9,20 @@ import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES } from '../format/block.ts';
 import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
 import type { FetchCommand, FetchOptions } from '../modules/fetch.ts';
-import { VERIFY_COUNTER, type VerifyCommand, type VerifyMessage, type VerifyOptions, verifyWindowBytes } from '../modules/verify.ts';
+import {
+  VERIFY_COUNTER,
+  type VerifyCommand,
+  type VerifyMessage,
+  type VerifyOptions,
+  verifyWindowBytes,
+} from '../modules/verify.ts';
 import { BlockVerifier } from '../modules/verify-block.ts';
-import { buildVerifyWindow, type WindowBlock, windowBlockBytes, writeDirectory } from '../modules/verify-window.ts';
+import {
+  buildVerifyWindow,
+  type WindowBlock,
+  windowBlockBytes,
+  writeDirectory,
+} from '../modules/verify-window.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
 import { moduleFile } from './module-file.ts';
 import type { Repository } from './repository.ts';
@@ -56,13 +67,21 @@ export interface ReadResult {
 }
 
 /** Reads and verifies blocks, given chunk by chunk in ascending order of their offsets. */
-export async function readBlocks(repository: Repository, blocks: Iterable<PlannedBlock>, request: ReadRequest): Promise<ReadResult> {
+export async function readBlocks(
+  repository: Repository,
+  blocks: Iterable<PlannedBlock>,
+  request: ReadRequest,
+): Promise<ReadResult> {
   return request.bytesTotal <= IN_THREAD_BYTES
     ? readInThread(repository, blocks, request)
     : new PipeReading(repository, request).run(blocks);
 }
 
-async function readInThread(repository: Repository, blocks: Iterable<PlannedBlock>, request: ReadRequest): Promise<ReadResult> {
+async function readInThread(
+  repository: Repository,
+  blocks: Iterable<PlannedBlock>,
+  request: ReadRequest,
+): Promise<ReadResult> {
   const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
   const media = factory.default(repository.store.chunkMedia.options);
   const { blockBytes } = repository.settings;
@@ -73,12 +92,19 @@ async function readInThread(repository: Repository, blocks: Iterable<PlannedBloc
   try {
     for (const block of blocks) {
       request.signal.throwIfAborted();
-      const reason = readBlock(media, block, memory) ?? verifyBlock(verifier, block, memory, directory);
-      if (reason !== undefined) request.onBad({ chunk: block.chunk, number: block.number, offset: block.offset, reason });
+      const reason =
+        readBlock(media, block, memory) ?? verifyBlock(verifier, block, memory, directory);
+      if (reason !== undefined)
+        request.onBad({ chunk: block.chunk, number: block.number, offset: block.offset, reason });
       else {
         const { reader, names } = verifier.opener;
         result.blobs += reader.count;
-        if (block.names === undefined) request.onNames(block.chunk, block.number, Buffer.from(names.subarray(0, reader.count * NAME_BYTES)));
+        if (block.names === undefined)
+          request.onNames(
+            block.chunk,
+            block.number,
+            Buffer.from(names.subarray(0, reader.count * NAME_BYTES)),
+          );
       }
       result.bytes += block.bytes;
       request.onProgress(result.bytes);
@@ -92,7 +118,8 @@ async function readInThread(repository: Repository, blocks: Iterable<PlannedBloc
 function readBlock(media: ChunkMedia, block: PlannedBlock, memory: Buffer): string | undefined {
   let source: ChunkSource | undefined;
   try {
-    if (block.bytes > memory.length) return `it has ${block.bytes} bytes, more than a block may have`;
+    if (block.bytes > memory.length)
+      return `it has ${block.bytes} bytes, more than a block may have`;
     source = media.open(block.chunk);
     const got = source.read(memory, 0, block.bytes, block.offset);
     return got === block.bytes ? undefined : 'it is cut off';
@@ -104,9 +131,15 @@ function readBlock(media: ChunkMedia, block: PlannedBlock, memory: Buffer): stri
   }
 }
 
-function verifyBlock(verifier: BlockVerifier, block: PlannedBlock, memory: Buffer, directory: Buffer): string | undefined {
+function verifyBlock(
+  verifier: BlockVerifier,
+  block: PlannedBlock,
+  memory: Buffer,
+  directory: Buffer,
+): string | undefined {
   const { names, details } = block;
-  const known = names !== undefined && details !== undefined && block.blobCount <= LIMITS.blobsPerBlockMax;
+  const known =
+    names !== undefined && details !== undefined && block.blobCount <= LIMITS.blobsPerBlockMax;
   if (known) writeDirectory(directory, 0, names, details, block.blobCount);
   const expected = { ...block, chunkId: Buffer.from(block.chunk, 'hex') };
   return verifier.verify(memory, 0, expected, known ? directory : undefined, 0);
@@ -131,7 +164,10 @@ class PipeReading {
     const { signal } = this.#request;
     const stop = (): void => void pipe.stop('interrupted');
     signal.addEventListener('abort', stop, { once: true });
-    const progress = setInterval(() => this.#request.onProgress(pipe.counter(VERIFY_COUNTER.bytesVerified, 'verify')), 200);
+    const progress = setInterval(
+      () => this.#request.onProgress(pipe.counter(VERIFY_COUNTER.bytesVerified, 'verify')),
+      200,
+    );
     try {
       await Promise.race([this.#plan(pipe, blocks), pipe.done]);
       await pipe.control('fetch', 'end' satisfies FetchCommand);
@@ -157,11 +193,18 @@ class PipeReading {
     const instances = Math.max(1, threads);
     const perBuffer = settings.blockBytes + LIMITS.headerRoomBytes;
     const wanted = instances * 2 + 2;
-    const given = memoryBytes === undefined ? wanted : Math.floor((memoryBytes - instances * settings.blockBytes) / perBuffer);
+    const given =
+      memoryBytes === undefined
+        ? wanted
+        : Math.floor((memoryBytes - instances * settings.blockBytes) / perBuffer);
     if (given < 2) {
-      throw new PenstockError('LIMIT', `--memory is too small for ${instances} threads: at least ${Math.ceil((instances * settings.blockBytes + 2 * perBuffer) / 2 ** 20)} MiB are needed`, {
-        hint: 'give more memory, or fewer --threads',
-      });
+      throw new PenstockError(
+        'LIMIT',
+        `--memory is too small for ${instances} threads: at least ${Math.ceil((instances * settings.blockBytes + 2 * perBuffer) / 2 ** 20)} MiB are needed`,
+        {
+          hint: 'give more memory, or fewer --threads',
+        },
+      );
     }
     return startPipe({
       maxBuffers: Math.min(given, wanted),
@@ -176,7 +219,8 @@ class PipeReading {
           windowBytes: verifyWindowBytes(settings.blockBytes),
         },
       ],
-      onMessage: (_stage: string, _instance: number, message: unknown) => this.#message(message as VerifyMessage),
+      onMessage: (_stage: string, _instance: number, message: unknown) =>
+        this.#message(message as VerifyMessage),
       // What cannot be read comes as a bad block too.
       onWarning: () => undefined,
     });
@@ -186,7 +230,10 @@ class PipeReading {
     let window: WindowBlock[] = [];
     let bytes = 0;
     for (const block of blocks) {
-      const numbered = { ...block, chunk: must(this.#numbers.get(block.chunk), 'a planned chunk has a number') };
+      const numbered = {
+        ...block,
+        chunk: must(this.#numbers.get(block.chunk), 'a planned chunk has a number'),
+      };
       window.push(numbered);
       bytes += windowBlockBytes(numbered);
       if (window.length < WINDOW_BLOCKS && bytes < WINDOW_BYTES) continue;
@@ -216,6 +263,12 @@ class PipeReading {
     if (message.type === 'names') {
       const { buffer, byteOffset, byteLength } = message.names;
       this.#request.onNames(chunk, message.block, Buffer.from(buffer, byteOffset, byteLength));
-    } else this.#request.onBad({ chunk, number: message.block, offset: message.offset, reason: message.reason });
+    } else
+      this.#request.onBad({
+        chunk,
+        number: message.block,
+        offset: message.offset,
+        reason: message.reason,
+      });
   }
 }

@@ -35,12 +35,17 @@ export async function verifyIndex(repository: Repository): Promise<VerifiedIndex
   for (const segment of loaded.share.segments) {
     const wrong = checkWhole(segment, hash);
     if (wrong === undefined) whole.push(segment);
-    else damaged.push({ name: segment.id, error: new PenstockError('DAMAGED', `index/${segment.id} is damaged: ${wrong}`) });
+    else
+      damaged.push({
+        name: segment.id,
+        error: new PenstockError('DAMAGED', `index/${segment.id} is damaged: ${wrong}`),
+      });
   }
   const inWhole = new Set<number>();
   for (const segment of whole) for (const number of segment.chunkNumbers) inWhole.add(number);
   const chunks = new Map<string, IndexedChunk>();
-  for (const [i, chunk] of loaded.chunks.entries()) if (inWhole.has(i)) chunks.set(chunk.id.toString('hex'), chunk);
+  for (const [i, chunk] of loaded.chunks.entries())
+    if (inWhole.has(i)) chunks.set(chunk.id.toString('hex'), chunk);
   const make = (share: IndexShare, addedFrom: number): VerifiedIndex => ({
     share,
     segments: whole.map((segment) => segment.id),
@@ -55,7 +60,9 @@ export async function verifyIndex(repository: Repository): Promise<VerifiedIndex
 }
 
 /** A repository whose index folder is gone has lost its index: that is for a check to say. */
-async function load(repository: Repository): Promise<Pick<LoadedIndex, 'share' | 'chunks' | 'damaged' | 'close'>> {
+async function load(
+  repository: Repository,
+): Promise<Pick<LoadedIndex, 'share' | 'chunks' | 'damaged' | 'close'>> {
   try {
     return await loadIndex(repository, () => true);
   } catch (error) {
@@ -77,10 +84,12 @@ function checkWhole(segment: SegmentShare, hash: KeyedHash): string | undefined 
   for (let number = 0; number < segment.shape.pageCount; number++) {
     const start = layout.records + number * PAGE_BYTES;
     const length = Math.min(PAGE_BYTES, layout.end - start);
-    if (openFiles().read(segment.fd, page, 0, length, start) !== length) return `page ${number} cannot be read`;
+    if (openFiles().read(segment.fd, page, 0, length, start) !== length)
+      return `page ${number} cannot be read`;
     hash.digestInto(page, 0, length, digest, 0);
     const at = layout.pageHashes + number * PAGE_HASH_BYTES;
-    if (digest.compare(view, at, at + PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0) return `the keyed hash of page ${number} does not match`;
+    if (digest.compare(view, at, at + PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES) !== 0)
+      return `the keyed hash of page ${number} does not match`;
   }
   return undefined;
 }

@@ -53,7 +53,11 @@ const PLAIN_RECORDS: readonly (readonly [ObjectKind, number])[] = [
 ];
 
 /** Lists the objects of a kind that have names of that kind; others are reported as foreign. */
-export async function listNamed(repository: Repository, kind: ObjectKind, damages: DamageList): Promise<StoredObject[]> {
+export async function listNamed(
+  repository: Repository,
+  kind: ObjectKind,
+  damages: DamageList,
+): Promise<StoredObject[]> {
   let listed: StoredObject[];
   try {
     listed = await repository.store.list(kind);
@@ -84,7 +88,10 @@ export interface CheckedRecords {
 }
 
 /** Reads and checks all records. */
-export async function checkRecords(repository: Repository, damages: DamageList): Promise<CheckedRecords> {
+export async function checkRecords(
+  repository: Repository,
+  damages: DamageList,
+): Promise<CheckedRecords> {
   const notes: string[] = [];
   await checkForeign(repository, damages);
   await checkRepositoryRecord(repository, damages);
@@ -107,8 +114,11 @@ export async function checkRecords(repository: Repository, damages: DamageList):
 
 /** Sessions whose lease is alive; where that cannot be told all that have one. */
 export async function sessionsAtWork(repository: Repository): Promise<Set<string>> {
-  const judged = await tolerant(() => runProtocol(readLeases(leasePolicy()), protocolStore(repository)));
-  if (judged !== undefined) return new Set(judged.filter(({ state }) => state === 'alive').map(({ id }) => id));
+  const judged = await tolerant(() =>
+    runProtocol(readLeases(leasePolicy()), protocolStore(repository)),
+  );
+  if (judged !== undefined)
+    return new Set(judged.filter(({ state }) => state === 'alive').map(({ id }) => id));
   return new Set((await tolerant(() => repository.store.list('leases')))?.map(({ name }) => name));
 }
 
@@ -124,12 +134,18 @@ async function tolerant<T>(action: () => Promise<T>): Promise<T | undefined> {
 
 async function checkForeign(repository: Repository, damages: DamageList): Promise<void> {
   const { foreign, missing } = await repository.store.foreign();
-  for (const path of foreign) damages.report('foreign file', path, 'it is no object of a repository');
+  for (const path of foreign)
+    damages.report('foreign file', path, 'it is no object of a repository');
   for (const folder of missing) damages.report('folder', folder, 'it is missing');
 }
 
 /** Runs a check of one object; what it throws is its damage. An object that is gone meanwhile is none. */
-async function attempt(kind: ObjectKind, name: string, damages: DamageList, action: () => Promise<void>): Promise<void> {
+async function attempt(
+  kind: ObjectKind,
+  name: string,
+  damages: DamageList,
+  action: () => Promise<void>,
+): Promise<void> {
   try {
     await action();
   } catch (error) {
@@ -145,8 +161,13 @@ async function attempt(kind: ObjectKind, name: string, damages: DamageList, acti
 async function checkRepositoryRecord(repository: Repository, damages: DamageList): Promise<void> {
   try {
     const bytes = await repository.store.read('repository', 'repository', LIMITS.recordBytesMax);
-    const { clear } = repository.sealer.decodeRecord<unknown, unknown>(bytes, RECORD.repository, 'the repository record');
-    if (JSON.stringify(clear) !== JSON.stringify(repository.settings)) throw new PenstockError('DAMAGED', 'it was changed since it was opened');
+    const { clear } = repository.sealer.decodeRecord<unknown, unknown>(
+      bytes,
+      RECORD.repository,
+      'the repository record',
+    );
+    if (JSON.stringify(clear) !== JSON.stringify(repository.settings))
+      throw new PenstockError('DAMAGED', 'it was changed since it was opened');
   } catch (error) {
     damages.report(WORDS.repository, 'repository', toPenstockError(error).message);
   }
@@ -157,34 +178,60 @@ async function checkKeys(repository: Repository, damages: DamageList): Promise<s
   await listNamed(repository, 'keys', damages);
   const found = await tolerant(() => listKeySlots(repository.store));
   if (found === undefined) return [];
-  for (const { subject, message } of found.damaged) damages.report(WORDS.keys, (subject ?? '?').replace(/^keys\//, ''), message);
-  if (found.slots.length === 0) damages.report(WORDS.keys, 'all', 'no key is left: without one nobody can open the repository');
+  for (const { subject, message } of found.damaged)
+    damages.report(WORDS.keys, (subject ?? '?').replace(/^keys\//, ''), message);
+  if (found.slots.length === 0)
+    damages.report(WORDS.keys, 'all', 'no key is left: without one nobody can open the repository');
   const newest = repository.keyring.newest.number;
   return found.slots
     .map(({ slot }) => slot)
     .filter((slot) => !slot.generations.includes(newest))
-    .map((slot) => `key ${slot.slot} does not hold the newest data key: run \`penstock key rotate\` to complete the rotation`);
+    .map(
+      (slot) =>
+        `key ${slot.slot} does not hold the newest data key: run \`penstock key rotate\` to complete the rotation`,
+    );
 }
 
-async function checkPlain(repository: Repository, kind: ObjectKind, record: number, damages: DamageList): Promise<void> {
+async function checkPlain(
+  repository: Repository,
+  kind: ObjectKind,
+  record: number,
+  damages: DamageList,
+): Promise<void> {
   const { codec, store } = repository;
   for (const { name } of await listNamed(repository, kind, damages)) {
     await attempt(kind, name, damages, async () => {
       const bytes = await store.read(kind, name, LIMITS.recordBytesMax);
-      const head = decodeRecord(bytes, `${kind}/${name}`, (v, o, l, s) => codec.crc32c(v, o, l, s), false);
+      const head = decodeRecord(
+        bytes,
+        `${kind}/${name}`,
+        (v, o, l, s) => codec.crc32c(v, o, l, s),
+        false,
+      );
       const id = head.id.toString('hex');
-      if (head.kind !== record) throw new PenstockError('DAMAGED', `it is a record of kind ${head.kind}, not ${record}`);
+      if (head.kind !== record)
+        throw new PenstockError('DAMAGED', `it is a record of kind ${head.kind}, not ${record}`);
       if (id !== name) throw new PenstockError('DAMAGED', `it is the record ${id}`);
       JSON.parse(clearOfRecord(bytes).toString('utf8'));
     });
   }
 }
 
-async function checkArchives(repository: Repository, kind: 'archives' | 'pending', damages: DamageList): Promise<Archive[]> {
+async function checkArchives(
+  repository: Repository,
+  kind: 'archives' | 'pending',
+  damages: DamageList,
+): Promise<Archive[]> {
   const archives: Archive[] = [];
   for (const { name } of await listNamed(repository, kind, damages)) {
     await attempt(kind, name, damages, async () => {
-      archives.push(decodeArchive(repository, await repository.store.read(kind, name, LIMITS.recordBytesMax), name));
+      archives.push(
+        decodeArchive(
+          repository,
+          await repository.store.read(kind, name, LIMITS.recordBytesMax),
+          name,
+        ),
+      );
     });
   }
   return archives;

@@ -49,7 +49,8 @@ export class ManifestWalk {
 
   /** What an archive lacks. Throws only what `turn` throws. */
   async walk(root: ManifestRoot): Promise<readonly Lack[]> {
-    if (root.level > LIMITS.manifestLevelsMax) return [lack('', undefined, `its manifest has ${root.level} levels`)];
+    if (root.level > LIMITS.manifestLevelsMax)
+      return [lack('', undefined, `its manifest has ${root.level} levels`)];
     return this.#part(root.ref, root.level);
   }
 
@@ -63,7 +64,9 @@ export class ManifestWalk {
     if (bytes !== undefined) {
       try {
         if (level === 0) this.#leaf(bytes, ref, lacks);
-        else for (const child of this.#children(bytes, level)) for (const one of await this.#part(child, level - 1)) lacks.push(one);
+        else
+          for (const child of this.#children(bytes, level))
+            for (const one of await this.#part(child, level - 1)) lacks.push(one);
       } catch (error) {
         if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
         lacks.push(lack(ref.path, undefined, error.message));
@@ -75,7 +78,11 @@ export class ManifestWalk {
   }
   #children(bytes: Buffer, level: number): readonly ManifestRef[] {
     const node = decodeNode(bytes);
-    if (node.level !== level) throw new PenstockError('DAMAGED', `damaged manifest: level ${node.level} where ${level} should be`);
+    if (node.level !== level)
+      throw new PenstockError(
+        'DAMAGED',
+        `damaged manifest: level ${node.level} where ${level} should be`,
+      );
     return node.children;
   }
 
@@ -92,7 +99,14 @@ export class ManifestWalk {
       if (entry.contentCount > 0) this.#content(entry, path.join('/'), lacks);
     }
     this.#hooks.onEntries(entries);
-    if (entries !== ref.entries) lacks.push(lack(ref.path, undefined, `the manifest lists ${ref.entries} entries where there are ${entries}`));
+    if (entries !== ref.entries)
+      lacks.push(
+        lack(
+          ref.path,
+          undefined,
+          `the manifest lists ${ref.entries} entries where there are ${entries}`,
+        ),
+      );
   }
 
   #content(entry: EntryView, path: ByteString, lacks: Lack[]): void {
@@ -102,9 +116,14 @@ export class ManifestWalk {
       return;
     }
     const before = lacks.length;
-    const records = entry.bytes.subarray(contentAt, contentAt + contentCount * CONTENT_RECORD_BYTES);
+    const records = entry.bytes.subarray(
+      contentAt,
+      contentAt + contentCount * CONTENT_RECORD_BYTES,
+    );
     const covered = this.#records(records, contentLevels, path, lacks);
-    const whole = entry.kind === ENTRY.file && (entry.flags & (ENTRY_FLAG.incomplete | ENTRY_FLAG.hardLink)) === 0;
+    const whole =
+      entry.kind === ENTRY.file &&
+      (entry.flags & (ENTRY_FLAG.incomplete | ENTRY_FLAG.hardLink)) === 0;
     if (lacks.length === before && whole && covered !== entry.size) {
       lacks.push(lack(path, undefined, `its content has ${covered} bytes, not ${entry.size}`));
     }
@@ -128,7 +147,8 @@ export class ManifestWalk {
     const torn = list.length % CONTENT_RECORD_BYTES !== 0;
     const before = lacks.length;
     const covered = this.#records(list, level - 1, path, lacks);
-    if (torn || (lacks.length === before && covered !== length)) lacks.push(lack(path, undefined, 'a torn content list'));
+    if (torn || (lacks.length === before && covered !== length))
+      lacks.push(lack(path, undefined, 'a torn content list'));
   }
 
   /** A blob of the manifest, copied; undefined when it cannot be read. */
@@ -145,7 +165,9 @@ export class ManifestWalk {
   }
   #blob(names: Buffer, at: number, path: ByteString, lacks: Lack[]): void {
     if (this.#find(names, at)) return;
-    lacks.push(lack(path, Buffer.from(names.subarray(at, at + 32)), 'its content is not in the repository'));
+    lacks.push(
+      lack(path, Buffer.from(names.subarray(at, at + 32)), 'its content is not in the repository'),
+    );
   }
   #find(names: Buffer, at: number): boolean {
     for (let place = 0; this.#index.find(names, at, place); place++) {

@@ -52,16 +52,19 @@ const ROUNDS_MAX = 5;
 export async function check(repository: Repository, request: CheckRequest): Promise<CheckResult> {
   const lease = await leaseIfWritable(repository);
   try {
-    const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
+    const factory: { default: ChunkMediaFactory } = await import(
+      repository.store.chunkMedia.module
+    );
     const media = factory.default(repository.store.chunkMedia.options);
     try {
       for (let number = 1; ; number++) {
         const before = await stateOf(repository);
-        const round = new CheckRound(repository, request, media, lease?.id);
+        const round = new CheckRound(repository, request, media);
         try {
           await round.look();
           // Somebody who was at work explains what was missing: it is looked at once more.
-          const again = round.damaged && number < ROUNDS_MAX && before !== (await stateOf(repository));
+          const again =
+            round.damaged && number < ROUNDS_MAX && before !== (await stateOf(repository));
           if (!again) return await round.finish();
         } finally {
           round.close();

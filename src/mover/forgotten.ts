@@ -10,8 +10,8 @@
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { decodeArchive, sessionChunkOf } from './archives.ts';
-import { putMapRecord, readMapRecord, tidyMapRecords } from './storage-map.ts';
 import type { Repository } from './repository.ts';
+import { putMapRecord, readMapRecord, tidyMapRecords } from './storage-map.ts';
 
 interface ForgottenArchive {
   readonly id: string;
@@ -43,10 +43,17 @@ export async function noteForgotten(repository: Repository, ids: readonly string
 
 async function forgottenArchive(repository: Repository, id: string): Promise<ForgottenArchive> {
   try {
-    const chunk = sessionChunkOf(decodeArchive(repository, await repository.store.read('archives', id, LIMITS.recordBytesMax), id));
+    const chunk = sessionChunkOf(
+      decodeArchive(
+        repository,
+        await repository.store.read('archives', id, LIMITS.recordBytesMax),
+        id,
+      ),
+    );
     return chunk === undefined ? { id } : { id, chunk };
   } catch (error) {
-    if (error instanceof PenstockError && ['OBJECT_MISSING', 'DAMAGED'].includes(error.code)) return { id };
+    if (error instanceof PenstockError && ['OBJECT_MISSING', 'DAMAGED'].includes(error.code))
+      return { id };
     throw error;
   }
 }
@@ -68,7 +75,10 @@ export async function listForgotten(repository: Repository): Promise<ForgottenLi
 }
 
 /** Takes archives off the notes. What stays noted is durable before an old note goes. */
-export async function dropForgotten(repository: Repository, ids: ReadonlySet<string>): Promise<void> {
+export async function dropForgotten(
+  repository: Repository,
+  ids: ReadonlySet<string>,
+): Promise<void> {
   await editNotes(repository, ({ id }) => !ids.has(id));
 }
 
@@ -79,25 +89,33 @@ export async function dropForgotten(repository: Repository, ids: ReadonlySet<str
  *
  * @param isPresent whether a chunk (hex id) is there
  */
-export async function settleForgotten(repository: Repository, isPresent: (chunkId: string) => boolean): Promise<void> {
+export async function settleForgotten(
+  repository: Repository,
+  isPresent: (chunkId: string) => boolean,
+): Promise<void> {
   const { ids } = await listForgotten(repository);
   await tidyMapRecords(repository, isPresent, ids);
   await editNotes(repository, ({ chunk }) => chunk === undefined || isPresent(chunk));
 }
 
-async function editNotes(repository: Repository, stays: (archive: ForgottenArchive) => boolean): Promise<void> {
+async function editNotes(
+  repository: Repository,
+  stays: (archive: ForgottenArchive) => boolean,
+): Promise<void> {
   for (const { name } of await repository.store.list('maps')) {
     if (!isForgottenNote(name)) continue;
     let note: Note;
     try {
       note = await readMapRecord<Note>(repository, name);
     } catch (error) {
-      if (error instanceof PenstockError && ['OBJECT_MISSING', 'DAMAGED'].includes(error.code)) continue;
+      if (error instanceof PenstockError && ['OBJECT_MISSING', 'DAMAGED'].includes(error.code))
+        continue;
       throw error;
     }
     const left = note.archives.filter(stays);
     if (left.length === note.archives.length) continue;
-    if (left.length > 0) await putMapRecord(repository, 'forgotten-', { ...note, archives: left } satisfies Note);
+    if (left.length > 0)
+      await putMapRecord(repository, 'forgotten-', { ...note, archives: left } satisfies Note);
     await repository.store.remove('maps', name);
   }
 }

@@ -7,7 +7,13 @@
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
-import { type Archive, encodeArchive, fromParts, listArchives, sessionChunkOf } from './archives.ts';
+import {
+  type Archive,
+  encodeArchive,
+  fromParts,
+  listArchives,
+  sessionChunkOf,
+} from './archives.ts';
 import { type VerifiedIndex, verifyIndex } from './check-index.ts';
 import { ManifestWalk } from './check-walk.ts';
 import type { KnownChunk, Rebuilding } from './rebuild.ts';
@@ -28,7 +34,9 @@ export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]>
   const candidates = findCandidates(rebuilding, whole, recorded);
   for (const name of recorded) {
     if (whole.has(name) || candidates.has(name) || !/^[0-9a-f]{32}$/.test(name)) continue;
-    problems.push(`the record of archive ${name} is damaged, and nothing else tells of it: \`penstock forget\` removes it`);
+    problems.push(
+      `the record of archive ${name} is damaged, and nothing else tells of it: \`penstock forget\` removes it`,
+    );
   }
   if (candidates.size === 0) return [];
   const index = await verifyIndex(repository);
@@ -36,7 +44,8 @@ export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]>
   try {
     for (const candidate of candidates.values()) {
       rebuilding.signal.throwIfAborted();
-      if (await record(rebuilding, candidate, index, recorded, whole.has(candidate.archive.id))) made.push(candidate.archive.id);
+      if (await record(rebuilding, candidate, index, recorded, whole.has(candidate.archive.id)))
+        made.push(candidate.archive.id);
     }
   } finally {
     index.close();
@@ -55,15 +64,21 @@ function findCandidates(
   const settled = new Set<string>();
   for (const footer of footers) repeated.set(footer.id, footer.chunk);
   for (const { session, archive } of maps.sessions) {
-    if (archive !== undefined) told.set(archive.id, { archive, sessionChunk: repeated.get(archive.id) });
+    if (archive !== undefined)
+      told.set(archive.id, { archive, sessionChunk: repeated.get(archive.id) });
     if (archive === undefined || !archive.partial) settled.add(session);
   }
   for (const { id, session, partial, sealed, chunk } of footers) {
     if (told.has(id) || (settled.has(session) && !recorded.has(id))) continue;
     try {
-      told.set(id, { archive: fromParts({ id, session, timeMs: sealed.startedMs, partial, chunks: '' }, sealed), sessionChunk: chunk });
+      told.set(id, {
+        archive: fromParts({ id, session, timeMs: sealed.startedMs, partial, chunks: '' }, sealed),
+        sessionChunk: chunk,
+      });
     } catch (error) {
-      problems.push(`chunk ${chunk} tells of an archive that cannot be understood: ${toPenstockError(error).message}`);
+      problems.push(
+        `chunk ${chunk} tells of an archive that cannot be understood: ${toPenstockError(error).message}`,
+      );
     }
   }
   const all = [...whole.values(), ...[...told.values()].map(({ archive }) => archive)];
@@ -75,8 +90,10 @@ function findCandidates(
   // Recorded ones whose session chunk is lost, or no longer tells of them.
   for (const [id, archive] of whole) {
     const own = sessionChunkOf(archive) ?? '';
-    const repeats = chunks.has(own) && footers.some((footer) => footer.chunk === own && footer.id === id);
-    if (!repeats && !atWork.has(archive.session)) candidates.set(id, { archive, sessionChunk: undefined });
+    const repeats =
+      chunks.has(own) && footers.some((footer) => footer.chunk === own && footer.id === id);
+    if (!repeats && !atWork.has(archive.session))
+      candidates.set(id, { archive, sessionChunk: undefined });
   }
   return candidates;
 }
@@ -106,24 +123,41 @@ async function record(
     problems.push(`archive ${archive.id} cannot be made again: its manifest is lost`);
     return false;
   }
-  if (found.lacking > 0) problems.push(`archive ${archive.id} is there again, but lacks content: run \`penstock check\``);
+  if (found.lacking > 0)
+    problems.push(
+      `archive ${archive.id} is there again, but lacks content: run \`penstock check\``,
+    );
   const own = sessionChunk ?? (await replaceSessionChunk(rebuilding, archive));
   const complete: Archive = { ...archive, chunks: [...found.chunks, own] };
   const bytes = encodeArchive(repository, complete);
-  if (bytes.length > LIMITS.recordBytesMax) throw new PenstockError('LIMIT', `the record of archive ${archive.id} has ${bytes.length} bytes`);
+  if (bytes.length > LIMITS.recordBytesMax)
+    throw new PenstockError(
+      'LIMIT',
+      `the record of archive ${archive.id} has ${bytes.length} bytes`,
+    );
   // Left by a commit that was cut off, or the record that is damaged.
   await repository.store.remove('pending', archive.id);
   if (recorded.has(archive.id)) await repository.store.remove('archives', archive.id);
   const outcome = await session.commit(archive.id, complete.chunks, bytes);
   if (outcome.outcome === 'published') return true;
-  if (isWhole) await repository.store.put('archives', archive.id, encodeArchive(repository, archive));
-  problems.push(`the record of archive ${archive.id} could not be committed beside a prune: run this again`);
+  if (isWhole)
+    await repository.store.put('archives', archive.id, encodeArchive(repository, archive));
+  problems.push(
+    `the record of archive ${archive.id} could not be committed beside a prune: run this again`,
+  );
   return false;
 }
 
-async function replaceSessionChunk({ repository, chunks }: Rebuilding, archive: Archive): Promise<string> {
+async function replaceSessionChunk(
+  { repository, chunks }: Rebuilding,
+  archive: Archive,
+): Promise<string> {
   const { chunkBytes } = repository.settings;
-  const placed = await writeSessionChunk(repository, archive, { chunkBytes, writer: archive.writer, createdMs: archive.startedMs });
+  const placed = await writeSessionChunk(repository, archive, {
+    chunkBytes,
+    writer: archive.writer,
+    createdMs: archive.startedMs,
+  });
   chunks.set(placed.id, { ...placed, session: archive.session });
   return placed.id;
 }
@@ -138,7 +172,8 @@ async function findChunks(
   const used = new Set<string>();
   const blobs = new BlobReader(index.open(), chunkIds, media, repository.sealer);
   const walk = new ManifestWalk(index.open(), blobs, {
-    isGood: (found) => isThere(chunks.get(chunkIds[found.chunk] ?? ''), found.blockOffset + found.blockBytes),
+    isGood: (found) =>
+      isThere(chunks.get(chunkIds[found.chunk] ?? ''), found.blockOffset + found.blockBytes),
     onBlob: (chunk) => used.add(chunkIds[chunk] ?? ''),
     onEntries: () => undefined,
     turn: async () => {

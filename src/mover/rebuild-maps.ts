@@ -6,7 +6,10 @@ import type { KnownChunk, Rebuilding } from './rebuild.ts';
 import { storeMapRecords } from './storage-map.ts';
 
 /** Makes what is missing. Returns of how many sessions. */
-export async function rebuildMaps(rebuilding: Rebuilding, archives: readonly Archive[]): Promise<number> {
+export async function rebuildMaps(
+  rebuilding: Rebuilding,
+  archives: readonly Archive[],
+): Promise<number> {
   const { repository, chunks, maps, atWork, problems } = rebuilding;
   const bySession = new Map<string, KnownChunk[]>();
   for (const chunk of chunks.values()) {
@@ -25,7 +28,9 @@ export async function rebuildMaps(rebuilding: Rebuilding, archives: readonly Arc
     if (atWork.has(session)) continue;
     const archive = latestOf(archives, session);
     const damaged = maps.damaged.some(({ name }) => name.startsWith(`session-${session}-`));
-    const isMapped = own.every(({ id }) => mapped.has(id)) && (archive === undefined || mappedArchives.has(archive.id));
+    const isMapped =
+      own.every(({ id }) => mapped.has(id)) &&
+      (archive === undefined || mappedArchives.has(archive.id));
     if (isMapped && !damaged) continue;
     rebuilding.signal.throwIfAborted();
     await storeMapRecords(repository, own, archive, session);
@@ -33,7 +38,8 @@ export async function rebuildMaps(rebuilding: Rebuilding, archives: readonly Arc
   }
   // Of sessions of which nothing else is left.
   for (const { name, error } of maps.damaged) {
-    if (error.code !== 'DAMAGED') problems.push(`map record ${name} was left as it is: ${error.message}`);
+    if (error.code !== 'DAMAGED')
+      problems.push(`map record ${name} was left as it is: ${error.message}`);
     else await repository.store.remove('maps', name);
   }
   return made;

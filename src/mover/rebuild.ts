@@ -11,7 +11,7 @@
  * Only what is missing or damaged is made. Everything new is durable before anything damaged goes, and
  * it is safe beside backups and prunes: a reader's lease keeps chunks, archives are committed as ever.
  */
-import { PenstockError } from '../base/errors.ts';
+import type { PenstockError } from '../base/errors.ts';
 import { NAME_BYTES } from '../format/block.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
@@ -32,7 +32,11 @@ import { listSessionMaps, type MapList } from './storage-map.ts';
 export interface RebuildRequest {
   readonly threads: number;
   readonly signal: AbortSignal;
-  onProgress(progress: { readonly chunks: number; readonly chunksTotal: number; readonly bytesRead: number }): void;
+  onProgress(progress: {
+    readonly chunks: number;
+    readonly chunksTotal: number;
+    readonly bytesRead: number;
+  }): void;
 }
 
 export interface RebuildResult {
@@ -78,11 +82,16 @@ const SEGMENT_NAME_BYTES = 32 * 1024 * 1024;
 const TURN_MS = 50;
 
 /** Makes again what is missing or damaged. INTERRUPTED, REPO_READ_ONLY, REPO_FULL, REPO_IO. */
-export async function rebuild(repository: Repository, request: RebuildRequest): Promise<RebuildResult> {
+export async function rebuild(
+  repository: Repository,
+  request: RebuildRequest,
+): Promise<RebuildResult> {
   await repository.store.prepare();
   const session = await openSession(repository, 'restore');
   try {
-    const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
+    const factory: { default: ChunkMediaFactory } = await import(
+      repository.store.chunkMedia.module
+    );
     const media = factory.default(repository.store.chunkMedia.options);
     try {
       return await new Rebuild(repository, request, session, media).run();
@@ -110,7 +119,12 @@ class Rebuild {
   readonly #toRead: KnownChunk[] = [];
   #turnMs = performance.now();
 
-  constructor(repository: Repository, request: RebuildRequest, session: Session, media: ChunkMedia) {
+  constructor(
+    repository: Repository,
+    request: RebuildRequest,
+    session: Session,
+    media: ChunkMedia,
+  ) {
     this.#repository = repository;
     this.#request = request;
     this.#session = session;
@@ -142,15 +156,27 @@ class Rebuild {
     const { archives } = await listArchives(repository);
     const mapsMade = await rebuildMaps(rebuilding, archives);
     for (const { name } of forgotten.damaged) await repository.store.remove('maps', name);
-    return { chunksIndexed: this.#chunksIndexed, segmentsReplaced, mapsMade, archivesMade, problems: this.#problems };
+    return {
+      chunksIndexed: this.#chunksIndexed,
+      segmentsReplaced,
+      mapsMade,
+      archivesMade,
+      problems: this.#problems,
+    };
   }
 
   /** Index: returns how many damaged segments were replaced. */
   async #index(maps: MapList): Promise<number> {
     const index = await verifyIndex(this.#repository);
-    const tables = new Map<string, { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> }>();
-    for (const map of maps.sessions) for (const chunk of map.chunks) tables.set(chunk.id, { session: chunk.session, table: chunk });
-    for (const [id, chunk] of index.chunks) tables.set(id, { session: chunk.session.toString('hex'), table: chunk });
+    const tables = new Map<
+      string,
+      { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> }
+    >();
+    for (const map of maps.sessions)
+      for (const chunk of map.chunks)
+        tables.set(chunk.id, { session: chunk.session, table: chunk });
+    for (const [id, chunk] of index.chunks)
+      tables.set(id, { session: chunk.session.toString('hex'), table: chunk });
     try {
       const listed = await this.#repository.store.list('chunks');
       let done = 0;
@@ -159,7 +185,8 @@ class Rebuild {
         this.#request.onProgress({ chunks: done++, chunksTotal: listed.length, bytesRead: 0 });
         const facts = inspectChunk(this.#repository, this.#media, name);
         if (facts.unreadable) {
-          if (facts.problems[0] !== 'it is missing') this.#problems.push(`chunk ${name} cannot be read: ${facts.problems.join('; ')}`);
+          if (facts.problems[0] !== 'it is missing')
+            this.#problems.push(`chunk ${name} cannot be read: ${facts.problems.join('; ')}`);
           continue;
         }
         for (const footer of facts.archives) this.#footers.push({ ...footer, chunk: name });
@@ -183,7 +210,9 @@ class Rebuild {
   async #chunk(
     facts: ChunkFacts,
     indexed: boolean,
-    told: { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> } | undefined,
+    told:
+      | { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> }
+      | undefined,
   ): Promise<void> {
     const { id, footer, header, bytes } = facts;
     const known: KnownChunk = {
@@ -194,7 +223,8 @@ class Rebuild {
       blocks: footer?.blocks ?? told?.table.blocks ?? facts.blocks,
     };
     this.#chunks.set(id, known);
-    if (footer === undefined) this.#problems.push(`chunk ${id} is damaged and stays so: ${facts.problems.join('; ')}`);
+    if (footer === undefined)
+      this.#problems.push(`chunk ${id} is damaged and stays so: ${facts.problems.join('; ')}`);
     if (indexed) return;
     if (footer !== undefined) await this.#add(known, footer.names);
     else this.#toRead.push(known);
@@ -238,17 +268,28 @@ class Rebuild {
       },
       onNames: (chunk, number, found) => names.set(`${chunk} ${number}`, found),
       onProgress: (bytesRead) =>
-        this.#request.onProgress({ chunks: this.#chunks.size, chunksTotal: this.#chunks.size, bytesRead }),
+        this.#request.onProgress({
+          chunks: this.#chunks.size,
+          chunksTotal: this.#chunks.size,
+          bytesRead,
+        }),
     });
     for (const chunk of this.#toRead) {
-      const found = chunk.blocks.map((_, number) => names.get(`${chunk.id} ${number}`) ?? Buffer.alloc(0));
+      const found = chunk.blocks.map(
+        (_, number) => names.get(`${chunk.id} ${number}`) ?? Buffer.alloc(0),
+      );
       // A block that is lost keeps its place, so that the others keep their numbers.
-      const blocks = chunk.blocks.map((block, number) => ({ ...block, blobCount: (found[number]?.length ?? 0) / NAME_BYTES }));
+      const blocks = chunk.blocks.map((block, number) => ({
+        ...block,
+        blobCount: (found[number]?.length ?? 0) / NAME_BYTES,
+      }));
       await this.#add({ ...chunk, blocks }, Buffer.concat(found));
     }
   }
 
-  async #dropDamaged(damaged: readonly { readonly name: string; readonly error: PenstockError }[]): Promise<number> {
+  async #dropDamaged(
+    damaged: readonly { readonly name: string; readonly error: PenstockError }[],
+  ): Promise<number> {
     let replaced = 0;
     for (const { name, error } of damaged) {
       // Somebody else's file is nothing to be removed.
@@ -263,7 +304,9 @@ class Rebuild {
   }
 }
 
-function* plannedOf(chunks: readonly KnownChunk[]): Generator<Parameters<typeof readBlocks>[1] extends Iterable<infer Block> ? Block : never> {
+function* plannedOf(
+  chunks: readonly KnownChunk[],
+): Generator<Parameters<typeof readBlocks>[1] extends Iterable<infer Block> ? Block : never> {
   for (const chunk of chunks) {
     for (const [number, block] of chunk.blocks.entries()) {
       if (block.bytes === 0) continue;

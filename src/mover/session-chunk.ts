@@ -22,9 +22,15 @@ export async function writeSessionChunk(
   const media = factory.default(store.chunkMedia.options);
   let placed: PlacedChunk | undefined;
   try {
-    const writer = new ChunkWriter({ ...options, session: archive.session }, media, sealer, around.random, (chunk) => {
-      placed = chunk;
-    });
+    const writer = new ChunkWriter(
+      { ...options, session: archive.session },
+      media,
+      sealer,
+      around.random,
+      (chunk) => {
+        placed = chunk;
+      },
+    );
     const part = (kind: number, value: unknown): void =>
       writer.part(CONTENT_CLASS.manifest, kind, Buffer.from(JSON.stringify(value)));
     const { id, session, host, name, startedMs, endedMs, partial } = archive;

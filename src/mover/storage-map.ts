@@ -81,9 +81,12 @@ export async function storeMapRecords(
   session: string | undefined = archive?.session,
 ): Promise<void> {
   if (session === undefined) throw new PenstockError('INTERNAL', 'a map record of no session');
-  const earlier = (await repository.store.list('maps')).filter(({ name }) => name.startsWith(`session-${session}-`));
+  const earlier = (await repository.store.list('maps')).filter(({ name }) =>
+    name.startsWith(`session-${session}-`),
+  );
   const parts = splitChunks(chunks);
-  for (const [i, part] of parts.entries()) await putSessionMap(repository, session, part, i === 0 ? archive : undefined);
+  for (const [i, part] of parts.entries())
+    await putSessionMap(repository, session, part, i === 0 ? archive : undefined);
   for (const { name } of earlier) await repository.store.remove('maps', name);
 }
 
@@ -108,12 +111,21 @@ async function putSessionMap(
 }
 
 /** Puts a map record of a random name that begins with `prefix`. Returns the name. */
-export async function putMapRecord(repository: Repository, prefix: string, sealed: unknown): Promise<string> {
+export async function putMapRecord(
+  repository: Repository,
+  prefix: string,
+  sealed: unknown,
+): Promise<string> {
   const id = repository.around.random.bytes(16);
   const name = `${prefix}${id.toString('hex')}`;
   const clear: ClearPart = { name };
-  const fresh = await repository.store.put('maps', name, repository.sealer.encodeRecord(RECORD.map, id, clear, sealed));
-  if (!fresh) throw new PenstockError('INTERNAL', `a map record of the name ${name} is there already`);
+  const fresh = await repository.store.put(
+    'maps',
+    name,
+    repository.sealer.encodeRecord(RECORD.map, id, clear, sealed),
+  );
+  if (!fresh)
+    throw new PenstockError('INTERNAL', `a map record of the name ${name} is there already`);
   return name;
 }
 
@@ -145,20 +157,33 @@ function decodeBlocks(text: string): BlockPlace[] {
   const bytes = Buffer.from(text, 'base64');
   const blocks: BlockPlace[] = [];
   for (let at = 0; at + BLOCK_BYTES <= bytes.length; at += BLOCK_BYTES) {
-    blocks.push({ offset: readU64(bytes, at), bytes: bytes.readUInt32LE(at + 8), blobCount: bytes.readUInt32LE(at + 12) });
+    blocks.push({
+      offset: readU64(bytes, at),
+      bytes: bytes.readUInt32LE(at + 8),
+      blobCount: bytes.readUInt32LE(at + 12),
+    });
   }
   return blocks;
 }
 
-export const isSessionMap = (name: string): boolean => /^session-[0-9a-f]{32}-[0-9a-f]{32}$/.test(name);
+export const isSessionMap = (name: string): boolean =>
+  /^session-[0-9a-f]{32}-[0-9a-f]{32}$/.test(name);
 
 /** Reads one record and checks that it is what its name says. OBJECT_MISSING, DAMAGED, REPO_FEATURE. */
 export async function readMapRecord<Sealed>(repository: Repository, name: string): Promise<Sealed> {
   const subject = `maps/${name}`;
   const bytes = await repository.store.read('maps', name, LIMITS.recordBytesMax);
-  const { clear, sealed } = repository.sealer.decodeRecord<ClearPart, Sealed>(bytes, RECORD.map, subject);
+  const { clear, sealed } = repository.sealer.decodeRecord<ClearPart, Sealed>(
+    bytes,
+    RECORD.map,
+    subject,
+  );
   if (clear.name !== name) {
-    throw new PenstockError('DAMAGED', `${subject} is damaged: it is the record maps/${clear.name}`, { subject });
+    throw new PenstockError(
+      'DAMAGED',
+      `${subject} is damaged: it is the record maps/${clear.name}`,
+      { subject },
+    );
   }
   return sealed;
 }
@@ -218,10 +243,12 @@ export async function tidyMapRecords(
   let changed = 0;
   for (const map of sessions) {
     const chunks = map.chunks.filter((chunk) => isPresent(chunk.id));
-    const archive = map.archive !== undefined && forgotten.has(map.archive.id) ? undefined : map.archive;
+    const archive =
+      map.archive !== undefined && forgotten.has(map.archive.id) ? undefined : map.archive;
     if (chunks.length === map.chunks.length && archive === map.archive) continue;
     changed++;
-    if (chunks.length > 0 || archive !== undefined) await putSessionMap(repository, map.session, chunks, archive);
+    if (chunks.length > 0 || archive !== undefined)
+      await putSessionMap(repository, map.session, chunks, archive);
     await repository.store.remove('maps', map.name);
   }
   return changed;

@@ -5,16 +5,38 @@
  * Method: one change at a time to a small repository and to one that is large enough for the pipe.
  */
 import assert from 'node:assert/strict';
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename } from 'node:path';
 import { after, before, test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
-import { readChunkEnd, scanChunk } from '../../src/format/chunk-scan.ts';
 import type { ChunkSource } from '../../src/format/chunk-media.ts';
+import { readChunkEnd, scanChunk } from '../../src/format/chunk-scan.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import type { CheckResult } from '../../src/mover/check.ts';
 import type { Repository } from '../../src/mover/repository.ts';
-import { backUp, checkAll, contentsOf, filesOf, findings, make, makeTree, open, restoreAll, Scratch, sizeOf } from './repository-fixture.ts';
+import {
+  backUp,
+  checkAll,
+  contentsOf,
+  filesOf,
+  findings,
+  make,
+  makeTree,
+  open,
+  restoreAll,
+  Scratch,
+  sizeOf,
+} from './repository-fixture.ts';
 
 const scratch = new Scratch();
 let small: Repository;
@@ -48,19 +70,26 @@ function sourceOf(bytes: Buffer): ChunkSource {
 /** Offsets at which something begins or ends in a chunk. */
 function boundariesOf(path: string, repository: Repository): number[] {
   const bytes = readFileSync(path);
-  const crc = (view: Uint8Array, at: number, length: number, seed?: number): number => repository.codec.crc32c(view, at, length, seed);
+  const crc = (view: Uint8Array, at: number, length: number, seed?: number): number =>
+    repository.codec.crc32c(view, at, length, seed);
   const scanned = scanChunk(sourceOf(bytes), Buffer.from(basename(path), 'hex'), crc);
   const end = readChunkEnd(sourceOf(bytes), Buffer.from(basename(path), 'hex'), crc);
   assert.ok('footer' in end && end.footer.blocks.length === scanned.blocks.length);
   const offsets = new Set<number>([0, bytes.length]);
   for (const { offset, headerBytes, storedBytes } of scanned.parts) {
-    for (const at of [offset, offset + headerBytes, offset + headerBytes + storedBytes]) offsets.add(at);
+    for (const at of [offset, offset + headerBytes, offset + headerBytes + storedBytes])
+      offsets.add(at);
   }
-  for (const { offset, bytes: length } of scanned.blocks) for (const at of [offset, offset + 144, offset + length]) offsets.add(at);
+  for (const { offset, bytes: length } of scanned.blocks)
+    for (const at of [offset, offset + 144, offset + length]) offsets.add(at);
   return [...offsets].sort((a, b) => a - b);
 }
 
-async function assertNamed(repository: Repository, name: string, situation: string): Promise<CheckResult> {
+async function assertNamed(
+  repository: Repository,
+  name: string,
+  situation: string,
+): Promise<CheckResult> {
   const result = await checkAll(repository);
   assert.ok(findings(result).includes(name), `${situation}: ${findings(result)}`);
   return result;
@@ -71,7 +100,9 @@ test('a file that is cut off anywhere is found and named', async () => {
   for (const path of filesOf(root)) {
     const file = `${root}/${path}`;
     const bytes = readFileSync(file);
-    const lengths = path.startsWith('chunks/') ? boundariesOf(file, small) : [0, 1, 127, 128, bytes.length >> 1, bytes.length];
+    const lengths = path.startsWith('chunks/')
+      ? boundariesOf(file, small)
+      : [0, 1, 127, 128, bytes.length >> 1, bytes.length];
     for (const boundary of lengths) {
       for (const length of [boundary - 1, boundary, boundary + 1]) {
         if (length < 0 || length >= bytes.length) continue;
@@ -102,10 +133,12 @@ test('a file that is missing is found and named, or the rest is whole', async ()
     const result = await checkAll(small);
     renameSync(scratch.at('taken'), `${root}/${path}`);
     const text = findings(result);
-    if (path.startsWith('index/')) assert.match(text, /index segment missing: .*no index segment/, path);
+    if (path.startsWith('index/'))
+      assert.match(text, /index segment missing: .*no index segment/, path);
     else if (path.startsWith('keys/')) assert.match(text, /no key is left/, path);
     // The map repeats what others tell: that it is gone is worth a note.
-    else if (path.startsWith('maps/')) assert.match(result.notes.join('\n'), /without a map record/, path);
+    else if (path.startsWith('maps/'))
+      assert.match(result.notes.join('\n'), /without a map record/, path);
     else assert.ok(text.includes(basename(path)), `${path}: ${text}`);
   }
 });
@@ -124,7 +157,9 @@ test('a missing chunk is named with the archives and paths that need it', async 
       const own = paths.map((one) => `/${one}`.slice(scratch.at('source').length));
       if (own.includes('/later')) assert.deepEqual(ids, [second]);
       if (own.includes('/one')) assert.deepEqual([...ids].sort(), [first, second].sort());
-      concerned += own.filter((one) => ['/later', '/one', '/a/two', '/a/b/three'].includes(one)).length;
+      concerned += own.filter((one) =>
+        ['/later', '/one', '/a/two', '/a/b/three'].includes(one),
+      ).length;
     }
   }
   assert.ok(concerned >= 4, 'every file stands in some chunk');
@@ -212,11 +247,17 @@ test('what is undamaged is restored, and nothing damaged as good', async () => {
       const restored = contentsOf(target);
       for (const [name, content] of restored) {
         const original = source.get(name.slice(scratch.at('source-large').length));
-        assert.ok(original === content, `${name} was restored wrong after damage to ${path} at ${at}`);
+        assert.ok(
+          original === content,
+          `${name} was restored wrong after damage to ${path} at ${at}`,
+        );
       }
       if (restored.size < source.size) {
         lost++;
-        assert.ok(problems.length > 0, `files are missing without a word after damage to ${path} at ${at}`);
+        assert.ok(
+          problems.length > 0,
+          `files are missing without a word after damage to ${path} at ${at}`,
+        );
       }
       rmSync(target, { recursive: true });
     }
@@ -249,7 +290,11 @@ test('a repository whose own record or only key is damaged is not opened', async
       const changed = Buffer.from(bytes);
       changed[at] = (changed[at] ?? 0) ^ 1;
       writeFileSync(file, changed);
-      await assert.rejects(open(scratch.at('small')), (error: PenstockError) => error.code === 'DAMAGED', `byte ${at} of ${path}`);
+      await assert.rejects(
+        open(scratch.at('small')),
+        (error: PenstockError) => error.code === 'DAMAGED',
+        `byte ${at} of ${path}`,
+      );
     }
     writeFileSync(file, bytes);
   }

@@ -2,7 +2,18 @@
  * Small repositories for tests of damage: made in this process, on memory where the machine has some.
  */
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { must } from '../../src/base/assert.ts';
@@ -10,8 +21,8 @@ import { openClock, openRandom } from '../../src/host/mod.ts';
 import { openDirectoryStore } from '../../src/media/directory-store.ts';
 import type { Archive } from '../../src/mover/archives.ts';
 import { backup } from '../../src/mover/backup.ts';
-import { check, type CheckResult } from '../../src/mover/check.ts';
-import { rebuild, type RebuildResult } from '../../src/mover/rebuild.ts';
+import { type CheckResult, check } from '../../src/mover/check.ts';
+import { type RebuildResult, rebuild } from '../../src/mover/rebuild.ts';
 import { createRepository, openRepository, type Repository } from '../../src/mover/repository.ts';
 import { restore } from '../../src/mover/restore.ts';
 
@@ -21,7 +32,9 @@ const around = { clock: openClock(), random: openRandom() };
 export class Scratch {
   readonly path: string;
   constructor() {
-    this.path = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'penstock-fault-'));
+    this.path = mkdtempSync(
+      join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'penstock-fault-'),
+    );
   }
   at(...parts: string[]): string {
     return join(this.path, ...parts);
@@ -39,14 +52,26 @@ export class Scratch {
 export const PASSPHRASE = 'correct horse';
 
 export function make(path: string, encrypted: boolean): Promise<Repository> {
-  return createRepository(openDirectoryStore(path, true), encrypted ? Buffer.from(PASSPHRASE) : undefined, around);
+  return createRepository(
+    openDirectoryStore(path, true),
+    encrypted ? Buffer.from(PASSPHRASE) : undefined,
+    around,
+  );
 }
 export function open(path: string): Promise<Repository> {
-  return openRepository(openDirectoryStore(path, false), async () => Buffer.from(PASSPHRASE), around);
+  return openRepository(
+    openDirectoryStore(path, false),
+    async () => Buffer.from(PASSPHRASE),
+    around,
+  );
 }
 
 /** Makes an archive of a directory. */
-export async function backUp(repository: Repository, path: string, name = 'test'): Promise<Archive> {
+export async function backUp(
+  repository: Repository,
+  path: string,
+  name = 'test',
+): Promise<Archive> {
   const { archive } = await backup(repository, {
     paths: [path],
     name,
@@ -70,7 +95,11 @@ export async function backUp(repository: Repository, path: string, name = 'test'
 }
 
 /** Restores a whole archive; returns the messages of what could not be. */
-export async function restoreAll(repository: Repository, archive: Archive, target: string): Promise<string[]> {
+export async function restoreAll(
+  repository: Repository,
+  archive: Archive,
+  target: string,
+): Promise<string[]> {
   const problems: string[] = [];
   await restore(repository, {
     archive,
@@ -88,15 +117,26 @@ export async function restoreAll(repository: Repository, archive: Archive, targe
 }
 
 export function checkAll(repository: Repository, readData = true): Promise<CheckResult> {
-  return check(repository, { readData, threads: 1, signal: new AbortController().signal, onProgress: () => undefined });
+  return check(repository, {
+    readData,
+    threads: 1,
+    signal: new AbortController().signal,
+    onProgress: () => undefined,
+  });
 }
 export function rebuildAll(repository: Repository): Promise<RebuildResult> {
-  return rebuild(repository, { threads: 1, signal: new AbortController().signal, onProgress: () => undefined });
+  return rebuild(repository, {
+    threads: 1,
+    signal: new AbortController().signal,
+    onProgress: () => undefined,
+  });
 }
 
 /** All that a finding says, in one text. */
 export function findings(result: CheckResult): string {
-  return result.damages.map(({ what, id, message, paths }) => `${what} ${id}: ${message} [${paths.join(' ')}]`).join('\n');
+  return result.damages
+    .map(({ what, id, message, paths }) => `${what} ${id}: ${message} [${paths.join(' ')}]`)
+    .join('\n');
 }
 
 /** A tree of some files of several kinds. */
@@ -109,7 +149,10 @@ export function makeTree(path: string, options: { readonly large?: boolean } = {
   symlinkSync('../one', join(path, 'a/link'));
   if (options.large === true) {
     writeFileSync(join(path, 'a/noise'), randomBytes(9_000_000));
-    writeFileSync(join(path, 'b-text'), Array.from({ length: 60_000 }, (_, i) => `line ${i} of a long text\n`).join(''));
+    writeFileSync(
+      join(path, 'b-text'),
+      Array.from({ length: 60_000 }, (_, i) => `line ${i} of a long text\n`).join(''),
+    );
   }
 }
 

@@ -13,7 +13,15 @@ import { encodeArchive } from '../../src/mover/archives.ts';
 import { noteForgotten } from '../../src/mover/forgotten.ts';
 import { protocolStore } from '../../src/mover/protocol-adapter.ts';
 import type { Repository } from '../../src/mover/repository.ts';
-import { backUp, checkAll, filesOf, findings, make, makeTree, Scratch } from './repository-fixture.ts';
+import {
+  backUp,
+  checkAll,
+  filesOf,
+  findings,
+  make,
+  makeTree,
+  Scratch,
+} from './repository-fixture.ts';
 
 const scratch = new Scratch();
 after(() => scratch.drop());

@@ -4,7 +4,7 @@
  */
 import { EXIT } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
-import { rebuild, type RebuildResult } from '../../mover/rebuild.ts';
+import { type RebuildResult, rebuild } from '../../mover/rebuild.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import { plural } from '../render-summary.ts';
@@ -18,11 +18,16 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
       threads: openSystem().cores(),
       signal,
       onProgress: ({ chunks, chunksTotal, bytesRead }) =>
-        output.progress.update({ bytesDone: bytesRead, filesDone: chunks, filesTotal: chunksTotal }),
+        output.progress.update({
+          bytesDone: bytesRead,
+          filesDone: chunks,
+          filesTotal: chunksTotal,
+        }),
     });
     output.progress.finish();
     for (const problem of result.problems) output.warning(problem, { code: 'DAMAGED' });
-    for (const archive of result.archivesMade) output.detail(`made the record of archive ${archive} again`);
+    for (const archive of result.archivesMade)
+      output.detail(`made the record of archive ${archive} again`);
     output.summary({ command: 'catalog rebuild', ...result }, summaryText(result));
     return result.problems.length > 0 ? EXIT.partial : EXIT.ok;
   } finally {
@@ -33,11 +38,21 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
 function summaryText(result: RebuildResult): string {
   const made = [
     ...(result.chunksIndexed > 0 ? [`${plural(result.chunksIndexed, 'chunk')} indexed again`] : []),
-    ...(result.segmentsReplaced > 0 ? [`${plural(result.segmentsReplaced, 'damaged index segment')} replaced`] : []),
+    ...(result.segmentsReplaced > 0
+      ? [`${plural(result.segmentsReplaced, 'damaged index segment')} replaced`]
+      : []),
     ...(result.mapsMade > 0 ? [`the map of ${plural(result.mapsMade, 'session')} made again`] : []),
-    ...(result.archivesMade.length > 0 ? [`${plural(result.archivesMade.length, 'archive record')} made again`] : []),
+    ...(result.archivesMade.length > 0
+      ? [`${plural(result.archivesMade.length, 'archive record')} made again`]
+      : []),
   ];
-  const lines = made.length === 0 ? ['nothing had to be made again'] : [made[0] ?? '', ...made.slice(1).map((line) => `  ${line}`)];
-  if (result.problems.length > 0) lines.push(`  ${plural(result.problems.length, 'thing')} could not be made again wholly: see the warnings`);
+  const lines =
+    made.length === 0
+      ? ['nothing had to be made again']
+      : [made[0] ?? '', ...made.slice(1).map((line) => `  ${line}`)];
+  if (result.problems.length > 0)
+    lines.push(
+      `  ${plural(result.problems.length, 'thing')} could not be made again wholly: see the warnings`,
+    );
   return lines.join('\n');
 }

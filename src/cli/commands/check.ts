@@ -6,7 +6,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { EXIT, PenstockError } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import { openDirectoryStore } from '../../media/directory-store.ts';
-import { check, type CheckResult } from '../../mover/check.ts';
+import { type CheckResult, check } from '../../mover/check.ts';
 import type { Repository } from '../../mover/repository.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
@@ -56,7 +56,12 @@ function showNote(output: Output, message: string): void {
   output.entry({ type: 'note', message });
 }
 
-function summarise(output: Output, result: CheckResult, isDataRead: boolean, startedMs: number): void {
+function summarise(
+  output: Output,
+  result: CheckResult,
+  isDataRead: boolean,
+  startedMs: number,
+): void {
   output.summary(
     ...checkSummary({
       archives: result.archives,
@@ -82,8 +87,22 @@ async function openOrReport(invocation: Invocation<'check'>): Promise<Repository
     const finding = error instanceof PenstockError ? await findingOf(error, invocation) : undefined;
     if (finding === undefined) throw error;
     show(output, { ...finding, archives: [], paths: [], pathsTotal: 0 });
-    const nothing = { archives: 0, chunks: 0, indexSegments: 0, blobs: 0, bytesRead: 0, orphanChunks: 0 };
-    output.summary(...checkSummary({ ...nothing, isDataRead: false, damaged: 1, elapsedMs: output.clockMs() - startedMs }));
+    const nothing = {
+      archives: 0,
+      chunks: 0,
+      indexSegments: 0,
+      blobs: 0,
+      bytesRead: 0,
+      orphanChunks: 0,
+    };
+    output.summary(
+      ...checkSummary({
+        ...nothing,
+        isDataRead: false,
+        damaged: 1,
+        elapsedMs: output.clockMs() - startedMs,
+      }),
+    );
     return undefined;
   }
 }
@@ -94,10 +113,17 @@ async function findingOf(
 ): Promise<Pick<DamageFacts, 'what' | 'id' | 'message'> | undefined> {
   const message = `${error.message}; nothing else can be checked`;
   const key = /^(?:keys\/)?([0-9a-f]{16}(?:\.[0-9]+)?)$/.exec(error.subject ?? '')?.[1];
-  if (error.code === 'DAMAGED') return key === undefined ? { what: 'repository record', id: 'repository', message } : { what: 'key', id: key, message };
+  if (error.code === 'DAMAGED')
+    return key === undefined
+      ? { what: 'repository record', id: 'repository', message }
+      : { what: 'key', id: key, message };
   if (error.code === 'OBJECT_MISSING') return { what: 'key', id: 'all', message };
   if (error.code !== 'REPO_MISSING' || !(await holdsObjects(repoUrl))) return undefined;
-  return { what: 'repository record', id: 'repository', message: 'it is missing, and there are objects of a repository; nothing else can be checked' };
+  return {
+    what: 'repository record',
+    id: 'repository',
+    message: 'it is missing, and there are objects of a repository; nothing else can be checked',
+  };
 }
 
 /** Whether there are objects of a repository that has lost its record. */
