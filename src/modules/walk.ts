@@ -1,7 +1,6 @@
 /**
  * Stage `walk` (M1, M14): the head of a backup. Walks the sources depth first with sorted names, takes
- * over what is unchanged since the base archives, sends the rest to the collectors, and builds the
- * manifest.
+ * over what did not change since the bases, sends the rest to collectors, and builds the manifest.
  *
  * An entry is taken over when kind, size, mtime, ctime and inode agree with the base, it was not too
  * young to be sure of, and every blob that it needs is still where the index says. Links are never

@@ -37,12 +37,12 @@ const BUFFERS_WANTED = 5;
 
 /** Starts threads of a backup ahead, while the repository is still being opened. */
 export function warmBackup(): void {
-  warmThread('walk', modulesOf('walk'));
-  warmThread('place', modulesOf('place'));
+  warmThread('walk', modulesOf(moduleFile('walk')));
+  warmThread('place', modulesOf(moduleFile('place')));
 }
 
-function modulesOf(name: string, options?: unknown): readonly ModuleSpec[] {
-  return [{ module: moduleFile(name), options }];
+function modulesOf(module: URL, options?: unknown): readonly ModuleSpec[] {
+  return [{ module, options }];
 }
 
 /** The pipe of a backup. LIMIT when the memory that it may use is too little. */
@@ -99,10 +99,13 @@ function stagesOf(parts: BackupParts): StageSpec[] {
   const seal: SealOptions = { keyring, level: request.level, windowAt: COLLECT_WINDOW_BYTES };
   const place: PlaceOptions = { keyring, media, chunks };
   return [
-    { name: 'walk', modules: modulesOf('walk', walk) },
+    { name: 'walk', modules: modulesOf(moduleFile('walk'), walk) },
     {
       name: 'work',
-      modules: [...modulesOf('collect', collect), ...modulesOf('seal', seal)],
+      modules: [
+        ...modulesOf(moduleFile('collect'), collect),
+        ...modulesOf(moduleFile('seal'), seal),
+      ],
       instances: threadsOf(request),
       allocates: true,
       windowBytes: windowBytes(repository),
@@ -110,7 +113,9 @@ function stagesOf(parts: BackupParts): StageSpec[] {
     },
     {
       name: 'place',
-      modules: request.dryRun ? modulesOf('discard') : modulesOf('place', place),
+      modules: request.dryRun
+        ? modulesOf(moduleFile('discard'))
+        : modulesOf(moduleFile('place'), place),
       startWhen: 'first-buffer',
     },
   ];

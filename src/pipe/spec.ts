@@ -9,6 +9,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { PenstockError } from '../base/errors.ts';
+import { openClock } from '../host/mod.ts';
 import type { SegmentConfig } from './layout.ts';
 import type { StageConfig } from './topology.ts';
 
@@ -64,7 +65,7 @@ let namesMade = 0;
 /** A name that is the same on every machine of the pipe, and belongs to no other pipe. */
 export function makePipeName(): string {
   namesMade++;
-  return `${hostname()}-${process.pid}-${Date.now()}-${namesMade}`;
+  return `${hostname()}-${process.pid}-${openClock().nowMs()}-${namesMade}`;
 }
 
 /** The configuration of a pipe's segment. Throws PIPE_CONFIG. */
@@ -78,7 +79,8 @@ export function toSegmentConfig(spec: PipeSpec, name: string): SegmentConfig {
       throw new PenstockError('PIPE_CONFIG', `stage ${stage.name} names no module`);
     }
     const next = i + 1 < spec.stages.length ? [i + 1] : [];
-    const targets = stage.to === undefined ? next : [stage.to].flat().map((to) => lookUp(numberOf, to));
+    const targets =
+      stage.to === undefined ? next : [stage.to].flat().map((to) => lookUp(numberOf, to));
     return {
       name: stage.name,
       instances: stage.instances ?? 1,
