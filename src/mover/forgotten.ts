@@ -4,23 +4,14 @@
  * A session's chunk holds what its archive record holds, so that archives can be made again from the
  * chunks (rebuild.ts). Those that were forgotten must not come back: `forget` notes them before it
  * removes their records, and `prune` drops the note once their chunks are gone. A note is a map record
- * `maps/forgotten-<random>`, sealed: { archives: [{ id, chunk }], notedMs }, `chunk` being that of the
- * archive's session.
+ * `maps/forgotten-<random>`, sealed: { archives: [ids], notedMs }.
  */
 import { PenstockError } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
-import { decodeArchive, sessionChunkOf } from './archives.ts';
 import type { Repository } from './repository.ts';
-import { putMapRecord, readMapRecord, tidyMapRecords } from './storage-map.ts';
-
-interface ForgottenArchive {
-  readonly id: string;
-  /** Absent where the record could not be read. */
-  readonly chunk?: string;
-}
+import { putMapRecord, readMapRecord } from './storage-map.ts';
 
 interface Note {
-  readonly archives: readonly ForgottenArchive[];
+  readonly archives: readonly string[];
   readonly notedMs: number;
 }
 
@@ -35,27 +26,8 @@ export const isForgottenNote = (name: string): boolean => /^forgotten-[0-9a-f]{3
 /** Notes archives as forgotten; to be called before their records are removed. REPO_FULL, REPO_IO. */
 export async function noteForgotten(repository: Repository, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
-  const archives: ForgottenArchive[] = [];
-  for (const id of ids) archives.push(await forgottenArchive(repository, id));
-  const note: Note = { archives, notedMs: repository.around.clock.nowMs() };
+  const note: Note = { archives: ids, notedMs: repository.around.clock.nowMs() };
   await putMapRecord(repository, 'forgotten-', note);
-}
-
-async function forgottenArchive(repository: Repository, id: string): Promise<ForgottenArchive> {
-  try {
-    const chunk = sessionChunkOf(
-      decodeArchive(
-        repository,
-        await repository.store.read('archives', id, LIMITS.recordBytesMax),
-        id,
-      ),
-    );
-    return chunk === undefined ? { id } : { id, chunk };
-  } catch (error) {
-    if (error instanceof PenstockError && ['OBJECT_MISSING', 'DAMAGED'].includes(error.code))
-      return { id };
-    throw error;
-  }
 }
 
 /** All archives that were noted; damaged notes are left out and named. */
@@ -65,7 +37,7 @@ export async function listForgotten(repository: Repository): Promise<ForgottenLi
   for (const { name } of await repository.store.list('maps')) {
     if (!isForgottenNote(name)) continue;
     try {
-      for (const { id } of (await readMapRecord<Note>(repository, name)).archives) ids.add(id);
+      for (const id of (await readMapRecord<Note>(repository, name)).archives) ids.add(id);
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
       if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
@@ -74,33 +46,13 @@ export async function listForgotten(repository: Repository): Promise<ForgottenLi
   return { ids, damaged };
 }
 
-/** Takes archives off the notes. What stays noted is durable before an old note goes. */
+/**
+ * Takes archives off the notes: neither the map nor a chunk tells of them any more. What stays noted is
+ * durable before an old note goes.
+ */
 export async function dropForgotten(
   repository: Repository,
   ids: ReadonlySet<string>,
-): Promise<void> {
-  await editNotes(repository, ({ id }) => !ids.has(id));
-}
-
-/**
- * Brings the map up to date, for the end of a forget or a prune: chunks that are gone and archives that
- * were forgotten are left out of the map records, then archives whose session chunk is gone off the
- * notes: nothing can bring them back.
- *
- * @param isPresent whether a chunk (hex id) is there
- */
-export async function settleForgotten(
-  repository: Repository,
-  isPresent: (chunkId: string) => boolean,
-): Promise<void> {
-  const { ids } = await listForgotten(repository);
-  await tidyMapRecords(repository, isPresent, ids);
-  await editNotes(repository, ({ chunk }) => chunk === undefined || isPresent(chunk));
-}
-
-async function editNotes(
-  repository: Repository,
-  stays: (archive: ForgottenArchive) => boolean,
 ): Promise<void> {
   for (const { name } of await repository.store.list('maps')) {
     if (!isForgottenNote(name)) continue;
@@ -112,7 +64,7 @@ async function editNotes(
         continue;
       throw error;
     }
-    const left = note.archives.filter(stays);
+    const left = note.archives.filter((id) => !ids.has(id));
     if (left.length === note.archives.length) continue;
     if (left.length > 0)
       await putMapRecord(repository, 'forgotten-', { ...note, archives: left } satisfies Note);

@@ -25,7 +25,7 @@ import {
 
 const scratch = new Scratch();
 after(() => scratch.drop());
-const everyByte = process.env['PENSTOCK_TEST_EVERY_BYTE'] === '1';
+const everyByte = process.env.PENSTOCK_TEST_EVERY_BYTE === '1';
 
 /** A repository with an object of every kind. */
 async function makeWhole(path: string, encrypted: boolean): Promise<Repository> {

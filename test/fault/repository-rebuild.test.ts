@@ -18,13 +18,9 @@ import {
   listArchives,
   sessionChunkOf,
 } from '../../src/mover/archives.ts';
-import {
-  dropForgotten,
-  listForgotten,
-  noteForgotten,
-  settleForgotten,
-} from '../../src/mover/forgotten.ts';
+import { dropForgotten, listForgotten, noteForgotten } from '../../src/mover/forgotten.ts';
 import { Repository } from '../../src/mover/repository.ts';
+import { tidyMapRecords } from '../../src/mover/storage-map.ts';
 import {
   backUp,
   checkAll,
@@ -259,7 +255,7 @@ test('archives that were forgotten do not come back', async () => {
     );
     if (kind === 'map') {
       // The map alone tells it too, once it was brought up to date.
-      await settleForgotten(repository, () => true);
+      await tidyMapRecords(repository, () => true, new Set([gone]));
       await dropForgotten(repository, new Set([gone]));
       assert.deepEqual([...(await listForgotten(repository)).ids], []);
       assert.equal(findings(await checkAll(repository)), '');
@@ -276,18 +272,6 @@ test('archives that were forgotten do not come back', async () => {
     assert.equal(findings(await checkAll(again)), '');
     await again.close();
   }
-});
-
-test('a note is dropped once the chunk of the session is gone', async () => {
-  const root = scratch.copy('whole', 'settled');
-  const repository = await open(root);
-  const [archive] = archives as [Archive];
-  await noteForgotten(repository, [archive.id]);
-  await settleForgotten(repository, () => true);
-  assert.deepEqual([...(await listForgotten(repository)).ids], [archive.id]);
-  await settleForgotten(repository, (id) => id !== sessionChunkOf(archive));
-  assert.deepEqual([...(await listForgotten(repository)).ids], []);
-  await repository.close();
 });
 
 test('a partial archive comes back only where it is of use', async () => {
