@@ -10,22 +10,23 @@
  * synced: a reader sees all of it or nothing, also after a power loss. Times are those of the file
  * system, which for a network file system is the server's clock.
  */
+
+import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import {
-  type DirectoryListing,
-  type Files,
-  FileStatus,
   CWD,
-  KIND,
+  type DirectoryListing,
   errnoName,
+  FileStatus,
+  type Files,
+  KIND,
   newListing,
   openFiles,
   openRandom,
 } from '../host/mod.ts';
-import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
 import { findForeign } from './directory-foreign.ts';
+import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
 import { OBJECT_KINDS } from './object-store.ts';
-import { type ByteString, toDisplay } from '../base/bytes.ts';
 
 const WRITING = 'writing';
 /** Chunk names are 32 hex digits; the store never makes a path of anything else. */
@@ -201,6 +202,7 @@ export class DirectoryStore implements ObjectStore {
   }
 
   async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
+    const [directory, file] = this.#place(kind, name);
     const writing = this.#directory(WRITING, false);
     const temporary = `${name}.${openRandom().bytes(6).toString('hex')}`;
     const subject = `${this.url}/${kind}/${name}`;
@@ -211,7 +213,6 @@ export class DirectoryStore implements ObjectStore {
       if (written < 0) throw storeError(written, 'write', subject);
       const synced = this.#files.sync(fd);
       if (synced < 0) throw storeError(synced, 'sync', subject);
-      const [directory, file] = this.#place(kind, name);
       const linked =
         directory < 0 ? directory : this.#files.link(writing, temporary, directory, file);
       if (linked < 0) {
