@@ -1,10 +1,10 @@
 /** The library's door: build and run pipes of one's own (U12). */
 export { AssertionError } from './base/assert.ts';
 export {
+  ERRORS,
   type ErrorCode,
   type ErrorDetails,
   type ErrorRecord,
-  ERRORS,
   EXIT,
   PenstockError,
 } from './base/errors.ts';
@@ -13,9 +13,9 @@ export {
   attachSegment,
   createSegment,
   type InstanceStatus,
-  makePipeName,
   type ModuleContext,
   type ModuleSpec,
+  makePipeName,
   type Pipe,
   PipeBuffer,
   type PipeModule,

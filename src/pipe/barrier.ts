@@ -44,7 +44,11 @@ function queuedBuffers(segment: Segment, stage: number): Seen[] {
   return queued;
 }
 
-function isStillQueued({ layout, words }: Segment, stage: number, { number, value }: Seen): boolean {
+function isStillQueued(
+  { layout, words }: Segment,
+  stage: number,
+  { number, value }: Seen,
+): boolean {
   const at = descriptorAt(layout, number);
   return (
     Atomics.load(words, at + DESCRIPTOR.owner) === ownerInQueue(stage) &&

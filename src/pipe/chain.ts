@@ -4,13 +4,14 @@
  * Contract: what a module sends goes to the next module of its stage, from the last one to the stage's
  * primitives; so a module does not know whether it is fused with others. Only the first module receives.
  */
+
+import type { MessagePort, Transferable } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
-import { COUNTERS, INSTANCE, instanceAt } from './layout.ts';
 import type { PipeBuffer } from './buffer.ts';
+import { COUNTERS, INSTANCE, instanceAt } from './layout.ts';
 import type { ModuleContext, PipeModule } from './module.ts';
 import type { Primitives } from './primitives.ts';
 import type { Segment } from './segment.ts';
-import type { MessagePort, Transferable } from 'node:worker_threads';
 
 /** What the thread lends to the contexts of its modules. */
 export interface Surroundings {

@@ -53,7 +53,13 @@ export class InstanceHandle {
   #over = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(segment: Segment, id: number, spec: StageSpec, number: number, events: InstanceEvents) {
+  constructor(
+    segment: Segment,
+    id: number,
+    spec: StageSpec,
+    number: number,
+    events: InstanceEvents,
+  ) {
     this.#segment = segment;
     this.id = id;
     this.spec = spec;
@@ -115,7 +121,8 @@ export class InstanceHandle {
 
   /** Has a thread that waits for a promise look at the stop word. */
   wake(): void {
-    if (this.#worker !== null && !this.#over) this.#worker.postMessage({ type: 'wake' } satisfies ToInstance);
+    if (this.#worker !== null && !this.#over)
+      this.#worker.postMessage({ type: 'wake' } satisfies ToInstance);
   }
 
   #send(message: ToInstance): void {
@@ -127,7 +134,7 @@ export class InstanceHandle {
   terminate(): void {
     if (this.#over) return;
     void this.#worker?.terminate();
-    this.#after(() => {
+    this.#after(LIMITS.stopNoticeMs, () => {
       this.#outcome = { type: 'stuck' };
       this.#worker?.unref();
       this.#finish();
@@ -155,11 +162,11 @@ export class InstanceHandle {
       case 'stopped':
         this.#outcome ??= { type: message.type };
         // A module may have left something open that keeps the thread's event loop alive.
-        this.#after(() => this.terminate());
+        this.#after(LIMITS.threadExitMs, () => this.terminate());
         break;
       case 'failed':
         this.#fail(fromErrorRecord(message.error));
-        this.#after(() => this.terminate());
+        this.#after(LIMITS.threadExitMs, () => this.terminate());
         break;
       default:
         this.#events.message(this, message);
@@ -177,15 +184,15 @@ export class InstanceHandle {
     // A thread that was ended because it did not stop in time is no failure of its own.
     if (this.#outcome === null && this.#segment.stopRequested) this.#outcome = { type: 'stopped' };
     if (this.#outcome === null) {
-      const message = `its thread ended with code ${code} before its work was done`;
+      const message = `${this.name}: its thread ended with code ${code} before its work was done`;
       this.#fail(new PenstockError('PIPE_FAILED', message));
     }
     this.#finish();
   }
 
-  #after(act: () => void): void {
+  #after(delayMs: number, act: () => void): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(act, LIMITS.stopNoticeMs);
+    this.#timer = setTimeout(act, delayMs);
   }
 
   #finish(): void {

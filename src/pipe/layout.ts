@@ -218,8 +218,7 @@ export function computeLayout(config: SegmentConfig, topology: Topology): Layout
   });
   const payloadCapacityBytes = aligned(config.payloadBytes, PAGE_BYTES);
   const directoryCapacityBytes = aligned(config.directoryBytes, PAGE_BYTES);
-  const bufferStrideBytes =
-    LIMITS.headerRoomBytes + payloadCapacityBytes + directoryCapacityBytes;
+  const bufferStrideBytes = LIMITS.headerRoomBytes + payloadCapacityBytes + directoryCapacityBytes;
   return {
     stages,
     semaphores,
@@ -288,7 +287,12 @@ export function writeConfig(bytes: Buffer, words: Int32Array, config: SegmentCon
       const half = at + (target < 32 ? STAGE.targetsLow : STAGE.targetsHigh);
       words[half] = (words[half] ?? 0) | (1 << (target & 31));
     }
-    words[at + STAGE.nameBytes] = writeName(bytes, at + STAGE.name, stage.name, STAGE_NAME_BYTES_MAX);
+    words[at + STAGE.nameBytes] = writeName(
+      bytes,
+      at + STAGE.name,
+      stage.name,
+      STAGE_NAME_BYTES_MAX,
+    );
   }
 }
 

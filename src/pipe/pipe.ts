@@ -122,7 +122,8 @@ export class Pipe {
    */
   async control(stage: string, message: unknown): Promise<unknown[]> {
     const instances = this.#instances.filter((instance) => instance.spec.name === stage);
-    if (instances.length === 0) throw new PenstockError('PIPE_CONFIG', `there is no stage ${stage}`);
+    if (instances.length === 0)
+      throw new PenstockError('PIPE_CONFIG', `there is no stage ${stage}`);
     const answers = instances.map((instance) => instance.control(++this.#controlsSent, message));
     this.segment.wakeEveryone();
     return Promise.all(answers);
@@ -257,15 +258,22 @@ export class Pipe {
     const failed = this.#instances[cause];
     let error: PenstockError | undefined;
     if (failed?.outcome?.type === 'failed') error = asFirstCause(failed.name, failed.outcome.error);
-    else if (cause === INITIATOR && this.#instances.some(({ outcome }) => outcome?.type !== 'ended')) {
+    else if (
+      cause === INITIATOR &&
+      this.#instances.some(({ outcome }) => outcome?.type !== 'ended')
+    ) {
       error = this.#stopReason;
     }
     if (stuck.length === 0) return error;
     const names = stuck.map(({ name }) => name).join(', ');
     const fact = `the thread of ${names} is inside a system call and could not be ended`;
-    return new PenstockError(error?.code ?? 'PIPE_FAILED', error ? `${error.message}; ${fact}` : fact, {
-      cause: error,
-    });
+    return new PenstockError(
+      error?.code ?? 'PIPE_FAILED',
+      error ? `${error.message}; ${fact}` : fact,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

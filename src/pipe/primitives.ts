@@ -22,8 +22,8 @@ import {
   ownerInQueue,
   ownerInstance,
   queueSemaphoreAt,
-  shareAt,
   STAGE,
+  shareAt,
   stageAt,
   USER_WORDS,
 } from './layout.ts';
@@ -104,7 +104,10 @@ export class Primitives {
     if (this.#config.overShareFails) {
       this.waiting.notice();
       if (!share.tryAcquire()) {
-        throw new PenstockError('LIMIT', `stage ${this.#config.name} is over its share of ${this.share}`);
+        throw new PenstockError(
+          'LIMIT',
+          `stage ${this.#config.name} is over its share of ${this.share}`,
+        );
       }
     } else this.waiting.acquire(share, STATE.waitingShare);
     // Never long: the shares add up to no more than all buffers.
@@ -199,7 +202,10 @@ export class Primitives {
 
   /** Puts a buffer back into the free pool, and its place into the share of its allocator. */
   freeBuf(buffer: PipeBuffer): void {
-    assert(this.role !== 'head', `stage ${this.#config.name} is a head: it sends what it allocates`);
+    assert(
+      this.role !== 'head',
+      `stage ${this.#config.name} is a head: it sends what it allocates`,
+    );
     this.waiting.notice();
     const words = this.#words;
     const at = descriptorAt(this.segment.layout, buffer.index);
@@ -251,7 +257,10 @@ export class Primitives {
 
   /** The instance sends nothing more. It must have sent or freed all that it owned. */
   close(): void {
-    assert(this.#owned === 0, `stage ${this.#config.name} keeps no buffer: it holds ${this.#owned}`);
+    assert(
+      this.#owned === 0,
+      `stage ${this.#config.name} keeps no buffer: it holds ${this.#owned}`,
+    );
     closeInstances(this.segment, this.#stage, 1);
   }
 

@@ -73,7 +73,8 @@ export class Ring implements BufferQueue {
       // A turn before, not yet popped, while the tail has not moved: more buffers than there are.
       const before = this.#empty((tail - this.#mask - 1) | 0);
       const full = seen >> NUMBER_BITS === before >> NUMBER_BITS;
-      if (full) assert(Atomics.load(words, this.#tail) !== tail, 'a queue holds at most all buffers');
+      if (full)
+        assert(Atomics.load(words, this.#tail) !== tail, 'a queue holds at most all buffers');
       // Another thread has filled the slot: help it to move the tail.
       else Atomics.compareExchange(words, this.#tail, tail, (tail + 1) | 0);
     }

@@ -4,13 +4,18 @@
  *      opening ──▶ running ──▶ closing ──▶ ended
  *         └───────────┴───────────┴──────▶ stopped (the pipe stops), failed (something was thrown)
  *
- * Contract: exactly one of `ended`, `stopped` and `failed` is posted. A
- * failure marks itself as the first cause and stops the pipe before it is reported, so that the others
- * notice it even while the initiator is busy. Only `open` and `close` may wait for promises; the event
+ * Contract: exactly one of `ended`, `stopped` and `failed` is posted. A failure marks itself as the first
+ * cause and stops the pipe before it is reported, so that the others notice it even while the initiator
+ * is busy. Only `open` and `close` may wait for promises; the event
  * loop turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
-import { isMainThread, type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { setImmediate as turn } from 'node:timers/promises';
+import {
+  isMainThread,
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+} from 'node:worker_threads';
 import { assert, must } from '../base/assert.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
 import { Chain } from './chain.ts';

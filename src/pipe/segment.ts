@@ -19,13 +19,13 @@ import {
   ownerInQueue,
   PAGE_BYTES,
   queueSemaphoreAt,
-  readConfig,
   RESEQUENCER,
+  readConfig,
   ringAt,
   type SegmentConfig,
+  STAGE,
   semaphoreAt,
   shareAt,
-  STAGE,
   stageAt,
   VERSION,
   windowSemaphoreAt,
@@ -56,7 +56,12 @@ export class Segment {
   /** Words that the modules share; the pipe itself does not touch them. */
   readonly sharedWords: Int32Array;
 
-  constructor(memory: WebAssembly.Memory, config: SegmentConfig, topology: Topology, layout: Layout) {
+  constructor(
+    memory: WebAssembly.Memory,
+    config: SegmentConfig,
+    topology: Topology,
+    layout: Layout,
+  ) {
     const shared = memory.buffer;
     this.memory = memory;
     this.bytes = Buffer.from(shared);
@@ -151,7 +156,10 @@ export function attachSegment(memory: WebAssembly.Memory): Segment {
 function allocate(totalBytes: number): WebAssembly.Memory {
   const pages = Math.ceil(totalBytes / WASM_PAGE_BYTES);
   if (pages > WASM_PAGES_MAX) {
-    throw new PenstockError('PIPE_CONFIG', `the segment would need ${totalBytes} bytes: at most 4 GiB`);
+    throw new PenstockError(
+      'PIPE_CONFIG',
+      `the segment would need ${totalBytes} bytes: at most 4 GiB`,
+    );
   }
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -184,7 +192,10 @@ function initialise(segment: Segment): void {
     words[stageAt(layout, i) + STAGE.started] = stage.lazy ? 0 : stage.instances;
     words[stageAt(layout, i) + STAGE.startsOver] = stage.lazy ? 0 : 1;
   }
-  assert(layout.buffers % PAGE_BYTES === 0 && ringAt(layout, 0) < layout.buffers, 'laid out in order');
+  assert(
+    layout.buffers % PAGE_BYTES === 0 && ringAt(layout, 0) < layout.buffers,
+    'laid out in order',
+  );
   words[HEADER.magic] = MAGIC;
 }
 

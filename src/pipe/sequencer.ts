@@ -21,8 +21,8 @@ export class Sequencer {
   readonly #words: Int32Array;
   readonly #at: number;
   /** Number that `next` gave out last, in two words. */
-  low: number = 0;
-  high: number = 0;
+  low = 0;
+  high = 0;
 
   constructor(words: Int32Array, stageWord: number) {
     this.#words = words;

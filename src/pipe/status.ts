@@ -128,7 +128,10 @@ function waitsFor(
       if (Atomics.load(words, stageAt(layout, stage) + STAGE.producers) === 0) return [];
       return (topology.sources[stage] ?? []).flatMap((source) => openInstances(segment, source));
     case STATE.waitingShare:
-      return names(segment, holders.filter(({ allocator }) => allocator === instance));
+      return names(
+        segment,
+        holders.filter(({ allocator }) => allocator === instance),
+      );
     case STATE.waitingPool:
       return names(segment, holders);
     case STATE.waitingOrder: {
@@ -136,7 +139,9 @@ function waitsFor(
       const sections = topology.sections.filter(
         ({ first, stages }) => targets.includes(first) || stages.includes(stage),
       );
-      return sections.flatMap(({ stages }) => stages.flatMap((inside) => openInstances(segment, inside)));
+      return sections.flatMap(({ stages }) =>
+        stages.flatMap((inside) => openInstances(segment, inside)),
+      );
     }
     default:
       return [];

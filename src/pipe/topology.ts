@@ -95,7 +95,9 @@ export function planTopology(stages: readonly StageConfig[], maxBuffers: number)
   }
   const share = Math.floor(maxBuffers / allocatorCount);
   const sections = planSections(stages, sources, maxBuffers, share);
-  const sectionOf = stages.map((_, i) => sections.findIndex((section) => section.stages.includes(i)));
+  const sectionOf = stages.map((_, i) =>
+    sections.findIndex((section) => section.stages.includes(i)),
+  );
   return {
     roles,
     sources,
@@ -178,8 +180,10 @@ function firstSingle(stages: readonly StageConfig[], i: number): number {
   if (stage === undefined || stage.instances === 1) return i;
   const [next, ...others] = stage.targets;
   if (next === undefined || others.length > 0) {
-    refuse(`stage ${stage.name} has ${stage.instances} instances and no one stage after it: ` +
-      'its buffers cannot be put in order');
+    refuse(
+      `stage ${stage.name} has ${stage.instances} instances and no one stage after it: ` +
+        'its buffers cannot be put in order',
+    );
   }
   return firstSingle(stages, next);
 }
@@ -194,7 +198,8 @@ function sectionStages(
   const between: number[] = [];
   for (let stage = last; ; ) {
     const before = sources[stage] ?? [];
-    if (before.every((source) => keepsOrder[source] || sources[source]?.length === 0)) return between;
+    if (before.every((source) => keepsOrder[source] || sources[source]?.length === 0))
+      return between;
     const [source, ...others] = before;
     if (source === undefined || others.length > 0) {
       refuse(`order cannot be kept where stage ${stages[stage]?.name} joins streams`);
@@ -223,8 +228,10 @@ function sizeSection(
     window = Math.min(window, Math.floor(share / parts));
   }
   if (window < 1) {
-    refuse(`a number becomes up to ${parts} buffers before stage ${stages[last]?.name}, ` +
-      `but an allocating instance may hold only ${share}`);
+    refuse(
+      `a number becomes up to ${parts} buffers before stage ${stages[last]?.name}, ` +
+        `but an allocating instance may hold only ${share}`,
+    );
   }
   return { stages: between, first: between[0] ?? last, last, window, parts };
 }

@@ -7,7 +7,7 @@
  * is not given out.
  */
 import { getCompileCacheDir } from 'node:module';
-import { type MessagePort, MessageChannel, SHARE_ENV, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, SHARE_ENV, Worker } from 'node:worker_threads';
 import type { WorkerPlan } from './messages.ts';
 import { type ModuleSpec, moduleUrl } from './spec.ts';
 
@@ -45,7 +45,11 @@ interface WarmThread extends Thread {
 const warm: WarmThread[] = [];
 
 /** Starts a thread for an instance of a stage with these modules. */
-export function startThread(name: string, modules: readonly ModuleSpec[], limits: object = {}): Thread {
+export function startThread(
+  name: string,
+  modules: readonly ModuleSpec[],
+  limits: object = {},
+): Thread {
   const { port1, port2 } = new MessageChannel();
   const data: ThreadData = {
     runner: RUNNER,
@@ -97,7 +101,9 @@ export function dropWarmThreads(): void {
 
 /** Hands a thread its plan. */
 export function sendPlan(thread: Thread, plan: WorkerPlan): void {
-  const ports = Object.fromEntries(Object.entries(plan.ports).map(([name, port]) => [name, alive(port)]));
+  const ports = Object.fromEntries(
+    Object.entries(plan.ports).map(([name, port]) => [name, alive(port)]),
+  );
   thread.port.postMessage({ ...plan, ports } satisfies WorkerPlan, Object.values(ports));
 }
 

@@ -49,7 +49,12 @@ class LockedQueue implements BufferQueue {
 }
 
 /** Pushes what is held, pops what is queued: each buffer is in one place, as in a pipe. */
-function compare(queue: BufferQueue, locked: BufferQueue, buffers: number, commands: boolean[]): void {
+function compare(
+  queue: BufferQueue,
+  locked: BufferQueue,
+  buffers: number,
+  commands: boolean[],
+): void {
   const held = Array.from({ length: buffers }, (_, i) => i);
   for (const push of commands) {
     const buffer = push ? held.shift() : undefined;
@@ -120,7 +125,12 @@ function* operate(
   clock: { now: number },
 ): Thread {
   for (const push of plan) {
-    const operation: Operation = { push, from: clock.now++, to: Number.POSITIVE_INFINITY, result: -1 };
+    const operation: Operation = {
+      push,
+      from: clock.now++,
+      to: Number.POSITIVE_INFINITY,
+      result: -1,
+    };
     history.push(operation);
     if (push === null) operation.result = (yield* queue.pop()) as number;
     else yield* queue.push(push);
@@ -129,7 +139,11 @@ function* operate(
 }
 
 /** Whether a locked queue could have answered so, with the operations in some order that respects time. */
-function isLinearisable(history: readonly Operation[], queued: readonly number[], fifo: boolean): boolean {
+function isLinearisable(
+  history: readonly Operation[],
+  queued: readonly number[],
+  fifo: boolean,
+): boolean {
   if (history.length === 0) return true;
   const earliestEnd = Math.min(...history.map(({ to }) => to));
   return history.some((operation, i) => {
@@ -142,12 +156,46 @@ function isLinearisable(history: readonly Operation[], queued: readonly number[]
   });
 }
 
-const SCENARIOS: { name: string; queued: number[]; plans: (number | null)[][]; preemptions: number }[] = [
-  { name: 'a push and a pop', queued: [], plans: [[0, 1], [null, null]], preemptions: 9 },
-  { name: 'two pushes', queued: [], plans: [[0, null], [1, null]], preemptions: 4 },
+const SCENARIOS: {
+  name: string;
+  queued: number[];
+  plans: (number | null)[][];
+  preemptions: number;
+}[] = [
+  {
+    name: 'a push and a pop',
+    queued: [],
+    plans: [
+      [0, 1],
+      [null, null],
+    ],
+    preemptions: 9,
+  },
+  {
+    name: 'two pushes',
+    queued: [],
+    plans: [
+      [0, null],
+      [1, null],
+    ],
+    preemptions: 4,
+  },
   { name: 'two pops of one', queued: [0], plans: [[null], [null, 1]], preemptions: 9 },
-  { name: 'a full ring turns round', queued: [0, 1, 2, 3], plans: [[null, 0], [null, 1]], preemptions: 3 },
-  { name: 'pushers and poppers', queued: [0], plans: [[1, null], [2], [null, null]], preemptions: 3 },
+  {
+    name: 'a full ring turns round',
+    queued: [0, 1, 2, 3],
+    plans: [
+      [null, 0],
+      [null, 1],
+    ],
+    preemptions: 3,
+  },
+  {
+    name: 'pushers and poppers',
+    queued: [0],
+    plans: [[1, null], [2], [null, null]],
+    preemptions: 3,
+  },
 ];
 
 for (const { name, queued, plans, preemptions } of SCENARIOS) {
@@ -181,13 +229,23 @@ test('every interleaving of the free pool hands each buffer to one', async () =>
     shared[0] = 0b11;
     history = [];
     const clock = { now: 0 };
-    return [operate(pool, [null], history, clock), operate(pool, [null, 5], history, clock),
-      operate(pool, [null], history, clock)];
+    return [
+      operate(pool, [null], history, clock),
+      operate(pool, [null, 5], history, clock),
+      operate(pool, [null], history, clock),
+    ];
   };
   exploreSchedules(make, 4, () => {
     const got = history.filter(({ push, result }) => push === null && result >= 0);
     equal(new Set(got.map(({ result }) => result)).size, got.length, JSON.stringify(history));
-    ok(got.length >= 2 && isLinearisable(history.filter(({ push, result }) => push !== null || result >= 0), [0, 1], false));
+    ok(
+      got.length >= 2 &&
+        isLinearisable(
+          history.filter(({ push, result }) => push !== null || result >= 0),
+          [0, 1],
+          false,
+        ),
+    );
   });
 });
 

@@ -12,14 +12,21 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { PenstockError } from '../../src/base/errors.ts';
 import type { PipeBuffer } from '../../src/pipe/buffer.ts';
-import { DESCRIPTOR, descriptorAt, STAGE, shareAt, stageAt, windowSemaphoreAt } from '../../src/pipe/layout.ts';
+import {
+  DESCRIPTOR,
+  descriptorAt,
+  STAGE,
+  shareAt,
+  stageAt,
+  windowSemaphoreAt,
+} from '../../src/pipe/layout.ts';
 import { createSegment, type Segment } from '../../src/pipe/segment.ts';
 import type { StageConfig } from '../../src/pipe/topology.ts';
 import {
   fairScheduler,
   loadSimulated,
-  randomFrom,
   type Run,
+  randomFrom,
   runThreads,
   type Scheduler,
   type Simulated,
@@ -106,7 +113,6 @@ function* replace(primitives: Simulated, buffer: PipeBuffer, count: number, keep
     if (count > 1) buffer.setWord(WORD.part, count);
     yield* primitives.sendBuf(buffer);
   } else yield* primitives.freeBuf(buffer);
-  return undefined;
 }
 
 function* tail(primitives: Simulated, arrived: number[][]): Thread {
@@ -129,7 +135,11 @@ interface World {
 /** A pipe, not yet running. `widen` breaks the rule of the window. */
 function build(shape: Shape, widen = 0): World {
   const segment = createSegment({
-    name: 'simulated', maxBuffers: shape.maxBuffers, payloadBytes: 1, directoryBytes: 0, sharedWords: 1,
+    name: 'simulated',
+    maxBuffers: shape.maxBuffers,
+    payloadBytes: 1,
+    directoryBytes: 0,
+    sharedWords: 1,
     stages: shape.stages,
   });
   const { topology, layout, words, config } = segment;
@@ -139,14 +149,14 @@ function build(shape: Shape, widen = 0): World {
   const attached = simulated.attachSegment(segment.memory);
   const started = topology.stageOf.map((stage) => config.stages[stage]?.lazy === false);
   const arrived: number[][] = [];
-  const answers: number[] = topology.stageOf.map(() => 0);
+  const answers: number[] = [];
   const threads = topology.stageOf.map((stage, instance) =>
     (function* (): Thread {
       const startsOver = stageAt(layout, stage) + STAGE.startsOver;
       yield { op: 'until', args: [() => started[instance] || words[startsOver] === 1] };
       if (!started[instance]) return 'never started';
       const primitives = new simulated.Primitives(attached, instance, {
-        control: () => answers[instance]++,
+        control: () => answers.push(instance),
         start: (target: number, k: number) => {
           started[(topology.firstInstance[target] as number) + k] = true;
         },
@@ -172,9 +182,10 @@ function checkAtRest({ segment }: World): void {
   equal(segment.queueLength(0), config.maxBuffers);
   for (let i = 0; i < config.maxBuffers; i++) {
     equal(words[descriptorAt(layout, i) + DESCRIPTOR.owner], -1, `buffer ${i} is free`);
-    equal((words[layout.freePool + (i >> 5)] as number) >>> (i & 31) & 1, 1);
+    equal(((words[layout.freePool + (i >> 5)] as number) >>> (i & 31)) & 1, 1);
   }
-  for (let i = 0; i < topology.allocatorCount; i++) equal(words[shareAt(layout, i)], topology.share);
+  for (let i = 0; i < topology.allocatorCount; i++)
+    equal(words[shareAt(layout, i)], topology.share);
   topology.sections.forEach((section, i) => {
     equal(words[windowSemaphoreAt(layout, i)], section.window, 'all numbers have passed');
   });
@@ -204,7 +215,9 @@ function checkArrived(shape: Shape, world: World): void {
 function checkAdded(shape: Shape, world: World): void {
   const section = world.segment.topology.sections.at(-1);
   if (section === undefined || section.last !== shape.stages.length - 1) return;
-  const firstAdded = world.arrived.findIndex(([, item]) => (item as number) >= ADDED + section.first);
+  const firstAdded = world.arrived.findIndex(
+    ([, item]) => (item as number) >= ADDED + section.first,
+  );
   const lastItem = world.arrived.findLastIndex(([, item]) => (item as number) < ADDED);
   ok(firstAdded < 0 || firstAdded > lastItem, 'what is added at the end comes last');
 }
@@ -235,7 +248,9 @@ const shapeArbitrary: fc.Arbitrary<Shape> = fc.integer({ min: 2, max: 5 }).chain
 function schedulerOf(seed: number): Scheduler {
   const random = randomFrom(seed);
   const everies = [3, 30, 300, 3000];
-  return seed % 5 === 0 ? fairScheduler(random) : unfairScheduler(random, everies[seed % 4] as number);
+  return seed % 5 === 0
+    ? fairScheduler(random)
+    : unfairScheduler(random, everies[seed % 4] as number);
 }
 
 /** Runs a shape, or returns null for one that cannot work. */
@@ -272,14 +287,27 @@ test('any pipe under any schedule ends, with everything in its place and in orde
 test('a window wider by one deadlocks: the rule of P4 is needed, and this test can see it', () => {
   // The instances of b and c replace what they get: all buffers of one instance of c can wait, behind it,
   // for a number that b still has and that this instance will get.
-  const stages = ['a', 'b', 'c', 'd'].map((name, i): StageConfig => ({
-    name, instances: i === 1 || i === 2 ? 2 : 1, allocates: i < 3, overShareFails: false,
-    ordered: i === 3, numbered: false, partsMax: 1, windowBytes: 0, lazy: false,
-    targets: i === 3 ? [] : [i + 1],
-  }));
+  const stages = ['a', 'b', 'c', 'd'].map(
+    (name, i): StageConfig => ({
+      name,
+      instances: i === 1 || i === 2 ? 2 : 1,
+      allocates: i < 3,
+      overShareFails: false,
+      ordered: i === 3,
+      numbered: false,
+      partsMax: 1,
+      windowBytes: 0,
+      lazy: false,
+      targets: i === 3 ? [] : [i + 1],
+    }),
+  );
   // A salt with which no stage drops one of the first items.
-  const shapes = [...Array(50).keys()].map((i): Shape => ({ stages, maxBuffers: 15, items: 5, salt: 2 * i + 1 }));
-  const shape = shapes.find((one) => [0, 1, 2, 3, 4].every((item) => expected(one, item).length > 0));
+  const shapes = [...Array(50).keys()].map(
+    (i): Shape => ({ stages, maxBuffers: 15, items: 5, salt: 2 * i + 1 }),
+  );
+  const shape = shapes.find((one) =>
+    [0, 1, 2, 3, 4].every((item) => expected(one, item).length > 0),
+  );
   ok(shape !== undefined);
   const [A, B0, B1, C0, C1, D] = [0, 1, 2, 3, 4, 5] as const;
   // b.0 falls behind after so many steps, c.1 is slower than all.
@@ -322,7 +350,11 @@ test('a stop at any moment ends every wait', () => {
       const { stages } = world.segment.config;
       for (const i of run.stuck) {
         // The initiator gives up what no buffer has started.
-        equal(stages[world.segment.topology.stageOf[i] ?? -1]?.lazy, true, 'no instance waits for ever');
+        equal(
+          stages[world.segment.topology.stageOf[i] ?? -1]?.lazy,
+          true,
+          'no instance waits for ever',
+        );
         equal(world.threads[i] !== undefined && run.results[i] === undefined, true);
       }
     }),
@@ -343,7 +375,11 @@ test('control messages and pauses reach whoever waits, and disturb nothing', () 
       const instances = segment.topology.instanceCount;
       const initiator = (function* (): Thread {
         const attached = simulated.attachSegment(segment.memory);
-        for (const [demand, bits] of [['demandAttention', 2], ['demandAttention', 4], ['withdrawAttention', 4]] as const) {
+        for (const [demand, bits] of [
+          ['demandAttention', 2],
+          ['demandAttention', 4],
+          ['withdrawAttention', 4],
+        ] as const) {
           for (let i = 0; i < delay; i++) yield { op: 'until', args: [() => true] };
           for (let i = 0; i < instances; i++) yield* attached[demand](i, bits);
           yield* attached.wakeEveryone();

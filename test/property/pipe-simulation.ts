@@ -17,15 +17,16 @@ import { assert } from '../../src/base/assert.ts';
 const SOURCES = new URL('../../src/pipe/', import.meta.url);
 const FILES = ['semaphore', 'queue', 'sequencer', 'waiting', 'route', 'segment', 'primitives'];
 /** Methods that reach an atomic operation. */
-const METHODS = [
-  'push', 'pop', 'tryAcquire', 'release', 'wakeAll', '#wake', 'enter', 'leave', 'ticket', 'sleep',
-  'next', 'deliver', 'skip', '#put', '#drain',
-  'asks', 'received', 'notice', 'acquire', '#acquireSlowly', 'whileShared', 'notifyShared', '#attend', '#halt',
-  'allocBuf', 'tryAllocBuf', '#take', 'receiveBuf', 'sendBuf', 'freeBuf', 'close', 'sequenceNext',
-  '#number', '#stamp', '#skip', '#startMore', '#own', '#disown',
-  'requestStop', 'demandAttention', 'withdrawAttention', 'wakeEveryone', 'closeInstances',
-];
-const CALL = new RegExp(`(?:\\bAtomics\\.(\\w+)|\\.(${METHODS.join('|')})|\\b(closeInstances))\\(`, 'g');
+const METHODS = (
+  'push pop tryAcquire release wakeAll #wake enter leave ticket sleep next deliver skip #put #drain ' +
+  'asks received notice acquire #acquireSlowly whileShared notifyShared #attend #halt allocBuf ' +
+  'tryAllocBuf #take receiveBuf sendBuf freeBuf close sequenceNext #number #stamp #skip #startMore ' +
+  '#own #disown requestStop demandAttention withdrawAttention wakeEveryone closeInstances'
+).split(' ');
+const CALL = new RegExp(
+  `(?:\\bAtomics\\.(\\w+)|\\.(${METHODS.join('|')})|\\b(closeInstances))\\(`,
+  'g',
+);
 const DEFINITION = new RegExp(`^ {2}(${METHODS.join('|')})\\(`, 'gm');
 
 /** The classes of src/pipe whose methods are generators. Loosely typed: they are not the real ones. */
@@ -38,7 +39,8 @@ interface Step {
   // biome-ignore lint/suspicious/noExplicitAny: arguments of any operation of Atomics
   readonly args: any[];
 }
-export type Thread = Generator<Step, unknown, unknown>;
+// biome-ignore lint/suspicious/noExplicitAny: a thread returns anything, and gets any answer
+export type Thread = Generator<Step, any, any>;
 
 let loaded: Promise<Simulated> | undefined;
 
@@ -55,7 +57,7 @@ async function load(): Promise<Simulated> {
       const source = readFileSync(new URL(`${file}.ts`, SOURCES), 'utf8');
       writeFileSync(join(folder, `${file}.mjs`), rewrite(source));
     }
-    const modules = await Promise.all(
+    const modules: object[] = await Promise.all(
       FILES.map((file) => import(pathToFileURL(join(folder, `${file}.mjs`)).href)),
     );
     return Object.assign({}, ...modules);
@@ -70,13 +72,17 @@ function rewrite(source: string): string {
     .replace(/^\s*\/\/.*$/gm, '')
     .replace(/from '(\.\.?\/[^']+)'/g, (_, path: string) => {
       const name = path.replace(/^\.\/|\.ts$/g, '');
-      return FILES.includes(name) ? `from './${name}.mjs'` : `from '${new URL(path, SOURCES).href}'`;
+      return FILES.includes(name)
+        ? `from './${name}.mjs'`
+        : `from '${new URL(path, SOURCES).href}'`;
     })
     .replace(DEFINITION, '  *$1(')
     .replace(/^export function (closeInstances)\(/gm, 'export function* $1(')
     // Getters are one load, and what sets a segment up runs alone: neither is interrupted.
-    .replace(/^ {2}get \w+\([^]*?^ {2}\}/gm, (getter) => getter.replaceAll('Atomics.', 'Atomics?.'))
-    .replace(/^function \w+\([^]*?^\}/gm, (alone) => alone.replaceAll('.push(', '["push"]('));
+    .replace(/^ {2}get \w+\([\s\S]*?^ {2}\}/gm, (getter) =>
+      getter.replaceAll('Atomics.', 'Atomics?.'),
+    )
+    .replace(/^function \w+\([\s\S]*?^\}/gm, (alone) => alone.replaceAll('.push(', '["push"]('));
   return rewriteCalls(code);
 }
 
@@ -271,7 +277,10 @@ export function exploreSchedules(
       return last;
     });
     runs++;
-    check(run, path.map(({ chosen }) => chosen));
+    check(
+      run,
+      path.map(({ chosen }) => chosen),
+    );
     while (path.length > 0 && path.at(-1)?.untried.length === 0) path.pop();
     const point = path.at(-1);
     if (point !== undefined) point.chosen = point.untried.shift() as number;
