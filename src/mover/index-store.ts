@@ -33,6 +33,8 @@ export interface LoadedIndex {
   readonly share: IndexShare;
   /** Chunks by global number. */
   readonly chunks: readonly IndexedChunk[];
+  /** Ids of chunks that the segments tell of and that must not be used. */
+  readonly unusable: readonly string[];
   /** Segments that cannot be used, and why. */
   readonly damaged: readonly { readonly name: string; readonly error: PenstockError }[];
   /** Looks blobs up in this thread. */
@@ -76,6 +78,7 @@ class IndexLoading {
   readonly #damaged: { name: string; error: PenstockError }[] = [];
   readonly #numbers = new Map<string, number>();
   readonly #chunks: IndexedChunk[] = [];
+  readonly #unusable: string[] = [];
   #memory = 0;
 
   constructor(repository: Repository, usable: (chunkId: string) => boolean) {
@@ -113,6 +116,7 @@ class IndexLoading {
         number = this.#usable(id) ? this.#chunks.length : -1;
         this.#numbers.set(id, number);
         if (number >= 0) this.#chunks.push(chunk);
+        else this.#unusable.push(id);
       }
       segment.chunkNumbers[i] = number;
     }
@@ -131,6 +135,7 @@ class IndexLoading {
     return {
       share,
       chunks,
+      unusable: this.#unusable,
       damaged: this.#damaged,
       open: () => new BlobIndex(share, openFiles(), this.#hash),
       close: () => this.close(),

@@ -159,3 +159,8 @@ export class ChunkFiles {
 function damaged(id: string, reason: string): PenstockError {
   return new PenstockError('DAMAGED', `chunk ${id} is damaged: ${reason}`, { subject: id });
 }
+
+/** Whether an error says that a chunk is damaged, gone, or on storage that fails. */
+export function isUnreadable({ code }: PenstockError): boolean {
+  return code === 'DAMAGED' || code === 'OBJECT_MISSING' || code === 'REPO_IO';
+}

@@ -8,17 +8,24 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
+import { NAME_BYTES } from '../format/block.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { IndexedChunk } from '../index/segment-builder.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { decodeArchive } from './archives.ts';
 import { type LoadedIndex, loadIndex } from './index-store.ts';
 import { type ProtocolStore, runProtocol } from './protocol-store.ts';
-import type { ChunkFiles } from './prune-chunk.ts';
+import { type ChunkFiles, isUnreadable } from './prune-chunk.ts';
 import { LiveMarker } from './prune-mark.ts';
 import { type LeasePolicy, mayCondemn, type Survey, surveyStore } from './prune-protocol.ts';
-import { type ChunkUsage, countUsage, KEEPER, type KeeperRank } from './prune-usage.ts';
+import {
+  type ChunkUsage,
+  countUsage,
+  deadShare,
+  KEEPER,
+  type KeeperRank,
+  keeperOf,
+} from './prune-usage.ts';
 import type { Repository } from './repository.ts';
 
 export interface PlanRequest {
@@ -108,10 +115,11 @@ class Planning {
 
   async run(): Promise<PrunePlan> {
     const survey = await runProtocol(surveyStore(this.#request.policy), this.#store);
-    const listed = await this.#repository.store.list('chunks');
-    this.#bytes = new Map(listed.map(({ name, bytes }) => [name, bytes]));
     const loaded = await loadIndex(this.#repository, (id) => survey.chunks.has(id), survey.doomed);
     try {
+      // After the index, whose entries come after their chunks.
+      const listed = await this.#repository.store.list('chunks');
+      this.#bytes = new Map(listed.map(({ name, bytes }) => [name, bytes]));
       for (const { error } of loaded.damaged) this.#request.onProblem(error);
       return await this.#plan(survey, loaded);
     } catch (error) {
@@ -128,7 +136,7 @@ class Planning {
     const dead: DeadChunk[] = [];
     const indexed = new Set(loaded.share.chunkIds);
     for (const id of survey.chunks) {
-      if (indexed.has(id) || this.#named.has(id)) continue;
+      if (indexed.has(id) || this.#named.has(id) || !IS_ID.test(id)) continue;
       strays.push(id);
       await this.#request.pause();
       const found = this.#stray(survey, usage, index, id);
@@ -155,7 +163,7 @@ class Planning {
       bytesStored: sum(used, (one) => one.chunk.bytes),
       bytesUnused: sum(used, (one) => one.deadBytes),
       bytesDoomed,
-      hasStaleEntries: hasStaleEntries(loaded),
+      hasStaleEntries: loaded.unusable.some((id) => !this.#bytes.has(id)),
       close: () => loaded.close(),
     };
   }
@@ -168,12 +176,13 @@ class Planning {
     const blobs = new BlobReader(loaded.open(), chunkIds, media, this.#repository.sealer);
     const bad: PenstockError[] = [];
     blobs.onBadPlace = (chunk, _offset, error) => {
-      if (error.code === 'DAMAGED' && !this.#damaged.has(chunk)) bad.push(error);
+      if (error.code === 'OBJECT_MISSING') return;
+      if (!this.#damaged.has(chunk)) bad.push(error);
       this.#damaged.add(chunk);
     };
     const marker = new LiveMarker(loaded.share, loaded.open(), blobs, pause);
     try {
-      for (const id of survey.archives) await this.#markArchive(marker, id);
+      for (const id of survey.archives) if (IS_ID.test(id)) await this.#markArchive(marker, id);
     } finally {
       blobs.close();
     }
@@ -262,7 +271,9 @@ class Planning {
     try {
       return { result: action() };
     } catch (error) {
-      if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+      if (!(error instanceof PenstockError) || !isUnreadable(error)) throw error;
+      // Removed by another prune: the plan is made again.
+      if (error.code === 'OBJECT_MISSING') throw error;
       if (!this.#damaged.has(id)) this.#request.onProblem(error);
       this.#damaged.add(id);
       return undefined;
@@ -389,69 +400,14 @@ class Planning {
   }
 }
 
+/** Other names are foreign files. */
+const IS_ID = /^[0-9a-f]{32}$/;
+
 interface Used {
   readonly number: number;
   readonly id: string;
   readonly chunk: IndexedChunk;
   readonly deadBytes: number;
-}
-
-/**
- * Which chunk keeps a blob. `dead`: no archive needs it. `nobody`: it is needed, and all its places that
- * the index knows are about to be deleted by others.
- */
-export function keeperOf(
-  usage: ChunkUsage,
-  index: BlobIndex,
-  names: Buffer,
-  at: number,
-): number | 'dead' | 'nobody' {
-  let isLive = false;
-  for (let place = 0; index.find(names, at, place); place++) {
-    if (usage.keep.has(index.segment, index.record)) return index.chunk;
-    isLive ||= usage.live.has(index.segment, index.record);
-  }
-  return isLive ? 'nobody' : 'dead';
-}
-
-/** Whether this very place of a blob is the one that is kept. */
-export function isKept(
-  usage: ChunkUsage,
-  index: BlobIndex,
-  names: Buffer,
-  at: number,
-  chunk: number,
-  block: number,
-): boolean {
-  for (let place = 0; index.find(names, at, place); place++) {
-    if (index.chunk !== chunk || index.block !== block) continue;
-    if (usage.keep.has(index.segment, index.record)) return true;
-  }
-  return false;
-}
-
-/** How much of a block's content is of blobs that are not kept. */
-function deadShare(
-  usage: ChunkUsage,
-  index: BlobIndex,
-  chunk: number,
-  block: number,
-  contents: { readonly names: Buffer; readonly details: Buffer },
-  first: number,
-  count: number,
-): number {
-  let all = 0;
-  let dead = 0;
-  for (let i = first; i < first + count; i++) {
-    const length = contents.details.readUInt32LE(i * STORED_RECORD_BYTES);
-    all += length;
-    if (!isKept(usage, index, contents.names, i * NAME_BYTES, chunk, block)) dead += length;
-  }
-  return all === 0 ? 0 : dead / all;
-}
-
-function hasStaleEntries({ share }: LoadedIndex): boolean {
-  return share.segments.some((segment) => segment.chunkNumbers.includes(-1));
 }
 
 function sum<Item>(items: readonly Item[], value: (item: Item) => number): number {

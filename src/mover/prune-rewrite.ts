@@ -17,6 +17,7 @@ import {
   NAME_BYTES,
   STORED_RECORD_BYTES,
 } from '../format/block.ts';
+import type { BlockPlace } from '../format/chunk.ts';
 import {
   COMPRESSION,
   CONTENT_CLASS,
@@ -32,10 +33,10 @@ import type { IndexedChunk } from '../index/segment-builder.ts';
 import { BlockOpener } from '../modules/block-opener.ts';
 import { ChunkWriter, type PlacedChunk } from '../modules/chunk-writer.ts';
 import { storeSegment, toChunkNames } from './index-store.ts';
-import type { ChunkContents, ChunkFiles } from './prune-chunk.ts';
-import { isKept } from './prune-plan.ts';
-import type { ChunkUsage } from './prune-usage.ts';
+import { type ChunkContents, type ChunkFiles, isUnreadable } from './prune-chunk.ts';
+import { type ChunkUsage, isKept } from './prune-usage.ts';
 import type { Repository } from './repository.ts';
+import type { ChunkTable } from './storage-map.ts';
 
 /** zstd level of repacked blocks. */
 const REPACK_LEVEL = 3;
@@ -77,7 +78,7 @@ export class Rewriter {
   readonly #open = new Map<number, OpenBlock>();
   readonly #placed: PlacedChunk[] = [];
   /** Every chunk that was placed so far. */
-  readonly chunks: PlacedChunk[] = [];
+  readonly chunks: ChunkTable[] = [];
   /** Where the blobs of each rewritten chunk are now; ids of chunks. */
   #moved = new Map<number, Set<string>>();
   readonly #failed = new Set<number>();
@@ -111,29 +112,40 @@ export class Rewriter {
   }
 
   /**
-   * Copies what is kept of a chunk.
+   * Copies what is kept of a chunk. Returns what is wrong with it, if anything is: it is then not among
+   * what `finish` names.
    *
-   * @throws DAMAGED: the chunk cannot be rewritten and is not among what `finish` names; others may be.
-   *   OBJECT_MISSING (somebody else has removed it), REPO_FULL, REPO_IO: call `discard`.
+   * @throws REPO_FULL, REPO_IO and whatever else writing throws: call `discard`, condemn nothing more
    */
-  async rewrite(number: number): Promise<void> {
+  async rewrite(number: number): Promise<PenstockError | undefined> {
     const chunk = must(this.#usage.loaded.chunks[number], 'a planned chunk');
-    try {
-      const contents = this.#files.contents(chunk.id.toString('hex'));
-      this.#moved.set(number, new Set());
-      let first = 0;
-      for (const [block, place] of chunk.blocks.entries()) {
-        if (this.#usage.blockKeeps(number, block) > 0) {
-          this.#block(number, chunk, block, contents, first);
-          await this.#storeIndex();
-          await this.#options.pause();
-        }
-        first += place.blobCount;
+    const contents = attemptReading(() => this.#contents(number, chunk));
+    if (contents instanceof PenstockError) return this.#fail(number, contents);
+    this.#moved.set(number, new Set());
+    let first = 0;
+    for (const [block, place] of chunk.blocks.entries()) {
+      const kept = this.#usage.blockKeeps(number, block);
+      if (kept > 0) {
+        const isWhole = kept === place.blobCount;
+        const wrong = attemptReading(() => {
+          this.#readBlock(chunk, place);
+          if (isWhole) this.#writeDirectory(number, block, contents, first, place.blobCount);
+          else this.#openBlock(number, block, place.bytes);
+        });
+        // What was copied before stays as a copy: the next prune sees to it.
+        if (wrong instanceof PenstockError) return this.#fail(number, wrong);
+        if (isWhole) this.#copy(number, chunk.contentClass, place);
+        else this.#repack(number, chunk.contentClass, block);
+        await this.#storeIndex();
+        await this.#options.pause();
       }
-    } catch (error) {
-      this.#failed.add(number);
-      throw error;
+      first += place.blobCount;
     }
+    return undefined;
+  }
+  #fail(number: number, error: PenstockError): PenstockError {
+    this.#failed.add(number);
+    return error;
   }
 
   /**
@@ -158,107 +170,91 @@ export class Rewriter {
   async #storeIndex(): Promise<void> {
     for (let chunk = this.#placed.shift(); chunk !== undefined; chunk = this.#placed.shift()) {
       this.bytesWritten += chunk.bytes;
-      this.chunks.push(chunk);
+      const { id, contentClass, bytes, blocks } = chunk;
+      this.chunks.push({ id, contentClass, bytes, blocks });
       await storeSegment(this.#repository, [toChunkNames(chunk, this.#options.session)]);
     }
   }
 
-  #block(
-    number: number,
-    chunk: IndexedChunk,
-    block: number,
-    contents: ChunkContents,
-    first: number,
-  ): void {
+  /** What a chunk holds, which must be what the index says. */
+  #contents(number: number, chunk: IndexedChunk): ChunkContents {
     const id = chunk.id.toString('hex');
-    const place = must(chunk.blocks[block], 'a block of a chunk');
-    const sealed = this.#sealed;
-    this.#files.readBlock(id, place, sealed.subarray(0, this.#directoryAt));
-    if (classOf(sealed, 0) !== chunk.contentClass) {
-      throw new PenstockError('DAMAGED', `chunk ${id} is damaged: a block of another class`, {
-        subject: id,
-      });
-    }
-    if (this.#usage.blockKeeps(number, block) < place.blobCount) {
-      this.#repack(number, chunk.contentClass, block, place.bytes);
-      return;
-    }
-    this.#writeDirectory(contents, first, place.blobCount);
-    const kept = this.#countKept(
-      sealed,
-      this.#directoryAt,
-      DIRECTORY_RECORD_BYTES,
-      place.blobCount,
-      number,
-      block,
-    );
-    this.#agree(number, block, kept);
-    this.#writer.block({
-      memory: sealed,
-      headerAt: 0,
-      bytes: place.bytes,
-      contentClass: chunk.contentClass,
-      blobCount: place.blobCount,
-      directoryAt: this.#directoryAt,
-    });
-    this.#note(number, sealed, 0);
+    const contents = this.#files.contents(id);
+    const isSame =
+      contents.blocks.length === chunk.blocks.length &&
+      contents.blocks.every((block, i) => block.blobCount === chunk.blocks[i]?.blobCount);
+    if (isSame && this.#usage.isSound(number)) return contents;
+    throw damaged(id, 'its footer is not what the index says');
   }
 
-  /** Puts a block's directory with names into the directory room. */
-  #writeDirectory({ names, details }: ChunkContents, first: number, count: number): void {
+  #readBlock(chunk: IndexedChunk, place: BlockPlace): void {
+    const id = chunk.id.toString('hex');
+    this.#files.readBlock(id, place, this.#sealed.subarray(0, this.#directoryAt));
+    if (classOf(this.#sealed, 0) !== chunk.contentClass)
+      throw damaged(id, 'a block of another class');
+  }
+
+  /** Puts the directory with names of the block that was read into the directory room. */
+  #writeDirectory(
+    number: number,
+    block: number,
+    { names, details }: ChunkContents,
+    first: number,
+    count: number,
+  ): void {
+    const sealed = this.#sealed;
     for (let i = 0; i < count; i++) {
       const at = this.#directoryAt + i * DIRECTORY_RECORD_BYTES;
-      const from = first + i;
-      names.copy(this.#sealed, at, from * NAME_BYTES, (from + 1) * NAME_BYTES);
-      details.copy(
-        this.#sealed,
-        at + NAME_BYTES,
-        from * STORED_RECORD_BYTES,
-        (from + 1) * STORED_RECORD_BYTES,
-      );
+      const name = (first + i) * NAME_BYTES;
+      names.copy(sealed, at, name, name + NAME_BYTES);
+      const detail = (first + i) * STORED_RECORD_BYTES;
+      details.copy(sealed, at + NAME_BYTES, detail, detail + STORED_RECORD_BYTES);
     }
+    this.#agree(number, block, sealed, this.#directoryAt, DIRECTORY_RECORD_BYTES, count);
   }
 
-  #countKept(
+  /** Opens the block that was read, and names its blobs. */
+  #openBlock(number: number, block: number, bytes: number): void {
+    const opener = this.#opener;
+    const wrong = opener.open(this.#sealed, 0, bytes);
+    const id = this.#usage.loaded.share.chunkIds[number] ?? '';
+    if (wrong !== undefined) throw damaged(id, `block ${block}: ${wrong}`);
+    const { count } = opener.reader;
+    for (let i = 0; i < count; i++) opener.name(i);
+    this.#agree(number, block, opener.names, 0, NAME_BYTES, count);
+  }
+
+  /** What was found must be what the index says: else a blob would be lost with the old chunk. */
+  #agree(
+    number: number,
+    block: number,
     names: Buffer,
     from: number,
     step: number,
     count: number,
-    number: number,
-    block: number,
-  ): number {
+  ): void {
     let kept = 0;
     for (let i = 0; i < count; i++) {
       if (isKept(this.#usage, this.#index, names, from + i * step, number, block)) kept++;
     }
-    return kept;
-  }
-
-  /** What was found must be what the index says: else a blob would be lost with the old chunk. */
-  #agree(number: number, block: number, kept: number): void {
     const wanted = this.#usage.blockKeeps(number, block);
     if (kept === wanted) return;
     const id = this.#usage.loaded.share.chunkIds[number] ?? '';
-    throw new PenstockError(
-      'DAMAGED',
-      `chunk ${id} is damaged: block ${block} holds ${kept} blobs that are needed where the index says ${wanted}`,
-      { subject: id },
-    );
+    const reason = `block ${block} has ${kept} needed blobs where the index says ${wanted}`;
+    throw damaged(id, reason);
   }
 
-  /** Opens the block that was read and packs what is kept of it into the open block of the class. */
-  #repack(number: number, contentClass: number, block: number, bytes: number): void {
-    const id = this.#usage.loaded.share.chunkIds[number] ?? '';
-    const opener = this.#opener;
-    const wrong = opener.open(this.#sealed, 0, bytes);
-    if (wrong !== undefined) {
-      throw new PenstockError('DAMAGED', `chunk ${id} is damaged: block ${block}: ${wrong}`, {
-        subject: id,
-      });
-    }
-    const { reader, names, content } = opener;
-    for (let i = 0; i < reader.count; i++) opener.name(i);
-    this.#agree(number, block, this.#countKept(names, 0, NAME_BYTES, reader.count, number, block));
+  /** Writes the block that was read as it is sealed. */
+  #copy(number: number, contentClass: number, { bytes, blobCount }: BlockPlace): void {
+    const memory = this.#sealed;
+    const directoryAt = this.#directoryAt;
+    this.#writer.block({ memory, headerAt: 0, bytes, contentClass, blobCount, directoryAt });
+    this.#note(number, memory, 0);
+  }
+
+  /** Packs what is kept of the block that was opened into the open block of the class. */
+  #repack(number: number, contentClass: number, block: number): void {
+    const { reader, names, content } = this.#opener;
     for (let i = 0; i < reader.count; i++) {
       if (!isKept(this.#usage, this.#index, names, i * NAME_BYTES, number, block)) continue;
       const length = reader.lengths[i] ?? 0;
@@ -345,4 +341,18 @@ export class Rewriter {
   #note(number: number, memory: Buffer, headerAt: number): void {
     this.#moved.get(number)?.add(chunkIdOf(memory, headerAt).toString('hex'));
   }
+}
+
+/** Does what only reads; what is wrong with that which is read is a result. */
+function attemptReading<Result>(action: () => Result): Result | PenstockError {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof PenstockError && isUnreadable(error)) return error;
+    throw error;
+  }
+}
+
+function damaged(id: string, reason: string): PenstockError {
+  return new PenstockError('DAMAGED', `chunk ${id} is damaged: ${reason}`, { subject: id });
 }

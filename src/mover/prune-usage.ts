@@ -6,7 +6,9 @@
  * the index twice, in order; holds some numbers a block and a bit a blob.
  */
 import { must } from '../base/assert.ts';
+import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
 import { openFiles } from '../host/mod.ts';
+import type { BlobIndex } from '../index/blob-index.ts';
 import { type BlobPlace, type PlaceGroup, PlaceWalk } from '../index/record-cursor.ts';
 import { indexHash, type LoadedIndex } from './index-store.ts';
 import { RecordBits } from './prune-mark.ts';
@@ -57,6 +59,14 @@ export class ChunkUsage {
 
   blockKeeps(chunk: number, block: number): number {
     return this.blockKept[(this.firstBlocks[chunk] ?? 0) + block] ?? 0;
+  }
+
+  /** Whether all blobs that the chunk keeps lie in blocks that it has. */
+  isSound(chunk: number): boolean {
+    let kept = 0;
+    const { blocks } = must(this.loaded.chunks[chunk], 'a chunk');
+    for (let block = 0; block < blocks.length; block++) kept += this.blockKeeps(chunk, block);
+    return kept === this.kept[chunk];
   }
 
   /** Whether the index tells of as many blobs as the chunk has: then it tells of all. */
@@ -144,8 +154,9 @@ function keepOne(
   for (let i = 0; i < group.count; i++) {
     const place = must(group.places[i], 'a place');
     if (place.isRepeat || place === best) continue;
-    hasOthers = true;
     usage.rely(place.chunk, chunk);
+    // Whoever condemned the other one has looked at this one.
+    if (ranks[place.chunk] !== KEEPER.doomed) hasOthers = true;
   }
   if (hasOthers) add(usage.reliedBlocks, chunk, block);
 }
@@ -154,4 +165,58 @@ function add(sets: Map<number, Set<number>>, key: number, value: number): void {
   const set = sets.get(key);
   if (set === undefined) sets.set(key, new Set([value]));
   else set.add(value);
+}
+
+/**
+ * Which chunk keeps a blob. `dead`: no archive needs it. `nobody`: it is needed, and all its places that
+ * the index knows are about to be deleted by others.
+ */
+export function keeperOf(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  names: Buffer,
+  at: number,
+): number | 'dead' | 'nobody' {
+  let isLive = false;
+  for (let place = 0; index.find(names, at, place); place++) {
+    if (usage.keep.has(index.segment, index.record)) return index.chunk;
+    isLive ||= usage.live.has(index.segment, index.record);
+  }
+  return isLive ? 'nobody' : 'dead';
+}
+
+/** Whether this very place of a blob is the one that is kept. */
+export function isKept(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  names: Buffer,
+  at: number,
+  chunk: number,
+  block: number,
+): boolean {
+  for (let place = 0; index.find(names, at, place); place++) {
+    if (index.chunk !== chunk || index.block !== block) continue;
+    if (usage.keep.has(index.segment, index.record)) return true;
+  }
+  return false;
+}
+
+/** How much of a block's content is of blobs that are not kept. */
+export function deadShare(
+  usage: ChunkUsage,
+  index: BlobIndex,
+  chunk: number,
+  block: number,
+  contents: { readonly names: Buffer; readonly details: Buffer },
+  first: number,
+  count: number,
+): number {
+  let all = 0;
+  let dead = 0;
+  for (let i = first; i < first + count; i++) {
+    const length = contents.details.readUInt32LE(i * STORED_RECORD_BYTES);
+    all += length;
+    if (!isKept(usage, index, contents.names, i * NAME_BYTES, chunk, block)) dead += length;
+  }
+  return all === 0 ? 0 : dead / all;
 }

@@ -14,8 +14,9 @@ import { dropForgotten, listForgotten } from './forgotten.ts';
 import { mergeIndex } from './index-store.ts';
 import { readLeases } from './leases.ts';
 import { protocolStore } from './protocol-adapter.ts';
-import { type CondemnedChunk, type ProtocolStore, runProtocol } from './protocol-store.ts';
+import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { type ArchiveNote, ChunkFiles } from './prune-chunk.ts';
+import { type CondemnedEntry, Condemning, toCondemned } from './prune-condemning.ts';
 import { CondemnSettler } from './prune-delete.ts';
 import { makePlan, type PlanRequest, type PrunePlan, type Victim } from './prune-plan.ts';
 import { condemnChunks, type LeasePolicy, sweepLeftovers } from './prune-protocol.ts';
@@ -250,7 +251,10 @@ class Prune {
     try {
       for (const lot of lotsOf(plan.victims)) {
         for (const victim of lot) {
-          await this.#rewrite(rewriter, victim);
+          const wrong = await rewriter.rewrite(victim.chunk);
+          // One that is gone was removed by another prune: its blobs are elsewhere.
+          if (wrong !== undefined && wrong.code !== 'OBJECT_MISSING')
+            this.#request.onProblem(wrong);
           done += victim.bytes;
           this.#request.onProgress(done, total);
         }
@@ -272,15 +276,6 @@ class Prune {
       await storeMapRecords(this.#repository, rewriter.chunks, undefined, session.id);
     }
     return reused;
-  }
-
-  async #rewrite(rewriter: Rewriter, victim: Victim): Promise<void> {
-    try {
-      await rewriter.rewrite(victim.chunk);
-    } catch (error) {
-      if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
-      this.#request.onProblem(error);
-    }
   }
 
   async #condemn(plan: PrunePlan, chunks: readonly CondemnedEntry[]): Promise<void> {
@@ -362,58 +357,6 @@ class Prune {
     if (this.#session?.alive === false) {
       throw new PenstockError('SESSION_LOST', 'the lease of this prune ran out');
     }
-  }
-}
-
-/** A chunk that may be condemned once nothing that it relies on is still to be rewritten. */
-interface CondemnedEntry {
-  readonly id: string;
-  readonly bytes: number;
-  readonly relies: Set<string>;
-}
-
-function toCondemned({ id, relies }: CondemnedEntry): CondemnedChunk {
-  return { id, relies: [...relies] };
-}
-
-/** Which chunks can be condemned when: chunks that they rely on may be rewritten first. */
-class Condemning {
-  readonly #ids: readonly string[];
-  readonly #ready: { readonly entry: CondemnedEntry; readonly relies: ReadonlySet<number> }[] = [];
-  /** Chunks that are still to be rewritten. */
-  readonly #left = new Set<number>();
-  readonly #moved = new Map<number, ReadonlySet<string>>();
-
-  constructor(plan: PrunePlan) {
-    this.#ids = plan.usage.loaded.share.chunkIds;
-    for (const { chunk } of plan.victims) this.#left.add(chunk);
-    for (const { id, bytes, relies } of plan.dead) {
-      this.#ready.push({ entry: { id, bytes, relies: new Set() }, relies });
-    }
-  }
-
-  /** A chunk was rewritten, to these chunks; undefined: it could not be, and stays. */
-  rewritten({ chunk, id, bytes, relies }: Victim, to: ReadonlySet<string> | undefined): void {
-    this.#left.delete(chunk);
-    if (to === undefined) return;
-    this.#moved.set(chunk, to);
-    this.#ready.push({ entry: { id, bytes, relies: new Set(to) }, relies });
-  }
-
-  /** Takes what can be condemned now. */
-  takeReady(): CondemnedEntry[] {
-    const taken: CondemnedEntry[] = [];
-    for (let i = this.#ready.length - 1; i >= 0; i--) {
-      const one = this.#ready[i];
-      if (one === undefined || [...one.relies].some((chunk) => this.#left.has(chunk))) continue;
-      this.#ready.splice(i, 1);
-      for (const chunk of one.relies) {
-        for (const id of this.#moved.get(chunk) ?? [this.#ids[chunk] ?? ''])
-          one.entry.relies.add(id);
-      }
-      taken.push(one.entry);
-    }
-    return taken;
   }
 }
 

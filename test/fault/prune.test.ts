@@ -12,7 +12,7 @@ import { once } from 'node:events';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PenstockError } from '../../src/base/errors.ts';
+import { type ErrorCode, PenstockError } from '../../src/base/errors.ts';
 import type { ObjectStore } from '../../src/media/object-store.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import { noteForgotten } from '../../src/mover/forgotten.ts';
@@ -108,22 +108,29 @@ function hookedStore(store: ObjectStore, hook: Hook): ObjectStore {
   });
 }
 
+interface Failure {
+  readonly when: 'before' | 'after';
+  /** Only of what changes something: what only reads leaves nothing behind. */
+  readonly isChange: boolean;
+  readonly code: ErrorCode;
+}
+
 /** Runs a prune whose n-th operation fails; whether there were as many. */
-async function pruneFailing(path: string, n: number, when: 'before' | 'after'): Promise<boolean> {
+async function pruneFailing(path: string, n: number, failure: Failure): Promise<boolean> {
+  const { when, isChange, code } = failure;
   let count = 0;
   let failed = false;
   const hook: Hook = (now, name) => {
-    // What only reads leaves nothing behind.
-    if (now !== when || (when === 'after' && !CHANGES.has(name)) || ++count !== n) return;
+    if (now !== when || (isChange && !CHANGES.has(name)) || ++count !== n) return;
     failed = true;
-    throw new PenstockError('REPO_IO', 'the storage failed');
+    throw new PenstockError(code, 'the storage failed');
   };
   setChunkHook(hook);
   const repository = await openSmall(path, (store) => hookedStore(store, hook));
   try {
-    await pruneNow(repository, { maxUnusedPercent: 0 });
+    await pruneNow(repository, { maxUnusedPercent: 0, onProblem: () => {} });
   } catch (error) {
-    assert.ok(error instanceof PenstockError && error.code === 'REPO_IO', String(error));
+    assert.ok(error instanceof PenstockError && error.code === code, String(error));
   } finally {
     setChunkHook(() => {});
     await repository.close();
@@ -131,17 +138,26 @@ async function pruneFailing(path: string, n: number, when: 'before' | 'after'): 
   return failed;
 }
 
-for (const when of ['before', 'after'] as const) {
-  test(`every operation of the store fails ${when} it is done`, async () => {
+const FAILURES: readonly Failure[] = [
+  { when: 'before', isChange: false, code: 'REPO_IO' },
+  { when: 'before', isChange: true, code: 'REPO_FULL' },
+  { when: 'before', isChange: true, code: 'OBJECT_MISSING' },
+  { when: 'after', isChange: true, code: 'REPO_IO' },
+];
+
+for (const failure of FAILURES) {
+  const { when, isChange, code } = failure;
+  const what = isChange ? 'change' : 'operation';
+  test(`every ${what} of the store fails with ${code} ${when} it is done`, async () => {
     let n = 1;
     for (; ; n++) {
       const path = scene.copy('faulty');
-      const failed = await pruneFailing(path, n, when);
+      const failed = await pruneFailing(path, n, failure);
       if (failed) await assertRecovers(path, `operation ${n}`);
       rmSync(path, { recursive: true });
       if (!failed) break;
     }
-    assert.ok(n > (when === 'before' ? 100 : 25), `${n} operations`);
+    assert.ok(n > (isChange ? 25 : 100), `${n} operations`);
   });
 }
 

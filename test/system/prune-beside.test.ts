@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
+import type { ObjectStore } from '../../src/media/object-store.ts';
 import { encodeArchive, listArchives } from '../../src/mover/archives.ts';
 import { noteForgotten } from '../../src/mover/forgotten.ts';
 import { loadIndex, rewriteSegments } from '../../src/mover/index-store.ts';
@@ -349,4 +350,42 @@ sceneTest('chunks that are damaged stay, are named, and hold up nothing else', a
   assert.ok(existsSync(path));
   writeFileSync(path, whole);
   await scene.verify();
+});
+
+sceneTest('a full disk gets its space back', async (scene) => {
+  scene.write(numbered('f', 0, 120), 16_000);
+  const first = await scene.backup();
+  scene.write(numbered('f', 0, 120), 16_000);
+  await scene.backup();
+  await forgetArchive(scene, first.id);
+  let freed = 0;
+  const path = scene.repositoryPath;
+  const repository = await openSmall(path, (store) => {
+    const put: ObjectStore['put'] = async (kind, name, bytes) => {
+      // Room for small records, not for index segments, until chunks have gone.
+      if (kind === 'index' && freed === 0) throw new PenstockError('REPO_FULL', 'full');
+      return store.put(kind, name, bytes);
+    };
+    const remove: ObjectStore['remove'] = async (kind, name) => {
+      if (kind === 'chunks') freed++;
+      return store.remove(kind, name);
+    };
+    const changed: Partial<ObjectStore> = { put, remove };
+    return new Proxy(store, {
+      get: (target, property) => {
+        const value = Reflect.get(changed, property) ?? Reflect.get(target, property, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  });
+  // Entries of chunks that stay and of some that go, in one segment.
+  await rewriteSegments(scene.repository, folder(scene, 'index'), new Set());
+  const { bytesFreed } = await pruneNow(repository);
+  assert.ok(bytesFreed > 1_800_000, `freed ${bytesFreed}`);
+  const index = await loadIndex(repository, () => true);
+  const present = storedChunks(path);
+  for (const id of index.share.chunkIds) assert.ok(present.has(id));
+  index.close();
+  await scene.verify(repository);
+  await repository.close();
 });
