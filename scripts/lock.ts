@@ -99,4 +99,4 @@ function completeLock(): void {
   console.log(`package-lock.json: ${missing.length} entries added`);
 }
 
-if (import.meta.main) completeLock();
+if (process.argv[1] === import.meta.filename) completeLock();

@@ -10,7 +10,9 @@ const MIB = 1024 * KIB;
 export const LIMITS = {
   /** Raw bytes of one block by default: the payload of one buffer. */
   blockRawBytesDefault: 2 * MIB,
+  /** The least that a block can be made to hold. */
   blockRawBytesMin: 64 * KIB,
+  /** The most raw bytes of one block. */
   blockRawBytesMax: 16 * MIB,
   /** Blobs in one block. */
   blobsPerBlockMax: 4096,
@@ -18,6 +20,7 @@ export const LIMITS = {
   headerRoomBytes: 4096,
   /** A chunk is closed once it holds this many stored bytes. */
   chunkBytesDefault: 64 * MIB,
+  /** Blocks in one chunk. */
   blocksPerChunkMax: 65_536,
   /** A chunk is also closed once it holds this many blobs: it bounds footers and index segments. */
   blobsPerChunkMax: 65_536,
@@ -26,35 +29,47 @@ export const LIMITS = {
 
   /** Files up to this size are one blob; larger ones are cut by content. */
   wholeFileBytesMax: 512 * KIB,
+  /** The least bytes of a blob that is cut by content, the last of a file excepted. */
   cutBytesMin: 128 * KIB,
+  /** Average bytes of a blob that is cut by content. */
   cutBytesAverage: 512 * KIB,
+  /** The most bytes of a blob that is cut by content. */
   cutBytesMax: 1 * MIB,
   /** A large file is collected in regions of this size, each cut on its own. */
   regionBytes: 256 * MIB,
 
   /** Buffers of a pipe on one machine. */
   buffersMax: 4096,
+  /** Stages of a pipe. */
   stagesMax: 64,
+  /** Instances of one stage on one machine. */
   instancesPerStageMax: 256,
   /** One more instance of a lazy stage is started for so many waiting buffers of each running one. */
   lazyBacklogBuffers: 2,
+  /** How long the thread of an instance that is over may take to go, before it is ended. */
+  threadExitMs: 500,
   /** How often the initiator looks whether buffers have passed a stage. */
   drainPollMs: 5,
   /** How long an instance may take to notice a control message or a stop. */
   stopNoticeMs: 2000,
   /** A process that is still there this long after its command has ended is ended by force. */
   exitGraceMs: 2000,
-  /** Files and bytes of one batch that the walk hands to a collector. */
+  /** Files of one batch that the walk hands to a collector. */
   batchFilesMax: 256,
+  /** Bytes of files in one batch. */
   batchBytes: 8 * MIB,
   /** Batches handed out whose results are not yet back. */
   batchesInFlightMax: 128,
 
+  /** One name in a directory. */
   nameBytesMax: 255,
   /** Components of a path in an archive. */
   depthMax: 32_768,
+  /** The target of a symbolic link. */
   linkTargetBytesMax: 64 * KIB,
+  /** The name of an extended attribute. */
   xattrNameBytesMax: 255,
+  /** The value of an extended attribute. */
   xattrValueBytesMax: 64 * KIB,
   /** All names and values of one entry: it must fit a leaf of the manifest. */
   xattrsPerEntryBytesMax: 768 * KIB,
@@ -62,33 +77,46 @@ export const LIMITS = {
   /** What is read of an ignore file. */
   ignoreFileBytesMax: 1 * MIB,
 
-  /** Manifest leaves. */
+  /** The least bytes of a manifest leaf before it may be cut. */
   leafBytesMin: 32 * KIB,
+  /** Average bytes of a manifest leaf. */
   leafBytesAverage: 64 * KIB,
+  /** The most bytes of a manifest leaf. */
   leafBytesMax: 1 * MIB,
+  /** The least children of an inner node of the manifest before it may be cut. */
   nodeChildrenMin: 16,
+  /** Average children of an inner node. */
   nodeChildrenAverage: 64,
+  /** The most children of an inner node. */
   nodeChildrenMax: 256,
+  /** Levels of a manifest, leaves included. */
   manifestLevelsMax: 8,
   /** A file with more blobs than this has its content list stored as blobs. */
   contentListInlineMax: 256,
+  /** Blobs named by one blob of such a list. */
   contentListPerBlob: 1024,
 
   /** A small record (archive, key, map, lease, condemn) as a whole. */
   recordBytesMax: 64 * MIB,
+  /** A passphrase. */
   passphraseBytesMax: 4096,
   /** A person who mistypes a passphrase is asked this often. */
   passphraseAttemptsMax: 3,
+  /** Passphrases of a repository. */
   keySlotsMax: 64,
+  /** What a passphrase is called. */
   keyLabelBytesMax: 256,
+  /** The name of an archive. */
   archiveNameBytesMax: 1024,
 
   /** Index records kept in memory as a whole; beyond, pages are read on demand. */
   indexMemoryBytes: 48 * MIB,
+  /** Index segments are merged when there are more than this many. */
   indexSegmentsMergeAbove: 12,
 
-  /** A session's lease: beat and expiry. */
+  /** How often a session renews its lease. */
   leaseBeatMs: 20_000,
+  /** A session's lease without a beat for this long has run out. */
   leaseExpiryMs: 600_000,
   /** A partial archive is written this often. */
   checkpointMs: 60_000,
