@@ -1,6 +1,7 @@
 /**
- * Gives a restored file, directory, link or node the metadata of its entry (U2): owner, mode,
- * attributes, times, in this order, since each may undo one before.
+ * Gives a restored file, directory, link or node the metadata of its entry (U2): owner,
+ * attributes, mode, times, in this order: a new owner drops capabilities and set-id bits, an access
+ * control list changes the mode, a mode may forbid attributes.
  *
  * What cannot be done is counted per kind, not reported per file: without root nobody can give files
  * away, and a file system without attributes has none.
@@ -9,9 +10,11 @@ import type { ByteString } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA, readAttribute } from '../format/entry.ts';
 import { errnoName, type Files } from '../host/mod.ts';
 
-/** Kinds of metadata that may be refused. */
-export const METADATA = ['owner', 'mode', 'attribute', 'time'] as const;
+/** What may be refused: kinds of metadata, and devices as a whole. */
+export const METADATA = ['owner', 'mode', 'attribute', 'time', 'device'] as const;
 export type MetadataKind = (typeof METADATA)[number];
+
+const SET_ID_BITS = 0o6000;
 
 export interface MetadataOptions {
   /** Whether owners are set at all. */
@@ -39,7 +42,8 @@ export class MetadataWriter {
     this.#users = new Map(options.users);
     this.#groups = new Map(options.groups);
   }
-  #refused(kind: MetadataKind, result: number, path: ByteString): void {
+  /** Counts what the system refused; `result` is its negative error number. */
+  refused(kind: MetadataKind, result: number, path: ByteString): void {
     const refusal = this.refusals[kind];
     if (refusal === undefined) this.refusals[kind] = { count: 1, first: errnoName(-result), path };
     else refusal.count++;
@@ -48,39 +52,47 @@ export class MetadataWriter {
   /** Of an open file or directory. */
   apply(fd: number, entry: EntryView): void {
     const files = this.#files;
-    if (this.#options.owners) {
-      const owned = files.chownOf(fd, this.#uid(entry), this.#gid(entry));
-      if (owned < 0) this.#refused('owner', owned, entry.name);
-    }
-    const mode = files.chmodOf(fd, entry.mode);
-    if (mode < 0) this.#refused('mode', mode, entry.name);
+    const uid = this.#uid(entry);
+    const owned = this.#options.owners ? files.chownOf(fd, uid, this.#gid(entry)) : -1;
+    if (owned < 0) this.#notOwned(owned, entry.name);
     this.#attributes(entry, (name, value) => files.setAttributeOf(fd, name, value));
+    const mode = files.chmodOf(fd, this.#mode(entry, owned >= 0));
+    if (mode < 0) this.refused('mode', mode, entry.name);
     const { mtimeSeconds, mtimeNanos } = entry;
     const timed = files.timesOf(fd, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
-    if (timed < 0) this.#refused('time', timed, entry.name);
+    if (timed < 0) this.refused('time', timed, entry.name);
   }
 
   /** Of a link or node by name, which is never followed. */
   applyAt(directory: number, entry: EntryView): void {
     const files = this.#files;
     const name = entry.name;
-    if (this.#options.owners) {
-      const owned = files.chown(directory, name, this.#uid(entry), this.#gid(entry));
-      if (owned < 0) this.#refused('owner', owned, name);
-    }
-    // Links have no mode of their own.
-    if (entry.kind !== ENTRY.symlink) {
-      const mode = files.chmod(directory, name, entry.mode);
-      if (mode < 0) this.#refused('mode', mode, name);
-    }
+    const uid = this.#uid(entry);
+    const owned = this.#options.owners ? files.chown(directory, name, uid, this.#gid(entry)) : -1;
+    if (owned < 0) this.#notOwned(owned, name);
     this.#attributes(entry, (attribute, value) =>
       files.setAttribute(directory, name, attribute, value),
     );
+    // Links have no mode of their own.
+    if (entry.kind !== ENTRY.symlink) {
+      const mode = files.chmod(directory, name, this.#mode(entry, owned >= 0));
+      if (mode < 0) this.refused('mode', mode, name);
+    }
     const { mtimeSeconds, mtimeNanos } = entry;
     const timed = files.times(directory, name, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
-    if (timed < 0) this.#refused('time', timed, name);
+    if (timed < 0) this.refused('time', timed, name);
   }
 
+  #notOwned(result: number, path: ByteString): void {
+    if (this.#options.owners) this.refused('owner', result, path);
+  }
+  /**
+   * The mode; without the owner that it was meant for, not the bits that lend the owner's rights: they
+   * would lend those of whoever restores. On directories they lend none.
+   */
+  #mode(entry: EntryView, isOwned: boolean): number {
+    return isOwned || entry.kind === ENTRY.directory ? entry.mode : entry.mode & ~SET_ID_BITS;
+  }
   #uid(entry: EntryView): number {
     return this.#users.get(entry.uid) ?? entry.uid;
   }
@@ -93,7 +105,7 @@ export class MetadataWriter {
       const attribute = readAttribute(value);
       if (attribute === undefined) return;
       const result = set(attribute.name, attribute.value);
-      if (result < 0) this.#refused('attribute', result, entry.name);
+      if (result < 0) this.refused('attribute', result, entry.name);
     });
   }
 }

@@ -150,8 +150,8 @@ class Restoring {
     this.#context.progress(FETCH_COUNTER.bytesRestored, length);
     if (!window.isSlot(piece)) {
       const file = window.target(piece);
-      this.#context.progress(FETCH_COUNTER.filesRestored, 1);
       if (!this.#options.dryRun) this.#file(window, file, content, at, length);
+      else this.#context.progress(FETCH_COUNTER.filesRestored, 1);
       return;
     }
     const slot = window.target(piece);
@@ -163,8 +163,8 @@ class Restoring {
         length,
         window.pieceOffset(piece),
       );
-      if (written < 0) {
-        this.#slots.fail(slot);
+      // Told once: what else fails of this file makes it no worse.
+      if (written < 0 && this.#slots.fail(slot)) {
         this.#post({ type: 'slot-error', slot, errno: errnoName(-written) });
       }
     }
@@ -176,31 +176,20 @@ class Restoring {
     const entry = this.#entry.set(window.bytes, window.entryAt(file));
     const name: ByteString = entry.name;
     const fd = this.#files.createExclusive(directory, name, 0o600);
-    if (fd < 0) {
-      this.#post({
-        type: 'file',
-        window: window.number,
-        file,
-        errno: errnoName(-fd),
-        call: 'create',
-      });
-      return;
-    }
+    if (fd < 0) return this.#refused(window, file, fd, 'create');
     const written = this.#files.write(fd, content, at, length, 0);
-    if (written < 0) {
-      this.#files.close(fd);
-      this.#files.remove(directory, name);
-      this.#post({
-        type: 'file',
-        window: window.number,
-        file,
-        errno: errnoName(-written),
-        call: 'write',
-      });
+    if (written >= 0) this.#metadata.apply(fd, entry);
+    // Over networks, that data was lost may be told last.
+    const closed = this.#files.close(fd);
+    if (written >= 0 && closed >= 0) {
+      this.#context.progress(FETCH_COUNTER.filesRestored, 1);
       return;
     }
-    this.#metadata.apply(fd, entry);
-    this.#files.close(fd);
+    this.#files.remove(directory, name);
+    this.#refused(window, file, Math.min(written, closed), 'write');
+  }
+  #refused(window: RestoreWindow, file: number, result: number, call: string): void {
+    this.#post({ type: 'file', window: window.number, file, errno: errnoName(-result), call });
   }
 
   /** Everything of the block that was not written is lost. */

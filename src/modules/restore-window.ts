@@ -328,8 +328,9 @@ export class Slots {
   arrived(slot: number): boolean {
     return Atomics.sub(this.#words, slot * 3 + 1, 1) === 1;
   }
-  fail(slot: number): void {
-    Atomics.store(this.#words, slot * 3 + 2, 1);
+  /** True for the first failure. */
+  fail(slot: number): boolean {
+    return Atomics.exchange(this.#words, slot * 3 + 2, 1) === 0;
   }
   failed(slot: number): boolean {
     return Atomics.load(this.#words, slot * 3 + 2) !== 0;

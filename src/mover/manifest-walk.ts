@@ -27,6 +27,14 @@ export function toManifestPath(path: ByteString): ByteString {
   return parts.join('/');
 }
 
+/** Whether a walk of these paths comes to this one, beside the directories on its way. */
+export function isBelow(path: ByteString, paths: readonly ByteString[]): boolean {
+  if (paths.length === 0) return true;
+  return paths
+    .map(toManifestPath)
+    .some((wanted) => wanted === '' || path === wanted || path.startsWith(`${wanted}/`));
+}
+
 /**
  * Walks the archive in order; `paths` empty: all of it. What is yielded is valid until the next step.
  *
@@ -42,6 +50,8 @@ export function* walkManifest(
     yield* subtree(new ManifestCursor(reader, root), undefined);
     return;
   }
+  // Before anything is yielded: what is asked for is there as a whole.
+  for (const path of wanted) locate(reader, root, path);
   const shown = new Set<ByteString>();
   let last: ByteString | undefined;
   for (const path of wanted) {

@@ -20,6 +20,10 @@ export class RestoreProblems {
       new PenstockError(code, message, { subject: path, ...(hint === undefined ? {} : { hint }) }),
     );
   }
+  unlinked(path: ByteString, to: ByteString): void {
+    const message = `cannot link ${toDisplay(path)} to ${toDisplay(to)}, which was not restored`;
+    this.add(path, 'RESTORE_PARTIAL', message);
+  }
   /** A call of the system that was refused; `result` is its negative error number. */
   failed(path: ByteString, result: number, call: string): void {
     const error = ioError(result, call, path);

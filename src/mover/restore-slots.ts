@@ -8,7 +8,7 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { EntryView } from '../format/entry.ts';
-import type { Files } from '../host/mod.ts';
+import { ERRNO, FileStatus, type Files } from '../host/mod.ts';
 import type { MetadataWriter } from '../modules/file-metadata.ts';
 import { Slots } from '../modules/restore-window.ts';
 import type { RestoreProblems } from './restore-problems.ts';
@@ -35,6 +35,8 @@ interface SlotFile {
 }
 
 export interface SlotEvents {
+  /** A file could not be restored: what stands at its path, if anything, is another one. */
+  lost(path: ByteString): void;
   link(link: FurtherLink): void;
   leave(directory: TargetDirectory): void;
 }
@@ -48,10 +50,11 @@ export class SlotFiles {
   readonly #problems: RestoreProblems;
   readonly #dryRun: boolean;
   readonly #events: SlotEvents;
-  readonly #free: number[] = Array.from({ length: Slots.COUNT }, (_, i) => i);
+  readonly #free: number[];
   readonly #used = new Map<number, SlotFile>();
   readonly #held = new Set<TargetDirectory>();
   readonly #view = new EntryView();
+  readonly #status = new FileStatus();
   #names = 0;
   #freed: (() => void) | undefined;
 
@@ -60,14 +63,15 @@ export class SlotFiles {
     files: Files,
     metadata: MetadataWriter,
     problems: RestoreProblems,
-    dryRun: boolean,
+    options: { readonly dryRun: boolean; readonly filesMax: number },
     events: SlotEvents,
   ) {
     this.slots = new Slots(share);
     this.#files = files;
     this.#metadata = metadata;
     this.#problems = problems;
-    this.#dryRun = dryRun;
+    this.#dryRun = options.dryRun;
+    this.#free = Array.from({ length: options.filesMax }, (_, i) => i);
     this.#events = events;
   }
 
@@ -120,7 +124,9 @@ export class SlotFiles {
   finish(slot: number): void {
     const file = must(this.#used.get(slot), 'a slot in use');
     this.#used.delete(slot);
-    if (this.#dryRun || this.#settle(file, this.slots.failed(slot))) this.complete++;
+    const isThere = this.#dryRun || this.#settle(file, this.slots.failed(slot));
+    if (isThere) this.complete++;
+    else this.#events.lost(file.path);
     for (const link of file.links) this.#events.link(link);
     for (const directory of this.#held) {
       if (this.#isBusy(directory)) continue;
@@ -138,15 +144,33 @@ export class SlotFiles {
     }
     const entry = this.#view.set(file.entry, 0);
     this.#metadata.apply(file.fd, entry);
-    this.#files.close(file.fd);
     const { fd } = file.parent;
+    // Over networks, that data was lost may be told last.
+    const closed = this.#files.close(file.fd);
+    if (closed < 0) {
+      this.#files.remove(fd, file.temporary);
+      this.#problems.failed(file.path, closed, 'write');
+      return false;
+    }
     const moved = file.replace
       ? this.#files.rename(fd, file.temporary, fd, entry.name)
-      : this.#files.renameExclusive(fd, file.temporary, fd, entry.name);
+      : this.#moveExclusive(fd, file.temporary, entry.name);
     if (moved >= 0) return true;
     this.#files.remove(fd, file.temporary);
     this.#problems.failed(file.path, moved, 'rename the restored file to');
     return false;
+  }
+
+  /** Not every file system, above all over networks, can do it in one step. */
+  #moveExclusive(directory: number, from: ByteString, to: ByteString): number {
+    const moved = this.#files.renameExclusive(directory, from, directory, to);
+    if (moved !== -ERRNO.EINVAL && moved !== -ERRNO.ENOSYS) return moved;
+    const linked = this.#files.link(directory, from, directory, to);
+    if (linked >= 0) return this.#files.remove(directory, from);
+    if (linked === -ERRNO.EEXIST) return linked;
+    // No hard links either: looking first must do.
+    const there = this.#files.status(directory, to, this.#status);
+    return there >= 0 ? -ERRNO.EEXIST : this.#files.rename(directory, from, directory, to);
   }
 
   /** Whether the link must wait for its file; it is then made by `finish`. */

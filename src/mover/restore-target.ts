@@ -7,7 +7,7 @@
  */
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { CWD, errnoName, type Files, FileStatus, ioError, KIND } from '../host/mod.ts';
+import { CWD, errnoName, FileStatus, type Files, ioError, KIND } from '../host/mod.ts';
 import type { MetadataWriter } from '../modules/file-metadata.ts';
 import type { WalkedEntry } from './manifest-walk.ts';
 import type { RestoreProblems } from './restore-problems.ts';
@@ -25,6 +25,8 @@ export interface TargetDirectory {
   readonly entry: Buffer;
   /** It was not there before: nothing can stand in it. */
   readonly created: boolean;
+  /** It was asked for; else it only leads to what was. */
+  readonly wanted: boolean;
 }
 
 export interface TargetOptions {
@@ -41,6 +43,7 @@ export class RestoreTarget {
   readonly #problems: RestoreProblems;
   readonly #status = new FileStatus();
   #root = -1;
+  #replaced = 0;
 
   constructor(
     options: TargetOptions,
@@ -73,15 +76,22 @@ export class RestoreTarget {
   }
   /** The target itself; it may hold anything, so what stands in it is looked at. */
   get root(): TargetDirectory {
-    return { name: '', path: '', fd: this.#root, entry: Buffer.alloc(0), created: false };
+    return {
+      name: '',
+      path: '',
+      fd: this.#root,
+      entry: Buffer.alloc(0),
+      created: false,
+      wanted: false,
+    };
   }
 
   /** Makes or enters a directory; undefined when it cannot be (that is told). */
   enter(parent: TargetDirectory, walked: WalkedEntry): TargetDirectory | undefined {
-    const { entry, path } = walked;
+    const { entry, path, wanted } = walked;
     const name = entry.name;
     const raw = Buffer.from(entry.raw());
-    if (this.#options.dryRun) return { name, path, fd: -1, entry: raw, created: true };
+    if (this.#options.dryRun) return { name, path, fd: -1, entry: raw, created: true, wanted };
     const made = this.#files.makeDirectory(parent.fd, name, 0o700);
     if (made < 0 && errnoName(-made) !== 'EEXIST') {
       this.#problems.failed(path, made, 'create');
@@ -93,13 +103,13 @@ export class RestoreTarget {
       this.#problems.add(path, 'TARGET_EXISTS', message);
       return undefined;
     }
-    return { name, path, fd, entry: raw, created: made >= 0 };
+    return { name, path, fd, entry: raw, created: made >= 0, wanted };
   }
 
   /** Gives a directory its metadata, once all that lies in it is there, and lets it go. */
   leave(directory: TargetDirectory, view: EntryView): void {
     if (directory.fd < 0) return;
-    if (directory.created || this.#options.overwrite !== 'never') {
+    if (directory.created || (directory.wanted && this.#options.overwrite !== 'never')) {
       this.#metadata.apply(directory.fd, view.set(directory.entry, 0));
     }
     this.#files.close(directory.fd);
@@ -132,6 +142,18 @@ export class RestoreTarget {
     return 'skip';
   }
 
+  /** Whether what mayPut has just found looks like the file that was stored. */
+  foundAlike(entry: EntryView): boolean {
+    const status = this.#status;
+    return (
+      entry.kind === ENTRY.file &&
+      status.kind === KIND.file &&
+      status.size === entry.size &&
+      status.mtimeSeconds === entry.mtimeSeconds &&
+      status.mtimeNanos === entry.mtimeNanos
+    );
+  }
+
   /** Makes a symbolic link, a FIFO, a socket or a device; true when it is there. */
   makeSpecial(
     parent: TargetDirectory,
@@ -141,18 +163,35 @@ export class RestoreTarget {
   ): boolean {
     if (this.#options.dryRun) return true;
     const { name, kind } = entry;
-    if (replace) this.#files.remove(parent.fd, name);
-    const result = this.#make(parent.fd, name, entry);
-    if (result < 0) {
-      this.#problems.failed(
-        path,
-        result,
-        kind === ENTRY.symlink ? 'make the link' : 'make the node',
-      );
-      return false;
+    const result = this.#put(parent.fd, name, replace, (place) =>
+      this.#make(parent.fd, place, entry),
+    );
+    if (result >= 0) {
+      this.#metadata.applyAt(parent.fd, entry);
+      return true;
     }
-    this.#metadata.applyAt(parent.fd, entry);
-    return true;
+    const isDevice = kind === ENTRY.characterDevice || kind === ENTRY.blockDevice;
+    if (isDevice && errnoName(-result) === 'EPERM') this.#metadata.refused('device', result, path);
+    else {
+      const call = kind === ENTRY.symlink ? 'make the link' : 'make the node';
+      this.#problems.failed(path, result, call);
+    }
+    return false;
+  }
+  /** Makes something; where it replaces, under another name first: what stands there goes last. */
+  #put(
+    directory: number,
+    name: ByteString,
+    replace: boolean,
+    make: (place: ByteString) => number,
+  ): number {
+    if (!replace) return make(name);
+    const temporary = `.penstock.${process.pid}.r${this.#replaced++}`;
+    const made = make(temporary);
+    const moved = made < 0 ? made : this.#files.rename(directory, temporary, directory, name);
+    // Also when it moved: a link beside its like stays where it is.
+    if (made >= 0) this.#files.remove(directory, temporary);
+    return moved;
   }
   #make(directory: number, name: ByteString, entry: EntryView): number {
     if (entry.kind === ENTRY.symlink) {
@@ -194,15 +233,18 @@ export class RestoreTarget {
     replace: boolean,
   ): boolean {
     if (this.#options.dryRun) return true;
-    if (replace) this.#files.remove(directory, name);
     const parts = to.split('/');
     const last = parts.pop() ?? '';
     const parent = this.#descend(parts);
-    const result = parent < 0 ? parent : this.#files.link(parent, last, directory, name);
+    const result =
+      parent < 0
+        ? parent
+        : this.#put(directory, name, replace, (place) =>
+            this.#files.link(parent, last, directory, place),
+          );
     if (parent >= 0 && parent !== this.#root) this.#files.close(parent);
     if (result >= 0) return true;
-    const message = `cannot link ${toDisplay(path)} to ${toDisplay(to)}, which was not restored`;
-    this.#problems.add(path, 'RESTORE_PARTIAL', message);
+    this.#problems.unlinked(path, to);
     return false;
   }
   /** Opens a directory below the target, step by step, no link followed. */

@@ -15,6 +15,7 @@ const WINDOW_BYTES = 16 * 1024 * 1024;
 const WINDOWS_KEPT = 3;
 /** Directories that a window may hold open, and handles kept for other things. */
 const DIRECTORIES_MAX = 2048;
+const DIRECTORIES_MIN = 8;
 const HANDLES_SPARE = 128;
 
 export interface WindowEvents {
@@ -50,10 +51,8 @@ export class RestoreWindows {
   /** `handles`: how many may be open for directories. */
   constructor(handles: number, events: WindowEvents) {
     this.#events = events;
-    this.#directoriesMax = Math.min(
-      DIRECTORIES_MAX,
-      Math.floor((handles - HANDLES_SPARE) / WINDOWS_KEPT),
-    );
+    const most = Math.floor((handles - HANDLES_SPARE) / WINDOWS_KEPT);
+    this.#directoriesMax = Math.max(DIRECTORIES_MIN, Math.min(DIRECTORIES_MAX, most));
     this.#closing = this.#newClosing();
   }
 

@@ -32,7 +32,7 @@ import {
 import { Slots } from '../modules/restore-window.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
-import { contentOf, toManifestPath, type WalkedEntry, walkManifest } from './manifest-walk.ts';
+import { contentOf, isBelow, type WalkedEntry, walkManifest } from './manifest-walk.ts';
 import { moduleFile } from './module-file.ts';
 import { type ArchiveReader, openArchiveReader } from './reader.ts';
 import type { Repository } from './repository.ts';
@@ -108,6 +108,8 @@ class Restore {
   readonly #windows: RestoreWindows;
   /** Where content that lies outside of what is restored was put, by its path in the archive. */
   readonly #standIns = new Map<ByteString, ByteString>();
+  /** Entries with further links that were not restored: at their paths may stand other files. */
+  readonly #absent = new Set<ByteString>();
   #pipe: Pipe | undefined;
   #entries = 0;
   #wholeFiles = 0;
@@ -133,11 +135,15 @@ class Restore {
       this.#metadata,
       this.#problems,
     );
-    this.#slots = new SlotFiles(this.#slotShare, files, this.#metadata, this.#problems, dryRun, {
+    const handles = files.openFilesLimit();
+    const filesMax = Math.min(Slots.COUNT, Math.floor(handles / 4));
+    const options = { dryRun, filesMax };
+    this.#slots = new SlotFiles(this.#slotShare, files, this.#metadata, this.#problems, options, {
+      lost: (path) => this.#absent.add(path),
       link: (link) => this.#link(link),
       leave: (directory) => this.#target.leave(directory, this.#view),
     });
-    this.#windows = new RestoreWindows(files.openFilesLimit() - Slots.COUNT, {
+    this.#windows = new RestoreWindows(handles - filesMax, {
       send: async (window) => {
         const pipe = must(this.#pipe, 'a pipe');
         await pipe.control('restore', { window } satisfies RestoreCommand);
@@ -279,7 +285,10 @@ class Restore {
       return;
     }
     const place = this.#target.mayPut(parent, entry, walked);
-    if (place === 'skip') return;
+    if (place === 'skip') {
+      if (entry.links > 1 && !this.#target.foundAlike(entry)) this.#absent.add(walked.path);
+      return;
+    }
     const replace = place === 'replace';
     if ((entry.flags & ENTRY_FLAG.hardLink) !== 0) await this.#hardLink(parent, walked, replace);
     else if (entry.kind === ENTRY.file) await this.#file(parent, entry, walked, replace);
@@ -372,7 +381,7 @@ class Restore {
     const { name } = entry;
     const first = entry.extra(EXTRA.hardLink)?.toString('latin1') ?? '';
     let to: ByteString | undefined = first;
-    if (!this.#isRestored(first)) {
+    if (!isBelow(first, this.#request.paths) || this.#absent.has(first)) {
       to = this.#standIns.get(first);
       if (to === undefined) {
         this.#standIns.set(first, path);
@@ -389,15 +398,9 @@ class Restore {
     }
     this.#windows.link({ parent, name, path, to, replace });
   }
-  #isRestored(path: ByteString): boolean {
-    const { paths } = this.#request;
-    if (paths.length === 0) return true;
-    return paths
-      .map(toManifestPath)
-      .some((wanted) => wanted === '' || path === wanted || path.startsWith(`${wanted}/`));
-  }
 
   #link({ parent, name, path, to, replace }: FurtherLink): void {
+    if (this.#absent.has(to)) return this.#problems.unlinked(path, to);
     if (this.#target.makeHardLink(parent.fd, name, path, to, replace)) this.#wholeFiles++;
   }
 

@@ -5,7 +5,7 @@ import { type ByteString, toDisplay } from '../../base/bytes.ts';
 import { EXIT } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import { listArchives, resolveArchive } from '../../mover/archives.ts';
-import { restore, type RestoreResult } from '../../mover/restore.ts';
+import { type RestoreResult, restore } from '../../mover/restore.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import type { Output } from '../output.ts';
@@ -64,10 +64,11 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
 }
 
 const REFUSED = {
-  owner: 'owner or group',
-  mode: 'mode',
-  attribute: 'an extended attribute',
-  time: 'times',
+  owner: 'set owner or group of',
+  mode: 'set the mode of',
+  attribute: 'set extended attributes of',
+  time: 'set the times of',
+  device: 'make the devices of',
 } as const;
 
 /** Once per kind, not per file: without root nobody can give files away. */
@@ -75,7 +76,7 @@ function reportRefusals(output: Output, result: RestoreResult): void {
   for (const [kind, refusal] of Object.entries(result.refusals)) {
     const what = REFUSED[kind as keyof typeof REFUSED];
     output.warning(
-      `could not set ${what} of ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`,
+      `could not ${what} ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`,
       {
         code: 'RESTORE_PARTIAL',
         ...(kind === 'owner' ? { hint: 'restore as root, or give --no-owner' } : {}),
