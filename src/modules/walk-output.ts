@@ -237,6 +237,13 @@ export class WalkOutput {
     }
   }
 
+  /** Waits for one result; false if none is to come. */
+  wait(): boolean {
+    if (this.#outstanding === 0) return false;
+    this.#takeResults(true);
+    return true;
+  }
+
   /** Waits until everything that was added is in the manifest. */
   drain(): void {
     this.endBatch();

@@ -39,7 +39,7 @@ import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
 import { type IgnoreRules, readIgnoreFiles, Selection } from './selection.ts';
 import { writeAttributes } from './source-attributes.ts';
-import { StatusEntry } from './status-entry.ts';
+import { beyondLimits, StatusEntry } from './status-entry.ts';
 import { FILE_UNIT_BYTES_MAX } from './unit.ts';
 import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from './walk-options.ts';
 import { WalkOutput } from './walk-output.ts';
@@ -89,6 +89,8 @@ class Walker {
   readonly #view = new EntryView();
   readonly #entry: StatusEntry;
   readonly #stack: Frame[] = [];
+  /** So many directories that were left wait for their files. */
+  readonly #closingMax: number;
   readonly #closing: { fd: number; batch: number }[] = [];
   /** First paths of files with several links, by device and inode. */
   readonly #links = new Map<string, { path: ByteString; left: number }>();
@@ -131,7 +133,8 @@ class Walker {
       (root) => new BaseArchive(this.#reader, receiveRoot(root), this.#index),
     );
     this.#entry = new StatusEntry(this.#files, options.startedMs);
-    this.#files.openFilesLimit();
+    const handles = this.#files.openFilesLimit();
+    this.#closingMax = Math.min(LIMITS.batchFilesMax, Math.ceil(handles / 8));
   }
 
   run(): void {
@@ -235,7 +238,8 @@ class Walker {
     this.#stack.pop();
     this.#closing.push({ fd: frame.fd, batch: this.#output.current });
     // Nothing may be out any more: then no later batch comes to settle it.
-    if (this.#closing.length > LIMITS.batchFilesMax) this.#output.endBatch();
+    if (this.#closing.length > this.#closingMax) this.#output.endBatch();
+    while (this.#closing.length > 2 * this.#closingMax && this.#output.wait());
   }
   #closeSettled(batch: number): void {
     while (this.#closing[0] !== undefined && this.#closing[0].batch <= batch) {
@@ -273,13 +277,8 @@ class Walker {
 
   /** What some file systems have and the format does not: reported, and left out. */
   #isBeyondLimits(name: ByteString, path: ByteString): boolean {
-    const { size } = this.#status;
-    if (name.length <= LIMITS.nameBytesMax && size <= Number.MAX_SAFE_INTEGER) return false;
-    const what = size > Number.MAX_SAFE_INTEGER ? 'size' : 'name';
-    const error = new PenstockError(
-      'LIMIT',
-      `has a ${what} beyond what is stored: ${toDisplay(path)}`,
-    );
+    const error = beyondLimits(this.#status, name, path);
+    if (error === undefined) return false;
     this.#problem(path, toErrorRecord(error), true);
     return true;
   }
