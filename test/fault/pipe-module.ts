@@ -50,6 +50,7 @@ export default function misbehave(options: Misbehaviour): PipeModule {
   const module: PipeModule = {
     async open(given) {
       context = given;
+      context.post('opened');
       await act('open');
     },
     process(buffer) {
