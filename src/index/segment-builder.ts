@@ -4,7 +4,7 @@
  * Sorting is by the whole name. The result is one buffer, ready to be stored (format/index-segment.ts).
  */
 import { must } from '../base/assert.ts';
-import { type BlockPlace } from '../format/chunk.ts';
+import type { BlockPlace } from '../format/chunk.ts';
 import {
   bucketOf,
   filterAdd,
