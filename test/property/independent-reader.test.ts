@@ -156,6 +156,7 @@ test('every kind of entry comes back from the chunks alone', () => {
   const whole = new IndependentReader(repository, Buffer.from(PASSPHRASE));
   checkIndex(repository, whole);
   checkRecords(repository, whole);
+  checkForgotten(repository, whole);
 
   // Nothing is left but the chunks and what opens them.
   for (const name of readdirSync(repository)) {
@@ -236,6 +237,25 @@ function checkRecords(repository: string, reader: IndependentReader): void {
   }
   const detailed = [...reader.details.values()].flat();
   assert.equal(detailed.length, reader.places.size);
+}
+
+/** (5.6, 11.4) A forgotten archive is noted, and still stands in its session's chunk. */
+function checkForgotten(repository: string, reader: IndependentReader): void {
+  const before = readdirSync(join(repository, 'archives'));
+  penstock(repository, 'forget', '--keep-last', '1');
+  const left = readdirSync(join(repository, 'archives'));
+  const notes = readdirSync(join(repository, 'maps')).filter((name) =>
+    name.startsWith('forgotten-'),
+  );
+  const noted = notes.flatMap((name) => {
+    const bytes = readFileSync(join(repository, 'maps', name));
+    return reader.sealedPart(bytes, 4).archives as string[];
+  });
+  assert.deepEqual(
+    noted,
+    before.filter((id) => !left.includes(id)),
+  );
+  assert.equal(noted.length, 1);
 }
 
 /** (8.2, 8.3) */
