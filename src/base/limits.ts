@@ -124,8 +124,9 @@ export const LIMITS = {
   condemnGraceMs: 900_000,
   /** A prune plans again so often when others merge the index or prune meanwhile. */
   prunePlanAttemptsMax: 3,
-  /** Chunks below this part of a whole one count as small; more of a class than so many are merged. */
+  /** Chunks of less than this part of a whole one count as small. */
   smallChunkDivisor: 4,
+  /** More small chunks of one class than this are merged by a prune. */
   smallChunksMergeAbove: 16,
   /** Old chunks are condemned once so much of them was rewritten. */
   pruneBatchBytes: 512 * MIB,
