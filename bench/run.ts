@@ -28,7 +28,7 @@ import {
   tmpfsFolder,
 } from './places.ts';
 import { measurePrimitives, type PrimitiveTimes } from './primitives.ts';
-import { defaultSource, makeMany, makeNoise, makeText, placeSource } from './sources.ts';
+import { defaultSource, isArchive, makeMany, makeNoise, makeText, placeSource } from './sources.ts';
 import { measureVersion, measureWorker } from './starting.ts';
 import { megabytes, primitivesTable, targetsTable, worksTable } from './table.ts';
 import { judge, type Measured } from './targets.ts';
@@ -50,6 +50,8 @@ const MANY = [100_000, 1_000_000];
 const LOAD_MAX = 0.5;
 /** Source, repository and target, and a little. */
 const COPIES = 3.2;
+/** By how much an archive of sources grows when it is unpacked. */
+const ARCHIVE_GROWTH = 12;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -100,12 +102,10 @@ function course(title: string, source: string, folder: string, programs: Program
 
 async function copySource(folder: string): Promise<{ source: string; described: string }> {
   const wanted = positionals[0] ?? defaultSource();
-  const isArchive = /\.tar(\.\w+)?$/.test(wanted);
+  const before = sizeOfTree(wanted);
   // What an archive holds is known only once it is there.
-  if (!isArchive) {
-    const { storedBytes, entries } = sizeOfTree(wanted);
-    assertRoom(folder, storedBytes * COPIES, entries * 2, wanted);
-  }
+  const expected = isArchive(wanted) ? before.bytes * ARCHIVE_GROWTH : before.storedBytes;
+  assertRoom(folder, expected * COPIES, before.entries * 2, wanted);
   say(`copying ${wanted}`);
   const source = await placeSource(wanted, renewFolder(join(folder, 'source')));
   const { bytes, storedBytes, files, entries } = sizeOfTree(source);

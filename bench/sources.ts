@@ -25,10 +25,12 @@ const OWN_PACKAGES: string = join(import.meta.dirname, '..', 'node_modules');
 /** The directory that is measured by default: Debian's kernel sources, or this tree's packages. */
 export const defaultSource = (): string => (existsSync(REFERENCE) ? REFERENCE : OWN_PACKAGES);
 
+export const isArchive = (path: string): boolean => /\.tar(\.\w+)?$/.test(path);
+
 /** Puts the source below `folder`: an archive unpacked, a directory copied. Returns its path. */
 export async function placeSource(source: string, folder: string): Promise<string> {
   const from = resolve(source);
-  if (/\.tar(\.\w+)?$/.test(from)) {
+  if (isArchive(from)) {
     await runCommand({ program: 'tar', args: ['-xf', from, '-C', folder] });
     return join(folder, readdirSync(folder)[0] ?? '');
   }
