@@ -139,10 +139,12 @@ export class Primitives {
     const words = this.#words;
     let index = this.#pool.pop();
     while (index < 0) index = this.#pool.pop();
-    const at = this.#own(index, ownerInQueue(0));
+    // Before it has an owner: who looks on never sees one with the allocator of its last life.
+    const at = descriptorAt(this.segment.layout, index);
     const times = (words[at + DESCRIPTOR.allocation] as number) >> ALLOCATOR_BITS;
     words[at + DESCRIPTOR.allocation] = ((times + 1) << ALLOCATOR_BITS) | this.#instance;
     words.fill(0, at + DESCRIPTOR.length, at + DESCRIPTOR.user + USER_WORDS);
+    this.#own(index, ownerInQueue(0));
     this.#allocated++;
     return this.#buffers[index] as PipeBuffer;
   }
@@ -327,13 +329,12 @@ export class Primitives {
     this.#hooks.start(route.stage, started);
   }
 
-  /** Takes over a buffer from a queue. Returns its descriptor. */
-  #own(index: number, from: number): number {
+  /** Takes over a buffer from a queue. */
+  #own(index: number, from: number): void {
     const at = descriptorAt(this.segment.layout, index);
     const before = Atomics.compareExchange(this.#words, at + DESCRIPTOR.owner, from, this.#me);
     assert(before === from, `buffer ${index} lies in the queue that it was taken from`);
     this.#owned++;
-    return at;
   }
 
   #disown(at: number, to: number): void {
