@@ -56,6 +56,7 @@ export interface KeySlot {
 }
 
 const TAG_BYTES = 16;
+const SALT_BYTES = 16;
 
 /** Makes a new slot for a passphrase. */
 export async function createKeySlot(
@@ -66,7 +67,7 @@ export async function createKeySlot(
   parameters: Argon2Parameters = ARGON2_DEFAULT,
 ): Promise<KeySlot> {
   const slot = random.bytes(8).toString('hex');
-  const salt = random.bytes(16);
+  const salt = random.bytes(SALT_BYTES);
   const wrapNonce = random.bytes(12);
   const pair = generateKeyPairSync('x25519');
   const privateBytes = rawKey(pair.privateKey, 'd');
@@ -170,7 +171,10 @@ function checkParameters(slot: KeySlot): void {
   if (
     !fits(memoryKiB, ARGON2_MAX.memoryKiB) ||
     !fits(passes, ARGON2_MAX.passes) ||
-    !fits(lanes, ARGON2_MAX.lanes)
+    !fits(lanes, ARGON2_MAX.lanes) ||
+    // The algorithm's own least.
+    memoryKiB < 8 * lanes ||
+    Buffer.from(slot.salt, 'base64').length !== SALT_BYTES
   ) {
     throw new PenstockError('DAMAGED', `key ${slot.slot} asks for impossible Argon2id parameters`, {
       subject: slot.slot,

@@ -122,16 +122,16 @@ export function encodeKeyring(secrets: KeyringSecrets): Buffer {
 export function decodeKeyring(bytes: Buffer, subject: string): KeyringSecrets {
   const bad = (cause?: unknown): PenstockError =>
     new PenstockError('DAMAGED', `the keyring of ${subject} cannot be read`, { cause, subject });
-  let parsed: { root?: unknown; generations?: unknown };
+  let parsed: { root?: unknown; generations?: unknown } | null;
   try {
     parsed = JSON.parse(bytes.toString('utf8'));
   } catch (error) {
     throw bad(error);
   }
-  if (typeof parsed.root !== 'string' || !Array.isArray(parsed.generations)) throw bad();
-  const generations = parsed.generations.map((one: Record<string, unknown>) => {
-    const seed = Buffer.from(String(one.seed), 'base64');
-    if (!Number.isInteger(one.number) || seed.length !== SECRET_BYTES) throw bad();
+  if (typeof parsed?.root !== 'string' || !Array.isArray(parsed.generations)) throw bad();
+  const generations = parsed.generations.map((one: Record<string, unknown> | null) => {
+    const seed = Buffer.from(String(one?.seed), 'base64');
+    if (one === null || !Number.isInteger(one.number) || seed.length !== SECRET_BYTES) throw bad();
     return { number: one.number as number, seed, createdMs: Number(one.createdMs) };
   });
   generations.sort((a, b) => a.number - b.number);

@@ -91,6 +91,7 @@ export const EXTRA = {
 } as const;
 
 export const ENTRY_FIXED_BYTES = 80;
+const NODE_BYTES = 8;
 const align8 = (n: number): number => (n + 7) & ~7;
 
 /** Reads one entry in place. Reuse one view for many entries. */
@@ -221,9 +222,11 @@ export function checkEntry(bytes: Buffer, at: number, available: number): string
   }
   while (cursor < total) {
     if (cursor + 8 > total) return 'an extra of an entry is cut off';
+    const type = bytes.readUInt16LE(at + cursor);
     const length = bytes.readUInt32LE(at + cursor + 4);
     cursor += 8 + align8(length);
     if (length > total || cursor > total) return 'an extra leaves its entry';
+    if (type === EXTRA.node && length < NODE_BYTES) return 'the numbers of a device are cut off';
   }
   return undefined;
 }

@@ -195,7 +195,7 @@ export function setPayloadCrc(view: Bytes, at: number, crc: number): void {
 /** Sets flags that are not part of the identity after sealing (last block, restart point). */
 export function addPlaceFlags(view: Bytes, at: number, flags: number): void {
   assert((flags & IDENTITY_FLAGS) === 0, 'identity flags are fixed by the sealing');
-  view.writeUInt32LE(view.readUInt32LE(at + 12) | flags, at + 12);
+  view.writeUInt32LE((view.readUInt32LE(at + 12) | flags) >>> 0, at + 12);
 }
 
 /** Writes the associated data of the header at `at` into `target` (ASSOCIATED_BYTES long). */
