@@ -59,7 +59,7 @@ const content = fc.array(fc.record({ length: fc.maxSafeNat(), hole: fc.boolean()
 });
 const extras = fc.array(
   fc.record({
-    type: fc.integer({ min: 4, max: 60_000 }),
+    type: fc.integer({ min: 6, max: 60_000 }),
     value: fc.uint8Array({ maxLength: 100 }),
   }),
   { maxLength: 5 },
