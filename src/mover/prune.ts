@@ -111,6 +111,10 @@ class Prune {
 
   async run(): Promise<PruneResult> {
     const before = await this.#bytesStored();
+    const { archives, damaged } = await this.#readMap();
+    for (const error of damaged) this.#request.onProblem(error);
+    const recorded = await this.#repository.store.list('archives');
+    await this.#refuseLostArchives(new Set(recorded.map(({ name }) => name)), archives);
     for (const { id } of await this.#store.list('condemn')) await this.#settle(id);
     await runProtocol(sweepLeftovers(this.#policy), this.#store);
     const noted = await listForgotten(this.#repository);
@@ -130,6 +134,8 @@ class Prune {
 
   /** What run would do, as far as that can be known. */
   async foresee(): Promise<PruneResult> {
+    const { damaged } = await this.#readMap();
+    for (const error of damaged) this.#request.onProblem(error);
     const plan = await this.#plan();
     try {
       const freed = sum(plan.dead, (one) => one.bytes) + sum(plan.victims, (one) => one.deadBytes);
@@ -157,11 +163,14 @@ class Prune {
       onProblem: (error) => onProblem(error),
     };
     // Read first: what the map tells of was published before, and its record must be there.
-    const { archives: mapped, damaged } = await this.#readMap();
-    for (const error of damaged) onProblem(error);
+    const { archives: told } = await this.#readMap();
     const plan = await makePlan(this.#repository, this.#store, this.#files, request);
     try {
-      await this.#refuseLostArchives(plan, mapped);
+      // Of a repository without archives its chunks are asked, too.
+      if (plan.survey.archives.size === 0) {
+        for (const id of plan.strays) told.push(...(this.#footersOf(id) ?? []));
+      }
+      await this.#refuseLostArchives(plan.survey.archives, told);
       return plan;
     } catch (error) {
       plan.close();
@@ -194,15 +203,10 @@ class Prune {
    * `catalog rebuild` can still make them again.
    */
   async #refuseLostArchives(
-    { survey, strays }: PrunePlan,
-    mapped: readonly ArchiveNote[],
+    recorded: ReadonlySet<string>,
+    told: readonly ArchiveNote[],
   ): Promise<void> {
-    const known = [...mapped];
-    // Of a repository without archives its chunks are asked, too.
-    if (survey.archives.size === 0) {
-      for (const id of strays) known.push(...(this.#footersOf(id) ?? []));
-    }
-    const lost = known.filter(({ id, partial }) => !partial && !survey.archives.has(id));
+    const lost = told.filter(({ id, partial }) => !partial && !recorded.has(id));
     if (lost.length === 0) return;
     // A note comes before its archive goes: read after the archives, none is missed.
     const forgotten = await listForgotten(this.#repository);
@@ -270,12 +274,15 @@ class Prune {
       }
     } catch (error) {
       rewriter.discard();
+      await this.#map(rewriter, session).catch(() => undefined);
       throw error;
     }
-    if (rewriter.chunks.length > 0) {
-      await storeMapRecords(this.#repository, rewriter.chunks, undefined, session.id);
-    }
+    await this.#map(rewriter, session);
     return reused;
+  }
+  async #map({ chunks }: Rewriter, session: Session): Promise<void> {
+    if (chunks.length === 0) return;
+    await storeMapRecords(this.#repository, chunks, undefined, session.id);
   }
 
   async #condemn(plan: PrunePlan, chunks: readonly CondemnedEntry[]): Promise<void> {

@@ -284,17 +284,23 @@ sceneTest('a record that is lost or damaged ends the prune before anything goes'
   await forgetHalf(scene);
   scene.write(numbered('g', 0, 20), 16_000);
   await scene.backup();
-  const before = storedChunks(scene.repositoryPath);
   const [name] = folder(scene, 'archives');
   const path = join(scene.repositoryPath, 'archives', name ?? '');
   const bytes = readFileSync(path);
-  rmSync(path);
-  await assert.rejects(pruneNow(scene.repository), { code: 'OBJECT_MISSING', subject: name });
+  const before = storedChunks(scene.repositoryPath);
   writeFileSync(path, bytes.subarray(0, -1));
   await assert.rejects(pruneNow(scene.repository), { code: 'DAMAGED', subject: name });
-  writeFileSync(path, bytes);
   assert.deepEqual(storedChunks(scene.repositoryPath), before);
-  await pruneNow(scene.repository);
+  writeFileSync(path, bytes);
+  // Chunks that wait to be deleted are not deleted either.
+  await pruneNow(scene.repository, { graceMs: 60_000 });
+  const waiting = storedChunks(scene.repositoryPath);
+  rmSync(path);
+  await assert.rejects(pruneNow(scene.repository), { code: 'OBJECT_MISSING', subject: name });
+  assert.deepEqual(storedChunks(scene.repositoryPath), waiting);
+  writeFileSync(path, bytes);
+  const { chunksDeleted } = await pruneNow(scene.repository);
+  assert.ok(chunksDeleted > 0);
   await scene.verify();
 });
 
