@@ -5,14 +5,12 @@
  * independent-reader.ts, which shares no code with src/.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -24,42 +22,23 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { CWD, KIND, NO_ATTRIBUTES, openFiles } from '../../src/host/mod.ts';
+import { scratchFolder, succeed } from '../commands.ts';
+import { noise } from '../tree-make.ts';
 import { cutLengths, IndependentSegment } from './independent-index.ts';
 import { IndependentReader, type ReadEntry } from './independent-reader.ts';
-import { hkdf, type Json } from './independent-records.ts';
+import type { Json } from './independent-records.ts';
 
-const LAUNCHER = join(import.meta.dirname, '..', '..', 'bin', 'penstock.js');
 const ATTRIBUTE = 'user.penstock';
 const PASSPHRASE = 'tr\u00e8s secret';
-const HOME = mkdtempSync(join(tmpdir(), 'penstock-reader-'));
-after(() => rmSync(HOME, { recursive: true }));
+const HOME = scratchFolder();
 
 function penstock(repository: string, ...args: string[]): void {
-  const run = spawnSync(process.execPath, [LAUNCHER, ...args, '--repo', repository, '--quiet'], {
-    env: {
-      PATH: process.env.PATH,
-      HOME,
-      PENSTOCK_PASSPHRASE: PASSPHRASE,
-      PENSTOCK_NEW_PASSPHRASE: 'another',
-      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
-    },
-    encoding: 'utf8',
-  });
-  assert.equal(run.status, 0, `${args.join(' ')}: ${run.stderr}`);
-}
-
-/** Bytes that neither repeat nor compress, the same for the same seed. */
-function noise(seed: string, length: number): Buffer {
-  const pieces: Buffer[] = [];
-  for (let at = 0; at < length; at += 8000) {
-    pieces.push(hkdf(Buffer.from(seed), Buffer.alloc(0), `noise ${at}`, 8000));
-  }
-  return Buffer.concat(pieces).subarray(0, length);
+  const env = { PENSTOCK_PASSPHRASE: PASSPHRASE, PENSTOCK_NEW_PASSPHRASE: 'another' };
+  succeed([...args, '--repo', repository], { env });
 }
 
 const raw = (path: string): Buffer => Buffer.from(path, 'latin1');
@@ -70,11 +49,11 @@ function makeTree(tree: string): void {
   mkdirSync(join(tree, 'many'));
   for (let i = 0; i < 1200; i++) writeFileSync(join(tree, 'many', `file ${i}`), `${i}\n`.repeat(9));
   writeFileSync(join(tree, 'nothing'), '');
-  writeFileSync(join(tree, 'noise'), noise('a', 2_500_000));
+  writeFileSync(join(tree, 'noise'), noise(2_500_000, 'a'));
   writeFileSync(join(tree, 'text'), 'all work and no play\n'.repeat(150_000));
   writeFileSync(
     join(tree, 'mixed'),
-    Buffer.concat([Buffer.alloc(900_000, 'abc'), noise('b', 1_500_000)]),
+    Buffer.concat([Buffer.alloc(900_000, 'abc'), noise(1_500_000, 'b')]),
   );
   writeFileSync(raw(`${tree}/caf\xe9 \xff\x01`), 'a name that is no UTF-8');
   writeFileSync(join(tree, 'before-1970'), 'old');
@@ -201,7 +180,7 @@ function checkIndex(repository: string, reader: IndependentReader): void {
   }
   let passed = 0;
   for (let i = 0; i < 2000; i++) {
-    const stranger = noise(`stranger ${i}`, 32);
+    const stranger = noise(32, `stranger ${i}`);
     assert.deepEqual(
       segments.flatMap((segment) => segment.find(stranger)),
       [],
@@ -290,7 +269,7 @@ test('without encryption too, for any tree of files', () => {
           name: own,
           content: [seed, length, random],
         } of files) {
-          const bytes = random ? noise(seed, length) : Buffer.alloc(length, `${seed}.`);
+          const bytes = random ? noise(length, seed) : Buffer.alloc(length, `${seed}.`);
           writeFileSync(raw(`${tree}/${folder}/${own}`), bytes);
         }
         if (!encrypted) penstock(repository, 'init', '--no-encryption');
