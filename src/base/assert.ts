@@ -16,8 +16,3 @@ export function must<T>(value: T | null | undefined, message: string): T {
   assert(value !== null && value !== undefined, message);
   return value;
 }
-
-/** For the default branch of a switch that covers every case. */
-export function unreachable(value: never, message: string): never {
-  throw new AssertionError(`assertion failed: ${message}: ${String(value)}`);
-}

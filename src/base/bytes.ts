@@ -53,11 +53,6 @@ function isAscii(name: string): boolean {
   return true;
 }
 
-/** Byte order of two names. */
-export function compareNames(a: ByteString, b: ByteString): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
 /** Order of two paths, component by component: the order of a depth-first walk with sorted names. */
 export function comparePaths(a: ByteString, b: ByteString): number {
   const length = Math.min(a.length, b.length);

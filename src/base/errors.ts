@@ -30,43 +30,163 @@ const spec = (exit: number, retryable: boolean, meaning: string, hint: string): 
 
 export const ERRORS = {
   USAGE: spec(2, false, 'the command line is wrong', 'run `penstock help` for the syntax'),
-  NOT_SUPPORTED: spec(1, false, 'this platform or build lacks what was asked for', 'see docs/limits.md'),
-  INTERRUPTED: spec(130, true, 'the user or the system asked for an end', 'run the command again: it continues'),
-  INTERNAL: spec(1, false, 'a defect of Penstock', 'please report it with the message and the command'),
+  NOT_SUPPORTED: spec(
+    1,
+    false,
+    'this platform or build lacks what was asked for',
+    'see docs/limits.md',
+  ),
+  INTERRUPTED: spec(
+    130,
+    true,
+    'the user or the system asked for an end',
+    'run the command again: it continues',
+  ),
+  INTERNAL: spec(
+    1,
+    false,
+    'a defect of Penstock',
+    'please report it with the message and the command',
+  ),
 
-  REPO_MISSING: spec(1, false, 'there is no repository at that place', 'check --repo, or run `penstock init`'),
-  REPO_EXISTS: spec(1, false, 'there is a repository at that place already', 'choose another place'),
-  REPO_FEATURE: spec(1, false, 'the repository needs a feature that this version does not have', 'use a newer Penstock'),
-  REPO_READ_ONLY: spec(1, false, 'the repository cannot be written', 'check permissions and mounts'),
-  REPO_FULL: spec(1, true, 'the storage has no room left', 'free space (`penstock prune`), then run the command again: it continues'),
-  REPO_IO: spec(1, true, 'the storage answered with an error', 'look at the system log for the device'),
+  REPO_MISSING: spec(
+    1,
+    false,
+    'there is no repository at that place',
+    'check --repo, or run `penstock init`',
+  ),
+  REPO_EXISTS: spec(
+    1,
+    false,
+    'there is a repository at that place already',
+    'choose another place',
+  ),
+  REPO_FEATURE: spec(
+    1,
+    false,
+    'the repository needs a feature that this version does not have',
+    'use a newer Penstock',
+  ),
+  REPO_READ_ONLY: spec(
+    1,
+    false,
+    'the repository cannot be written',
+    'check permissions and mounts',
+  ),
+  REPO_FULL: spec(
+    1,
+    true,
+    'the storage has no room left',
+    'free space (`penstock prune`), then run the command again: it continues',
+  ),
+  REPO_IO: spec(
+    1,
+    true,
+    'the storage answered with an error',
+    'look at the system log for the device',
+  ),
 
-  PASSPHRASE_MISSING: spec(1, false, 'a passphrase is needed and none was given', 'set PENSTOCK_PASSPHRASE or PENSTOCK_PASSPHRASE_FILE'),
-  PASSPHRASE_WRONG: spec(1, false, 'no key of the repository opens with this passphrase', 'check the passphrase; `penstock key list` shows the keys'),
-  KEY_UNKNOWN: spec(1, false, 'there is no such key, or data names a key generation that is not there', 'run `penstock key list`'),
+  PASSPHRASE_MISSING: spec(
+    1,
+    false,
+    'a passphrase is needed and none was given',
+    'set PENSTOCK_PASSPHRASE or PENSTOCK_PASSPHRASE_FILE',
+  ),
+  PASSPHRASE_WRONG: spec(
+    1,
+    false,
+    'no key of the repository opens with this passphrase',
+    'check the passphrase; `penstock key list` shows the keys',
+  ),
+  KEY_UNKNOWN: spec(
+    1,
+    false,
+    'there is no such key, or data names a key generation that is not there',
+    'run `penstock key list`',
+  ),
   KEY_LAST: spec(1, false, 'the last key cannot be removed', 'add another key first'),
 
-  DAMAGED: spec(1, false, 'stored bytes do not match their checksum, seal or name', 'run `penstock check --read-data` to see all damage'),
-  OBJECT_MISSING: spec(1, false, 'an object that others refer to is not there', 'run `penstock check`, then `penstock catalog rebuild`'),
-  FORMAT: spec(1, false, 'bytes are not of the form that was expected', 'is the file foreign, or was it made by a newer version?'),
+  DAMAGED: spec(
+    1,
+    false,
+    'stored bytes do not match their checksum, seal or name',
+    'run `penstock check --read-data` to see all damage',
+  ),
+  OBJECT_MISSING: spec(
+    1,
+    false,
+    'an object that others refer to is not there',
+    'run `penstock check`, then `penstock catalog rebuild`',
+  ),
+  FORMAT: spec(
+    1,
+    false,
+    'bytes are not of the form that was expected',
+    'is the file foreign, or was it made by a newer version?',
+  ),
 
-  ARCHIVE_UNKNOWN: spec(1, false, 'no archive, or more than one, matches', 'run `penstock archives`'),
+  ARCHIVE_UNKNOWN: spec(
+    1,
+    false,
+    'no archive, or more than one, matches',
+    'run `penstock archives`',
+  ),
   PATH_UNKNOWN: spec(1, false, 'the archive has no such path', 'run `penstock ls ARCHIVE`'),
-  TARGET_ESCAPE: spec(1, false, 'an entry would be written outside the target', 'the archive or the target was tampered with; use an empty target'),
-  TARGET_EXISTS: spec(1, false, 'the target has an entry of another kind or it must not be overwritten', 'use --overwrite, or another target'),
+  TARGET_ESCAPE: spec(
+    1,
+    false,
+    'an entry would be written outside the target',
+    'the archive or the target was tampered with; use an empty target',
+  ),
+  TARGET_EXISTS: spec(
+    1,
+    false,
+    'the target has an entry of another kind or it must not be overwritten',
+    'use --overwrite, or another target',
+  ),
 
   SOURCE_MISSING: spec(1, false, 'the path to back up does not exist', 'check the path'),
-  SOURCE_UNREADABLE: spec(3, true, 'an item could not be read; the rest was backed up', 'check permissions, or exclude the item'),
-  SOURCE_CHANGED: spec(3, true, 'an item changed or vanished while it was read', 'run the backup again, or use a snapshot of the file system'),
-  RESTORE_PARTIAL: spec(3, false, 'some items could not be restored; the rest was', 'see the warnings above'),
+  SOURCE_UNREADABLE: spec(
+    3,
+    true,
+    'an item could not be read; the rest was backed up',
+    'check permissions, or exclude the item',
+  ),
+  SOURCE_CHANGED: spec(
+    3,
+    true,
+    'an item changed or vanished while it was read',
+    'run the backup again, or use a snapshot of the file system',
+  ),
+  RESTORE_PARTIAL: spec(
+    3,
+    false,
+    'some items could not be restored; the rest was',
+    'see the warnings above',
+  ),
 
-  SESSION_LOST: spec(1, true, 'the lease of this session ran out before it could commit', 'run the command again: it continues'),
+  SESSION_LOST: spec(
+    1,
+    true,
+    'the lease of this session ran out before it could commit',
+    'run the command again: it continues',
+  ),
   PIPE_FAILED: spec(1, false, 'a module instance of the pipe ended abnormally', 'see the cause'),
   PIPE_STOPPED: spec(1, true, 'the pipe was stopped', 'run the command again'),
-  PIPE_CONFIG: spec(2, false, 'the pipe cannot be built as described', 'see docs/architecture.md, "The pipe"'),
+  PIPE_CONFIG: spec(
+    2,
+    false,
+    'the pipe cannot be built as described',
+    'see docs/architecture.md, "The pipe"',
+  ),
   LIMIT: spec(1, false, 'a named limit was exceeded', 'see docs/limits.md'),
 
-  HOST_IO: spec(1, true, 'the operating system refused a call', 'see the message for the call and the path'),
+  HOST_IO: spec(
+    1,
+    true,
+    'the operating system refused a call',
+    'see the message for the call and the path',
+  ),
 } as const satisfies Record<string, ErrorSpec>;
 
 export type ErrorCode = keyof typeof ERRORS;
@@ -144,7 +264,8 @@ export function toPenstockError(thrown: unknown): PenstockError {
   if (errno === 'ENOSPC' || errno === 'EDQUOT') {
     return new PenstockError('REPO_FULL', message, { cause: thrown, errno });
   }
-  if (errno === 'EROFS') return new PenstockError('REPO_READ_ONLY', message, { cause: thrown, errno });
+  if (errno === 'EROFS')
+    return new PenstockError('REPO_READ_ONLY', message, { cause: thrown, errno });
   if (typeof errno === 'string' && /^E[A-Z0-9]+$/.test(errno)) {
     return new PenstockError('HOST_IO', message, { cause: thrown, errno });
   }

@@ -24,7 +24,9 @@ export function parseSize(text: string): number {
   const unit = match?.[2]?.toUpperCase().replace('IB', '');
   const factor = unit === undefined ? undefined : SIZE_UNITS[unit];
   if (match === null || factor === undefined) {
-    throw new PenstockError('USAGE', `not a size: ${text}`, { hint: 'write for example 512K, 64M, 2G' });
+    throw new PenstockError('USAGE', `not a size: ${text}`, {
+      hint: 'write for example 512K, 64M, 2G',
+    });
   }
   return Math.round(Number(match[1]) * factor);
 }
@@ -43,7 +45,9 @@ const DURATION_UNITS: Readonly<Record<string, number>> = {
 export function parseDuration(text: string): number {
   const trimmed = text.trim();
   if (!/^(\d+(?:\.\d+)?(ms|s|m|h|d|w|y))+$/.test(trimmed)) {
-    throw new PenstockError('USAGE', `not a duration: ${text}`, { hint: 'write for example 30s, 15m, 2h30m, 7d' });
+    throw new PenstockError('USAGE', `not a duration: ${text}`, {
+      hint: 'write for example 30s, 15m, 2h30m, 7d',
+    });
   }
   let total = 0;
   for (const part of trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d|w|y)/g)) {

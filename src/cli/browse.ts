@@ -2,7 +2,14 @@
  * What the commands that look into archives share: entries as listings need them, and pacing.
  */
 import { type ByteString, fromText } from '../base/bytes.ts';
-import { ENTRY, ENTRY_FLAG, type EntryView, EXTRA } from '../format/entry.ts';
+import {
+  DECISION_NAMES,
+  ENTRY,
+  ENTRY_FLAG,
+  type EntryView,
+  EXTRA,
+  REASON_NAMES,
+} from '../format/entry.ts';
 import type { Archive } from '../mover/archives.ts';
 import type { ArchiveReader } from '../mover/reader.ts';
 import { openArchiveReader } from '../mover/reader.ts';
@@ -63,6 +70,7 @@ export function entryFacts(entry: EntryView, path: ByteString, names: ArchiveNam
     ...(target === undefined ? {} : { linkTarget: target.toString('latin1') }),
     ...(isDevice ? { nodeMajor: node.readUInt32LE(0), nodeMinor: node.readUInt32LE(4) } : {}),
     ...((entry.flags & ENTRY_FLAG.incomplete) !== 0 ? { isIncomplete: true } : {}),
+    ...cuttingOf(entry),
   };
 }
 
@@ -105,4 +113,12 @@ export class Pace {
     await this.#invocation.output.settled();
     this.#invocation.signal.throwIfAborted();
   }
+}
+
+/** How the content of a file was cut, and why (M2). */
+function cuttingOf(entry: EntryView): Pick<EntryFacts, 'cut' | 'cutBecause'> {
+  const cut = DECISION_NAMES[entry.decision];
+  const cutBecause = REASON_NAMES[entry.reason];
+  if (entry.kind !== ENTRY.file || cut === undefined || cutBecause === undefined) return {};
+  return { cut, cutBecause };
 }

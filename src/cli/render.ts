@@ -58,6 +58,9 @@ export interface EntryFacts {
   readonly nodeMinor?: number;
   /** The content could not be read whole when it was backed up. */
   readonly isIncomplete?: boolean;
+  /** How a file's content was cut, and why. */
+  readonly cut?: string;
+  readonly cutBecause?: string;
 }
 
 /** What of an entry differs between two archives. */
@@ -231,6 +234,7 @@ export function entryRecord(entry: EntryFacts): JsonRecord {
     ...(target?.pathBytes === undefined ? {} : { targetBytes: target.pathBytes }),
     ...(entry.nodeMajor === undefined ? {} : { major: entry.nodeMajor, minor: entry.nodeMinor }),
     ...(entry.isIncomplete === true ? { incomplete: true } : {}),
+    ...(entry.cut === undefined ? {} : { cut: entry.cut, cutBecause: entry.cutBecause }),
   };
 }
 

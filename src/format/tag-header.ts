@@ -57,11 +57,6 @@ export const PART = {
 
 /** Classes of content; one open chunk each (M2). */
 export const CONTENT_CLASS = { compressible: 1, incompressible: 2, manifest: 3 } as const;
-export const CONTENT_CLASS_NAMES: Readonly<Record<number, string>> = {
-  1: 'compressible',
-  2: 'incompressible',
-  3: 'manifest',
-};
 export const COMPRESSION = { none: 0, zstd: 1 } as const;
 export const ENCRYPTION = { none: 0, aes256gcm: 1 } as const;
 
