@@ -12,7 +12,7 @@ import { type Archive, decodeArchive } from '../mover/archives.ts';
 import type { Repository } from '../mover/repository.ts';
 import type { Invocation } from './invocation.ts';
 import type { ArchiveFacts } from './render.ts';
-import { ensureStateDirectory } from './state.ts';
+import { ensureStateDirectory } from './state-folder.ts';
 
 export interface ArchiveSummaries {
   /** Oldest first. */

@@ -21,7 +21,7 @@ export interface Invocation<C extends CommandName = CommandName> {
   readonly signal: AbortSignal;
   /** Where the repository is: a directory or a URL. From --repo, PENSTOCK_REPO or the default. */
   readonly repoUrl: ByteString;
-  /** The state folder; made only by `ensureStateDirectory` (state.ts). */
+  /** The state folder; made only by `ensureStateDirectory` (state-folder.ts). */
   readonly stateDirectory: ByteString;
   readonly passphrases: PassphraseSource;
   /** The current time of day; passed on so that tests can choose it. */

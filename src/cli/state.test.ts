@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { PenstockError } from '../base/errors.ts';
-import { defaultRepoUrl, defaultStateDirectory, ensureStateDirectory } from './state.ts';
+import { defaultRepoUrl, defaultStateDirectory } from './state.ts';
+import { ensureStateDirectory } from './state-folder.ts';
 
 const reader =
   (environment: Readonly<Record<string, string>>) =>
@@ -47,6 +48,7 @@ test('the state folder is made for its owner only, and may be there already', ()
         error instanceof PenstockError && error.code === 'HOST_IO' && error.errno === 'ENOTDIR',
     );
     assert(!existsSync(join(folder, 'file', 'state')));
+    assert.throws(() => ensureStateDirectory('/proc/penstock/state'), { errno: 'ENOENT' });
   } finally {
     rmSync(folder, { recursive: true });
   }

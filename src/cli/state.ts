@@ -5,10 +5,8 @@
  * the repository XDG_DATA_HOME/penstock/repo, else ~/.local/share/penstock/repo. XDG variables with
  * relative paths are ignored, as their specification asks. Nothing is made before it is needed.
  */
-import { mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
-import { PenstockError, toPenstockError } from '../base/errors.ts';
+import { type ByteString, fromText } from '../base/bytes.ts';
 
 /** Reads a variable of the environment as bytes. */
 type ReadVariable = (name: string) => ByteString | undefined;
@@ -21,25 +19,6 @@ export function defaultStateDirectory(variable: ReadVariable): ByteString {
 /** The repository where --repo does not name one. */
 export function defaultRepoUrl(variable: ReadVariable): ByteString {
   return `${base(variable, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`;
-}
-
-/** Makes the state folder and what is above it, for its owner only. May be called again. */
-export function ensureStateDirectory(directory: ByteString): void {
-  try {
-    mkdirSync(toBytes(directory), { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    const { errno } = toPenstockError(cause);
-    throw new PenstockError(
-      'HOST_IO',
-      `cannot make the state folder: ${(cause as Error).message}`,
-      {
-        cause,
-        subject: directory,
-        hint: 'name another folder with --state or PENSTOCK_STATE',
-        ...(errno === undefined ? {} : { errno }),
-      },
-    );
-  }
 }
 
 function base(variable: ReadVariable, name: string, below: string): ByteString {
