@@ -2,7 +2,8 @@
  * `penstock catalog rebuild`: makes again what the repository has lost of its index, map and archive
  * records, and drops this machine's catalog, which is made anew when it is needed.
  */
-import { EXIT } from '../../base/errors.ts';
+import { EXIT, toPenstockError } from '../../base/errors.ts';
+import { removeCatalog } from '../../catalog/mod.ts';
 import { openSystem } from '../../host/mod.ts';
 import { type RebuildResult, rebuild } from '../../mover/rebuild.ts';
 import type { Invocation } from '../invocation.ts';
@@ -25,6 +26,7 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
         }),
     });
     output.progress.finish();
+    dropCatalog(invocation, repository.settings.id);
     for (const problem of result.problems) output.warning(problem, { code: 'DAMAGED' });
     for (const archive of result.archivesMade)
       output.detail(`made the record of archive ${archive} again`);
@@ -32,6 +34,16 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
     return result.problems.length > 0 ? EXIT.partial : EXIT.ok;
   } finally {
     await repository.close();
+  }
+}
+
+/** A catalog that cannot be removed is a nuisance, no reason to fail: each use of it is checked. */
+function dropCatalog({ stateDirectory, output }: Invocation, repositoryId: string): void {
+  try {
+    removeCatalog(stateDirectory, repositoryId);
+  } catch (error) {
+    const { message, code } = toPenstockError(error);
+    output.warning(`the catalog of this machine stays: ${message}`, { code });
   }
 }
 
