@@ -7,7 +7,7 @@
  * followed below a source; directories are opened without following links and used by handle, so that
  * paths of any length work and nobody can move the walk elsewhere.
  */
-import { assert, must } from '../base/assert.ts';
+import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -263,7 +263,7 @@ class Walker {
       this.#context.progress(COUNTER.directories, 1);
       return this.#directory(frame, name, path, node, matches);
     }
-    if (this.#status.nlink > 1 && this.#isFurtherLink(frame, name, path)) return;
+    if (this.#status.nlink > 1 && this.#isFurtherLink(name, path, matches)) return;
     if (kind === KIND.file) {
       this.#context.progress(COUNTER.filesSeen, 1);
       this.#context.progress(COUNTER.bytesSeen, this.#status.size);
@@ -364,7 +364,7 @@ class Walker {
   }
 
   /** A further link of a file that is in the archive already. */
-  #isFurtherLink(frame: Frame, name: ByteString, path: ByteString): boolean {
+  #isFurtherLink(name: ByteString, path: ByteString, matches: number): boolean {
     const status = this.#status;
     const key = `${status.deviceMajor}:${status.deviceMinor}:${status.inodeHigh}:${status.inodeLow}`;
     const first = this.#links.get(key);
@@ -383,8 +383,9 @@ class Walker {
     writer.extra(EXTRA.hardLink, Buffer.from(first.path.slice(1), 'latin1'));
     writer.end();
     this.#output.linkWritten(path, first.path);
-    this.#context.progress(COUNTER.filesSeen, this.#status.kind === KIND.file ? 1 : 0);
-    assert(frame.depth === this.#entry.fields.depth, 'the entry is of its directory');
+    const files = status.kind === KIND.file ? 1 : 0;
+    this.#context.progress(COUNTER.filesSeen, files);
+    if (matches !== 0) this.#context.progress(COUNTER.filesUnchanged, files);
     return true;
   }
 
