@@ -61,7 +61,8 @@ function limitsPage(): string {
     '| name | value | what it bounds |',
     '|---|---|---|',
     ...Object.entries<number>(LIMITS).map(
-      ([name, value]) => `| \`${name}\` | ${shown(name, value)} | ${cell(comments.get(name) ?? '')} |`,
+      ([name, value]) =>
+        `| \`${name}\` | ${shown(name, value)} | ${cell(comments.get(name) ?? '')} |`,
     ),
     '',
   ].join('\n');
