@@ -8,10 +8,11 @@ import type { ObjectKind, StoredObject } from '../media/object-store.ts';
 import { type Archive, decodeArchive } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
 import { isForgottenNote, listForgotten } from './forgotten.ts';
+import { listKeys } from './keys.ts';
 import { readLeases } from './leases.ts';
 import { protocolStore } from './protocol-adapter.ts';
 import { runProtocol } from './protocol-store.ts';
-import { listKeySlots, type Repository } from './repository.ts';
+import { type Repository, slotName } from './repository.ts';
 import { leasePolicy } from './session.ts';
 import { isSessionMap, readMapRecord, readSessionMap, type SessionMap } from './storage-map.ts';
 
@@ -173,17 +174,20 @@ async function checkRepositoryRecord(repository: Repository, damages: DamageList
   }
 }
 
-/** Passphrases are not needed: what is sealed in a slot was checked for the own one when it was opened. */
+/** Passphrases are not needed: the seals around slots show whose they are; what is in them is not opened. */
 async function checkKeys(repository: Repository, damages: DamageList): Promise<string[]> {
   await listNamed(repository, 'keys', damages);
-  const found = await tolerant(() => listKeySlots(repository.store));
+  const found = await tolerant(() => listKeys(repository));
   if (found === undefined) return [];
   for (const { subject, message } of found.damaged)
     damages.report(WORDS.keys, (subject ?? '?').replace(/^keys\//, ''), message);
-  if (found.slots.length === 0)
+  for (const { slot, error } of found.foreign)
+    if (error.code === 'DAMAGED')
+      damages.report(WORDS.keys, slotName(slot), 'nobody who could open the repository made it');
+  if (found.keys.length === 0)
     damages.report(WORDS.keys, 'all', 'no key is left: without one nobody can open the repository');
   const newest = repository.keyring.newest.number;
-  return found.slots
+  return found.keys
     .map(({ slot }) => slot)
     .filter((slot) => !slot.generations.includes(newest))
     .map(

@@ -6,6 +6,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { createKeySlot, type KeySlot, openKeySlot } from '../crypto/key-slot.ts';
 import {
   decodeKeyring,
   encodeKeyring,
@@ -13,7 +14,6 @@ import {
   type KeyringSecrets,
   SECRET_BYTES,
 } from '../crypto/keyring.ts';
-import { createKeySlot, type KeySlot, openKeySlot } from '../crypto/key-slot.ts';
 import { Sealer } from '../crypto/seal.ts';
 import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
@@ -113,6 +113,7 @@ export async function createRepository(
     ...(passphrase === undefined ? { keyring: encodeKeyring(secrets).toString('base64') } : {}),
   };
   await store.prepare();
+  await refuseData(store);
   const slot = passphrase && (await createKeySlot(passphrase, secrets, createdMs, around.random));
   const keyring = new Keyring(secrets, settings.encrypted);
   const repository = new Repository(store, settings, keyring, slot?.slot ?? '', around);
@@ -123,13 +124,30 @@ export async function createRepository(
     settings,
     { proof: PROOF },
   );
+  // Of creations that were interrupted, or are being overtaken just now.
+  const others = (await store.list('keys')).filter(
+    ({ name }) => !name.startsWith(`${slot?.slot}.`),
+  );
   // The record comes last: with it the repository exists.
   if (!(await store.put('repository', 'repository', record))) {
     if (slot !== undefined) await store.remove('keys', slotName(slot));
     repository.codec.close();
     throw new PenstockError('REPO_EXISTS', `${store.url} was made by somebody else just now`);
   }
+  for (const { name } of others) await store.remove('keys', name);
   return repository;
+}
+
+/** A repository that only lost its record must not be taken for an empty place. */
+async function refuseData(store: ObjectStore): Promise<void> {
+  for (const kind of ['archives', 'chunks', 'index', 'maps'] as const) {
+    if ((await store.list(kind)).length === 0) continue;
+    throw new PenstockError(
+      'DAMAGED',
+      `${store.url} holds ${kind} of a repository, but its record "repository" is missing`,
+      { hint: 'get the file "repository" back from a copy, or choose another place' },
+    );
+  }
 }
 
 /**

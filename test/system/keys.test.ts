@@ -208,6 +208,8 @@ test('a key that was planted opens nothing, is shown, and is never given anythin
   copyFileSync(join(evil.repo, 'keys', planted), join(place.repo, 'keys', planted));
   const evilOne = withPassphrase('evil');
   assert.equal(place.fails(['archives'], 1, evilOne).code, 'DAMAGED');
+  const [damage] = place.json(['check'], 1).filter(({ type }) => type === 'damage');
+  assert.deepEqual([damage?.what, damage?.id], ['key', planted]);
   const list = place.json(['key', 'list'], 3);
   assert.deepEqual(
     list.map(({ type }) => type),
@@ -224,20 +226,39 @@ test('a key that was planted opens nothing, is shown, and is never given anythin
   assert.equal(keysOf(place).length, 1);
 });
 
-test('what an interrupted init left behind does not lock anybody out', (context) => {
+test('what an interrupted init left behind is cleared away, and locks nobody out', (context) => {
   const place = workplace(context);
   place.must(['init']);
-  // Without its record it is no repository yet; the key of the same passphrase is older.
+  // Without its record it is no repository yet.
   rmSync(join(place.repo, 'repository'));
-  const [left] = keyFiles(place);
+  const [left = ''] = keyFiles(place);
+  const older = readFileSync(join(place.repo, 'keys', left));
   place.must(['init']);
-  assert.equal(keyFiles(place).length, 2);
+  assert.equal(keyFiles(place).length, 1);
+  assert.notEqual(keyFiles(place)[0], left);
+  // Two at once, one of which was killed: a key of the same passphrase is left, and is older.
+  writeFileSync(join(place.repo, 'keys', left), older);
   place.write('file', 'content');
   place.backup();
   assert.equal(place.must(['cat', 'latest', join(place.source, 'file')]).stdout, 'content');
   assert.equal(keysOf(place, 3).length, 1);
-  place.must(['key', 'remove', left?.slice(0, 16) ?? '']);
+  place.must(['key', 'remove', left.slice(0, 16)]);
   assert.equal(keysOf(place).length, 1);
+});
+
+test('a repository that lost its record is not taken for an empty place', (context) => {
+  const place = workplace(context);
+  place.write('file', 'content');
+  place.backup();
+  const record = readFileSync(join(place.repo, 'repository'));
+  rmSync(join(place.repo, 'repository'));
+  for (const command of [['init'], ['backup', place.source]]) {
+    const error = place.fails(command, 1);
+    assert.equal(error.code, 'DAMAGED');
+    assert.match(error.message, /its record "repository" is missing$/);
+  }
+  writeFileSync(join(place.repo, 'repository'), record);
+  assert.equal(place.must(['cat', 'latest', join(place.source, 'file')]).stdout, 'content');
 });
 
 test('two first backups at once make one repository', async (context) => {
