@@ -2,9 +2,9 @@
  * A chunk (M6 layout (c), M7): parts behind one another, each a tag header with its payload:
  *
  *   chunk header      sealed, JSON (ChunkHeaderInfo)
- *   [session header, archive header]   in the first manifest chunk of a session
+ *   [session header, archive header, archive footer, session footer]   in a chunk of their own, the
+ *                     session's last
  *   blocks …
- *   [archive footer, session footer]   in its last one
  *   [options]         the class continues in another chunk (special header nextChunk)
  *   chunk details     sealed: per blob u32 length | u8 type | 3 zero, in the order of the footer
  *   chunk footer      in clear, so that a server without the key can index:

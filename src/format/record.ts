@@ -1,6 +1,6 @@
 /**
- * The envelope of the repository's small objects: repository, key, archive, map, lease and condemn
- * records.
+ * The envelope of the repository's small objects: repository, key, archive, map and lease records, and
+ * those of a prune (condemn, deleting, verdict).
  *
  *   offset size field
  *        0    8 magic "PENSTOCK"
@@ -136,7 +136,8 @@ export function decodeRecord(
   };
 }
 
-function checkFeatures(features: Features, subject: string, writing: boolean): void {
+/** Refuses features that are not known: REPO_FEATURE. `writing` counts the read-only ones too. */
+export function checkFeatures(features: Features, subject: string, writing: boolean): void {
   const unknown = (features.incompat & ~FEATURES_KNOWN.incompat) >>> 0;
   if (unknown !== 0) {
     throw new PenstockError('REPO_FEATURE', `${subject} needs features 0x${unknown.toString(16)}`, {

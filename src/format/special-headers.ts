@@ -18,7 +18,7 @@ export const SPECIAL = {
   nextChunk: 2,
   /** UTF-8: the program that wrote the part and its version. */
   writer: 3,
-  /** u32 bytes saved, u32 blobs: duplicates discarded while this block was filled (M10). */
+  /** u32: blobs that were discarded as duplicates while this block was filled (M10). */
   duplicates: 4,
   /** u64: the sequence number up to which everything is safe (M11). */
   restartPoint: 5,

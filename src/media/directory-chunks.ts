@@ -7,7 +7,7 @@
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
-import { CWD, errnoName, type Files, FileStatus, openFiles } from '../host/mod.ts';
+import { CWD, errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
 import { storeError } from './directory-store.ts';
 
 /** `options`: { path } of the repository's directory. */

@@ -57,7 +57,12 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
 }
 
 /** Read-only, full, or without the folder of leases. */
-const NO_LEASE: ReadonlySet<string> = new Set(['REPO_READ_ONLY', 'REPO_FULL', 'OBJECT_MISSING']);
+const NO_LEASE: ReadonlySet<string> = new Set([
+  'REPO_READ_ONLY',
+  'REPO_FEATURE',
+  'REPO_FULL',
+  'OBJECT_MISSING',
+]);
 
 /** A reader's lease; undefined where the repository cannot be written. */
 export async function leaseIfWritable(repository: Repository): Promise<Session | undefined> {

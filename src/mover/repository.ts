@@ -15,9 +15,16 @@ import {
   SECRET_BYTES,
 } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
-import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
+import {
+  checkFeatures,
+  clearOfRecord,
+  decodeRecord,
+  type Features,
+  RECORD,
+} from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
 import type { ObjectStore } from '../media/object-store.ts';
+import { readOnlyStore } from '../media/read-only-store.ts';
 
 /** What was decided when the repository was made. */
 export interface RepositorySettings {
@@ -156,14 +163,15 @@ async function refuseData(store: ObjectStore): Promise<void> {
  * @throws REPO_MISSING, REPO_FEATURE, PASSPHRASE_WRONG, PASSPHRASE_MISSING, DAMAGED
  */
 export async function openRepository(
-  store: ObjectStore,
+  stored: ObjectStore,
   passphrase: PassphraseProvider,
   around: Surroundings,
 ): Promise<Repository> {
-  if (!(await isRepository(store)))
-    throw new PenstockError('REPO_MISSING', `there is no repository at ${store.url}`);
-  const bytes = await store.read('repository', 'repository', LIMITS.recordBytesMax);
-  const settings = readSettings(bytes, store.url);
+  if (!(await isRepository(stored)))
+    throw new PenstockError('REPO_MISSING', `there is no repository at ${stored.url}`);
+  const bytes = await stored.read('repository', 'repository', LIMITS.recordBytesMax);
+  const { settings, features } = readSettings(bytes, stored.url);
+  const store = asAllowed(stored, features);
   if (settings.encrypted) return unlock(store, settings, bytes, await passphrase(), around);
   const secrets = decodeKeyring(Buffer.from(settings.keyring ?? '', 'base64'), 'the repository');
   return proven(new Repository(store, settings, new Keyring(secrets, false), '', around), bytes);
@@ -185,7 +193,21 @@ function proven(repository: Repository, record: Buffer): Repository {
   }
 }
 
-function readSettings(bytes: Buffer, url: string): RepositorySettings {
+/** The store, for reading only where the repository has features that this version cannot write. */
+function asAllowed(store: ObjectStore, features: Features): ObjectStore {
+  try {
+    checkFeatures(features, 'the repository', true);
+    return store;
+  } catch (error) {
+    if (!(error instanceof PenstockError)) throw error;
+    return readOnlyStore(store, error);
+  }
+}
+
+function readSettings(
+  bytes: Buffer,
+  url: string,
+): { settings: RepositorySettings; features: Features } {
   const codec = keylessCodec();
   const head = decodeRecord(
     bytes,
@@ -210,7 +232,7 @@ function readSettings(bytes: Buffer, url: string): RepositorySettings {
     Number.isInteger(chunkBytes) &&
     chunkBytes >= blockBytes;
   if (!fits) throw damaged();
-  return settings;
+  return { settings, features: head.features };
 }
 
 function parse(bytes: Buffer, damaged: () => PenstockError): unknown {
