@@ -16,8 +16,8 @@ import {
   type Features,
   finishRecord,
   type RecordHead,
-  sealedAtOfRecord,
   saltOfRecord,
+  sealedAtOfRecord,
   sealOfRecord,
 } from '../format/record.ts';
 import {

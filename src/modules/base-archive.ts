@@ -3,13 +3,13 @@
  * whether an entry can be taken over.
  */
 import type { ByteString } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
+import { NAME_BYTES } from '../format/block.ts';
 import { CONTENT_RECORD_BYTES, contentIsHole } from '../format/content.ts';
 import { ENTRY, ENTRY_FLAG, type EntryFields, type EntryView } from '../format/entry.ts';
-import { NAME_BYTES } from '../format/block.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { BlobReader } from './blob-reader.ts';
 import { ManifestCursor, type ManifestRoot } from './manifest-cursor.ts';
-import { PenstockError } from '../base/errors.ts';
 
 export class BaseArchive {
   readonly #reader: BlobReader;

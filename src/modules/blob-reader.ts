@@ -13,8 +13,8 @@ import { BlockReader, NAME_BYTES } from '../format/block.ts';
 import type { ChunkMedia, ChunkSource } from '../format/chunk-media.ts';
 import {
   blobCountOf,
-  checkTag,
   COMPRESSION,
+  checkTag,
   compressionOf,
   headerBytesOf,
   rawBytesOf,

@@ -7,10 +7,10 @@ import type { Sealer } from '../crypto/seal.ts';
 import { BlockReader, NAME_BYTES } from '../format/block.ts';
 import {
   blobCountOf,
-  checkTag,
   COMPRESSION,
-  compressionOf,
   type Crc,
+  checkTag,
+  compressionOf,
   headerBytesOf,
   PART,
   partOf,

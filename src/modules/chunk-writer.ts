@@ -16,15 +16,15 @@ import {
 } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
 import {
-  type SpecialHeader,
   SPECIAL,
+  type SpecialHeader,
   specialBytes,
   writeSpecials,
 } from '../format/special-headers.ts';
 import {
   COMPRESSION,
-  finishTag,
   ENCRYPTION,
+  finishTag,
   PART,
   setPlace,
   TAG_FIXED_BYTES,

@@ -13,7 +13,7 @@ import {
   writeBlobRecord,
   writeHoleRecord,
 } from '../format/content.ts';
-import { EXTRA, type EntryWriter } from '../format/entry.ts';
+import { type EntryWriter, EXTRA } from '../format/entry.ts';
 import { CONTENT_CLASS } from '../format/tag-header.ts';
 import type { BlockPacker } from './block-packer.ts';
 

@@ -3,8 +3,9 @@
  * then stored as it is. Decided from magic bytes and from byte statistics at several points; plain
  * text is recognised from a few dozen bytes, since most files are.
  */
-import { CONTENT_CLASS } from '../format/tag-header.ts';
+
 import { REASON } from '../format/entry.ts';
+import { CONTENT_CLASS } from '../format/tag-header.ts';
 
 /** First bytes (latin1) of formats that are compressed throughout. */
 const MAGIC: readonly (readonly [offset: number, bytes: string])[] = [

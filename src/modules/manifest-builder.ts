@@ -3,8 +3,9 @@
  * nodes above them, all stored as blobs through a packer. Memory: one leaf and the open children of
  * each level.
  */
-import type { ByteString } from '../base/bytes.ts';
+
 import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BLOB } from '../format/block.ts';

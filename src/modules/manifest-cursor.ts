@@ -3,9 +3,10 @@
  *
  * Holds one leaf and one inner node per level. `path()` is that of the current entry.
  */
+
+import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { comparePaths } from '../base/bytes.ts';
-import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { EntryView } from '../format/entry.ts';

@@ -5,27 +5,28 @@
  * Content that was found to be compressed already is not compressed again; neither is what does not
  * shrink. What was done stands in the tag header (M1).
  */
-import { Sealer } from '../crypto/seal.ts';
+
+import { must } from '../base/assert.ts';
 import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
+import { Sealer } from '../crypto/seal.ts';
 import { appendDirectory } from '../format/block.ts';
 import {
-  type SpecialHeader,
   SPECIAL,
+  type SpecialHeader,
   specialBytes,
   writeSpecials,
 } from '../format/special-headers.ts';
 import {
   COMPRESSION,
   CONTENT_CLASS,
+  PART,
   TAG_FIXED_BYTES,
   TAG_FLAG,
-  PART,
   writeTag,
 } from '../format/tag-header.ts';
 import { openCodec, openRandom } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { WORD } from './backup-buffers.ts';
-import { must } from '../base/assert.ts';
 
 export interface SealOptions {
   readonly keyring: KeyringRecord;

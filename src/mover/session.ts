@@ -9,8 +9,8 @@ import { type LeaseRecord, type ProtocolStore, runProtocol } from './protocol-st
 import {
   beat,
   beginSession,
-  commitSession,
   type CommitOutcome,
+  commitSession,
   endSession,
   type LeasePolicy,
 } from './prune-protocol.ts';

@@ -8,8 +8,8 @@
 import { BACKUP_COMMANDS } from './table-backup.ts';
 import { BROWSE_COMMANDS } from './table-browse.ts';
 import { SELF_COMMANDS } from './table-self.ts';
-import type { CommandSpec, OptionSpecs, ValuesOf } from './types.ts';
 import { UPKEEP_COMMANDS } from './table-upkeep.ts';
+import type { CommandSpec, OptionSpecs, ValuesOf } from './types.ts';
 
 export const PROGRAM = {
   name: 'penstock',

@@ -28,7 +28,7 @@ import {
 import { type Hook, setChunkHook } from './fixtures/faulty-chunks.ts';
 
 const CHILD = join(import.meta.dirname, 'fixtures', 'prune-child.ts');
-const SEED = Number(process.env['PENSTOCK_TEST_SEED'] ?? 1);
+const SEED = Number(process.env.PENSTOCK_TEST_SEED ?? 1);
 
 const CHANGES = new Set([
   'put',

@@ -3,6 +3,7 @@
  * drive the protocol as the product does; what they choose freely is drawn at random.
  */
 import type { ProcessIdentity } from '../../src/host/mod.ts';
+import { type CondemnedChunk, listIds, put, read, remove } from '../../src/mover/protocol-store.ts';
 import {
   beginSession,
   type Commit,
@@ -21,7 +22,6 @@ import {
   surveyStore,
   sweepLeftovers,
 } from '../../src/mover/prune-protocol.ts';
-import { type CondemnedChunk, listIds, put, read, remove } from '../../src/mover/protocol-store.ts';
 import {
   decodeSegment,
   encodeSegment,

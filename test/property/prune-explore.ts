@@ -4,6 +4,7 @@
  * What a random schedule meets once in a million runs is met here for certain.
  */
 import { assert, must } from '../../src/base/assert.ts';
+import type { CondemnRecord } from '../../src/mover/protocol-store.ts';
 import {
   beginSession,
   commitSession,
@@ -15,7 +16,6 @@ import {
   type LeasePolicy,
   sweepLeftovers,
 } from '../../src/mover/prune-protocol.ts';
-import type { CondemnRecord } from '../../src/mover/protocol-store.ts';
 import { editor, HOLDER, POLICY, type World } from './prune-actors.ts';
 import { Actor, encodeSegment, type ModelSteps, ModelStore, Random } from './prune-model.ts';
 import { type Faults, settle } from './prune-schedule.ts';

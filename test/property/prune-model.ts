@@ -117,7 +117,7 @@ export class ModelStore {
   readonly #everPut: Set<string> = new Set();
   readonly #listings: Set<Listing> = new Set();
   readonly #coin: () => boolean;
-  clockMs: number = 1_000_000;
+  clockMs = 1_000_000;
 
   /** `coin` decides whether a listing shows what came or went while it ran. */
   constructor(coin: () => boolean) {

@@ -15,7 +15,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { must } from '../../src/base/assert.ts';
 import type { Mood } from './prune-actors.ts';
-import { explore, play, type Situation, SITUATIONS } from './prune-explore.ts';
+import { explore, play, SITUATIONS, type Situation } from './prune-explore.ts';
 import { Violation } from './prune-model.ts';
 import { type Finder, MUTATIONS, ownVerdict } from './prune-mutations.ts';
 import { type Faults, type Role, runScenario, type Scenario, type Turn } from './prune-schedule.ts';

@@ -2,11 +2,13 @@
  * Runs of the prune model: a seeded repository, actors, a schedule of bursts, clock jumps and
  * crashes; at the end everybody who is left finishes, and a last prune must leave nothing behind.
  */
+
+import type { ReferenceRecord } from '../../src/mover/protocol-store.ts';
 import {
   backup,
   forget,
-  merge,
   type Mood,
+  merge,
   POLICY,
   prune,
   restore,
@@ -20,7 +22,6 @@ import {
   Random,
   Violation,
 } from './prune-model.ts';
-import type { ReferenceRecord } from '../../src/mover/protocol-store.ts';
 
 /** One entry of a schedule. */
 export type Turn =

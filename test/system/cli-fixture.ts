@@ -4,8 +4,8 @@
  * The behaviour is chosen by PENSTOCK_TEST_BEHAVIOUR; it stands in for whatever command is named.
  */
 import { Worker } from 'node:worker_threads';
-import { PenstockError } from '../../src/base/errors.ts';
 import { fromText } from '../../src/base/bytes.ts';
+import { PenstockError } from '../../src/base/errors.ts';
 import { originalArguments } from '../../src/cli/arguments.ts';
 import type { CommandModule, Invocation } from '../../src/cli/invocation.ts';
 import { runCommandLine } from '../../src/cli/run.ts';
