@@ -47,7 +47,7 @@ export class InstanceHandle {
   readonly #events: InstanceEvents;
   readonly #waiters = new Map<number, Waiter>();
   #ports: Record<string, MessagePort> = {};
-  #unsent: ToInstance[] = [];
+  readonly #unsent: ToInstance[] = [];
   #worker: Worker | null = null;
   #outcome: Outcome | null = null;
   #over = false;
@@ -88,11 +88,30 @@ export class InstanceHandle {
     this.#ports[name] = port;
   }
 
+  /** Starts its thread. One that cannot be started has failed. */
   start(): void {
+    try {
+      this.#launch();
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const isSpec = cause instanceof DOMException && cause.name === 'DataCloneError';
+      const message = `${this.name} cannot be started: ${reason}`;
+      this.#fail(new PenstockError(isSpec ? 'PIPE_CONFIG' : 'PIPE_FAILED', message, { cause }));
+      for (const port of Object.values(this.#ports)) port.close();
+      if (this.#worker === null) this.#finish();
+      else void this.#worker.terminate();
+    }
+  }
+
+  #launch(): void {
     const { modules, resourceLimits, workerData } = this.spec;
     const warm = resourceLimits === undefined ? takeWarmThread(modules) : undefined;
     const thread = warm ?? startThread(this.name, modules, resourceLimits);
     const { worker } = thread;
+    this.#worker = worker;
+    worker.on('message', (message: FromInstance) => this.#receive(message));
+    worker.once('error', (thrown: unknown) => this.#fail(toPenstockError(thrown)));
+    worker.once('exit', (code: number) => this.#exited(code));
     sendPlan(thread, {
       memory: this.#segment.memory,
       instance: this.id,
@@ -101,12 +120,7 @@ export class InstanceHandle {
       workerData,
     });
     this.#ports = {};
-    this.#worker = worker;
-    worker.on('message', (message: FromInstance) => this.#receive(message));
-    worker.once('error', (thrown: unknown) => this.#fail(toPenstockError(thrown)));
-    worker.once('exit', (code: number) => this.#exited(code));
-    for (const message of this.#unsent) worker.postMessage(message);
-    this.#unsent = [];
+    for (const message of this.#unsent.splice(0)) worker.postMessage(message);
   }
 
   /** Sends a control message; resolves with the acknowledgement, or undefined if it ended before. */

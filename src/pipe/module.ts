@@ -4,7 +4,8 @@
  * A module file exports by default a PipeModule, or a function of its options that makes one. Its code is
  * synchronous, except that `open` and `close` may return promises. The stage runner (runner.ts) calls,
  * in this order: `open`; then for a head `fill` or `run`, for other stages `process` or `run`; `close`.
- * `abort` is called instead of what has not been called yet once the pipe stops or a call has thrown.
+ * Once the pipe stops or a call has thrown, `abort` is called on each module whose `close` is not done,
+ * whether or not it was opened.
  * Modules of one stage run one after the other in one thread: what one sends, the next processes.
  */
 import type { MessagePort, Transferable } from 'node:worker_threads';

@@ -357,6 +357,8 @@ test('what cannot work is refused before any thread starts', async () => {
     [{ stages: [head(1), tail({ allocates: true })] }, /is a tail/],
     [{ stages: [head(1, { instances: 9 }), tail()] }, /9 instances allocate/],
     [{ stages: [head(1), tail({ name: 'a/b' })] }, /not a stage name/],
+    [{ name: 'no/name' }, /not a pipe name/],
+    [{ stages: [head(1), tail({ windowBytes: -1 })] }, /windowBytes of stage tail/],
     [{ stages: [head(1), tail({ modules: [] })] }, /names no module/],
     [{ stages: [head(1, { to: 'nowhere' }), tail()] }, /no stage nowhere/],
   ];

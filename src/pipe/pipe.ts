@@ -71,7 +71,8 @@ export class Pipe {
     }
     this.#link();
     for (const instance of this.#instances) {
-      if (instance.spec.startWhen !== 'first-buffer') instance.start();
+      // One that could not be started has ended all others.
+      if (instance.spec.startWhen !== 'first-buffer' && !instance.over) instance.start();
     }
   }
 

@@ -40,6 +40,8 @@ class InstanceThread {
   /** Control messages that came while the event loop ran. */
   readonly #early: ToInstance[] = [];
   #chain: Chain | undefined;
+  /** Modules whose `close` is done: they have nothing left to release. */
+  #closed = 0;
   /** All modules are open: before, control messages wait. */
   #opened = false;
 
@@ -87,7 +89,10 @@ class InstanceThread {
     waiting.state = STATE.running;
     chain.run();
     waiting.state = STATE.closing;
-    for (const module of this.#modules) await this.#interruptible(module.close?.());
+    for (const module of this.#modules) {
+      await this.#interruptible(module.close?.());
+      this.#closed++;
+    }
     // What was asked before the end is still answered.
     waiting.notice();
     this.#primitives.close();
@@ -160,7 +165,7 @@ class InstanceThread {
   }
 
   #abort(): void {
-    for (const module of this.#modules) {
+    for (const module of this.#modules.slice(this.#closed)) {
       try {
         module.abort?.();
       } catch {

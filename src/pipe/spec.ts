@@ -70,6 +70,9 @@ export function makePipeName(): string {
 
 /** The configuration of a pipe's segment. Throws PIPE_CONFIG. */
 export function toSegmentConfig(spec: PipeSpec, name: string): SegmentConfig {
+  if (!/^[\w.-]{1,200}$/.test(name)) {
+    throw new PenstockError('PIPE_CONFIG', `not a pipe name: ${JSON.stringify(name)}`);
+  }
   const numberOf = new Map(spec.stages.map((stage, i) => [stage.name, i]));
   const stages = spec.stages.map((stage, i): StageConfig => {
     if (!/^[\w.-]{1,63}$/.test(stage.name)) {

@@ -123,6 +123,7 @@ function checkBounds(stages: readonly StageConfig[], maxBuffers: number): void {
   for (const [i, stage] of stages.entries()) {
     within(`instances of stage ${stage.name}`, stage.instances, 1, LIMITS.instancesPerStageMax);
     within(`partsMax of stage ${stage.name}`, stage.partsMax, 1, maxBuffers);
+    within(`windowBytes of stage ${stage.name}`, stage.windowBytes, 0, 2 ** 31 - 1);
     if (names.has(stage.name)) refuse(`two stages are named ${stage.name}`);
     names.add(stage.name);
     for (const target of stage.targets) {

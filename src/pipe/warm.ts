@@ -72,10 +72,10 @@ export function startThread(
 export function warmThread(name: string, modules: readonly ModuleSpec[]): void {
   const thread: WarmThread = { ...startThread(name, modules), key: keyOf(modules), alive: true };
   thread.worker.unref();
-  thread.worker.on('error', () => {
+  thread.worker.once('error', () => {
     thread.alive = false;
   });
-  thread.worker.on('exit', () => {
+  thread.worker.once('exit', () => {
     thread.alive = false;
   });
   warm.push(thread);
@@ -86,7 +86,6 @@ export function takeWarmThread(modules: readonly ModuleSpec[]): Thread | undefin
   const key = keyOf(modules);
   const found = warm.findIndex((thread) => thread.alive && thread.key === key);
   const [thread] = found < 0 ? [] : warm.splice(found, 1);
-  thread?.worker.removeAllListeners();
   thread?.worker.ref();
   return thread;
 }

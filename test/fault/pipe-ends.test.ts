@@ -160,6 +160,26 @@ test('a rejection that nobody handles, and what a timer throws, end the pipe', a
   await rejects(timer.pipe.done, { code: 'PIPE_FAILED', message: 'tail.0: thrown by a timer' });
 });
 
+test('options that cannot be cloned are a wrong configuration, and no thread is left', async () => {
+  for (const stage of [0, 2]) {
+    const spec = specOf({ head: { count: 1e9 } });
+    const modules = [{ module: MODULE, options: { after: () => 7 } }];
+    const stages = spec.stages.with(stage, { name: 'cloned', modules });
+    const pipe = await startPipe({ ...spec, stages });
+    await rejects(pipe.done, {
+      code: 'PIPE_CONFIG',
+      message: /^cloned\.0 cannot be started: .*could not be cloned/,
+    });
+    const states = pipe
+      .status()
+      .stages.flatMap(({ instances }) => instances.map(({ state }) => state));
+    deepEqual(
+      states.filter((state) => state !== 'idle' && state !== 'stopped'),
+      [],
+    );
+  }
+});
+
 test('an abort that throws changes nothing', async () => {
   const { pipe } = await start({
     head: { count: 1e9, at: 'abort', how: 'throw' },
