@@ -9,6 +9,7 @@ const SOURCE = [
   "const c = await import('./c.ts');",
   '/* Math.random() */',
   "const s = 'Math.random() \\' // no comment';",
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the source that is read
   'const t = `text ${call(`inner ${deep({ x: 1 })} import`)} Date.now()`;',
   "const r = /['`/*]+[/]'/.test(s); const d = a / b / c; const q = 'after';",
   'found();',
