@@ -10,6 +10,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { fromText } from '../../src/base/bytes.ts';
 import { addFaultRules, FaultScript } from '../../src/host/fake/fault-script.ts';
 import { FAULT_CALLS, type FaultyFiles, faultyFiles } from '../../src/host/fake/faulty-files.ts';
@@ -146,7 +147,7 @@ function runProgram(
   environment: Record<string, string>,
   path: string,
 ): { output: string; signal: string | null } {
-  const program = new URL('./fixtures/make-directories.ts', import.meta.url).pathname;
+  const program = fileURLToPath(new URL('./fixtures/make-directories.ts', import.meta.url));
   const env = { PATH: process.env.PATH ?? '', ...environment };
   const done = spawnSync(process.execPath, [program, path], { env, encoding: 'utf8' });
   return { output: done.stdout + done.stderr, signal: done.signal };

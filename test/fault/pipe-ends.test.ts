@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { PenstockError } from '../../src/base/errors.ts';
 import { type Pipe, type PipeSpec, type StageSpec, startPipe } from '../../src/pipe/mod.ts';
 import type { Misbehaviour } from './pipe-module.ts';
@@ -326,7 +327,7 @@ interface Report {
 function inChild(faults: Faults, kill = false): Report {
   const child = spawnSync(
     process.execPath,
-    [CHILD.pathname, JSON.stringify(faults), kill ? 'kill' : ''],
+    [fileURLToPath(CHILD), JSON.stringify(faults), kill ? 'kill' : ''],
     {
       encoding: 'utf8',
       timeout: 30_000,

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { finishRecord } from '../../src/format/record.ts';
 import { openCodec } from '../../src/host/mod.ts';
 import { type JsonLine, type RunOptions, Workplace } from './workplace.ts';
@@ -263,7 +264,7 @@ test('a repository that lost its record is not taken for an empty place', (conte
 
 test('two first backups at once make one repository', async (context) => {
   const place = workplace(context);
-  const launcher = new URL('../../bin/penstock.js', import.meta.url).pathname;
+  const launcher = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
   const env = {
     PATH: process.env.PATH,
     HOME: place.directory,
@@ -358,7 +359,7 @@ test('a person may mistype twice', { skip }, async (context) => {
   const line = `'${process.execPath}' bin/penstock.js archives; echo "-> $?"`;
   const type = async (typed: readonly string[]): Promise<string> => {
     const child = spawn('script', ['-qfec', line, '/dev/null'], {
-      cwd: new URL('../..', import.meta.url).pathname,
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
       env: {
         PATH: process.env.PATH,
         HOME: place.directory,

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { penstock, type Run, scratchFolder, succeed, WITH_ROOT } from '../commands.ts';
 import { assertSameTree, type Captured, capture, type Tree } from '../tree-compare.ts';
 import { noise, prose, TreeMaker } from '../tree-make.ts';
@@ -289,7 +290,7 @@ test('few open files allowed: slower, but whole', () => {
   }
   tree.close();
   const limited = (...args: string[]): void => {
-    const launcher = new URL('../../bin/penstock.js', import.meta.url).pathname;
+    const launcher = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
     const env = { PATH: process.env.PATH, PENSTOCK_PASSPHRASE: 'x', HOME: '/nonexistent' };
     const run = spawnSync('prlimit', ['--nofile=160:160', process.execPath, launcher, ...args], {
       env,
