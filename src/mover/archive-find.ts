@@ -28,7 +28,9 @@ export function pathMatch(pattern: ByteString): PathMatch {
   const trimmed = pattern.length > 1 ? pattern.replace(/\/+$/, '') || '/' : pattern;
   if (trimmed === '') throw new PenstockError('USAGE', 'the pattern is empty');
   const byName = !trimmed.includes('/');
-  const glob = byName || trimmed.startsWith('/') ? trimmed : `**/${trimmed}`;
+  // For picomatch `/**/x` is not `/x`, but `**/x` is.
+  const anchored = trimmed.startsWith('/**/') ? trimmed.slice(1) : trimmed;
+  const glob = byName || trimmed.startsWith('/') ? anchored : `**/${trimmed}`;
   const bytes = compile(glob);
   const text = isText(glob) ? compile(toBytes(glob).toString('utf8')) : undefined;
   return (path) => {

@@ -141,7 +141,7 @@ export function parseLines(text: string): JsonLine[] {
 }
 
 /** In memory where the system has such a place. */
-function fastFolder(): string {
+export function fastFolder(): string {
   try {
     accessSync('/dev/shm', constants.W_OK | constants.X_OK);
     return '/dev/shm';
