@@ -43,11 +43,15 @@ export class Damage {
     if (message !== '' && !this.#messages.includes(message)) this.#messages.push(message);
     return this;
   }
-  concern(archive: string, path?: ByteString): void {
+  concern(archive: string): this {
     this.#archives.add(archive);
-    if (path === undefined || this.#paths.has(path)) return;
+    return this;
+  }
+  addPath(path: ByteString): this {
+    if (this.#paths.has(path)) return this;
     if (this.#paths.size < PATHS_DISTINCT) this.#paths.add(path);
     else this.#more++;
+    return this;
   }
 }
 

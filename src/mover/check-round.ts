@@ -2,16 +2,17 @@
  * One look at everything that a repository holds (check.ts).
  */
 import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
-import { type Archive, sessionChunkOf } from './archives.ts';
+import { type Archive, listArchives, sessionChunkOf } from './archives.ts';
 import type { CheckRequest, CheckResult } from './check.ts';
 import { ChunkChecks } from './check-chunks.ts';
 import { type Damage, DamageList } from './check-damage.ts';
 import { type VerifiedIndex, verifyIndex } from './check-index.ts';
 import { type CheckedRecords, checkRecords, listNamed } from './check-records.ts';
-import { type Lack, ManifestWalk } from './check-walk.ts';
+import { ManifestWalk } from './check-walk.ts';
 import type { Repository } from './repository.ts';
 
 /** How long this thread works before it lets others have a turn. */
@@ -25,6 +26,8 @@ export class CheckRound {
   readonly #damages = new DamageList();
   readonly #notes: string[] = [];
   readonly #badSegments: Damage[] = [];
+  /** What is to blame for blobs of which the index does not tell. */
+  #lost: readonly Damage[] | undefined;
   /** Chunks that hold what archives need. */
   readonly #needed = new Set<string>();
   /** Chunks that the lists of archives name. */
@@ -78,10 +81,6 @@ export class CheckRound {
       this.#bytesRead = read.bytes;
       if (read.isBad) await this.#checkArchives(index);
     }
-    const orphans = [...chunks.bytes.keys()].filter((id) => {
-      const session = chunks.sessionOf.get(id) ?? '';
-      return !this.#needed.has(id) && !this.#named.has(id) && !records.sessions.has(session);
-    });
     return {
       damages: this.#damages.all(),
       notes: [...records.notes, ...this.#notes],
@@ -90,8 +89,21 @@ export class CheckRound {
       indexSegments: stored.segments.length,
       blobs: chunks.blobs,
       bytesRead: this.#bytesRead,
-      orphans,
+      orphans: await this.#orphans(),
     };
+  }
+  /** Chunks that nobody needs and nobody is about to need. */
+  async #orphans(): Promise<string[]> {
+    const { records, chunks } = this.#known;
+    const unneeded = [...chunks.bytes.keys()].filter((id) => {
+      const session = chunks.sessionOf.get(id) ?? '';
+      return !this.#needed.has(id) && !this.#named.has(id) && !records.sessions.has(session);
+    });
+    if (unneeded.length === 0) return unneeded;
+    // A session that has ended since the records were read has committed them.
+    const { archives } = await listArchives(this.#repository).catch(() => records);
+    const named = new Set(archives.flatMap((archive) => archive.chunks));
+    return unneeded.filter((id) => !named.has(id));
   }
   get #known(): {
     records: CheckedRecords;
@@ -153,18 +165,23 @@ export class CheckRound {
       chunks.markBad(chunk, offset);
     };
     this.#entries = 0;
-    const walk = new ManifestWalk(lookup, blobs, {
+    const walk = new ManifestWalk<Damage>(lookup, blobs, {
       isGood: (found) => chunks.whyBad(chunkIds[found.chunk] ?? '', found) === undefined,
       onBlob: (chunk) => this.#needed.add(chunkIds[chunk] ?? ''),
+      blame: (name, path) => this.#blame(name, path, lookup, chunkIds),
       onEntries: (count) => {
         this.#entries += count;
       },
       turn: () => this.#turn('archives'),
     });
+    for (const archive of archives) for (const chunk of archive.chunks) this.#named.add(chunk);
     for (const archive of archives) {
-      for (const lack of await walk.walk(archive.root))
-        this.#attribute(archive, lack, lookup, chunkIds);
-      for (const chunk of archive.chunks) this.#named.add(chunk);
+      const { blames, wrong } = await walk.walk(archive.root);
+      for (const damage of blames)
+        if (concerns(damage, archive, this.#lost)) damage.concern(archive.id);
+      for (const { path, message } of wrong) {
+        this.#damages.report('archive', archive.id, message).addPath(path).concern(archive.id);
+      }
       const own = sessionChunkOf(archive);
       if (own !== undefined && !chunks.bytes.has(own)) {
         this.#damages
@@ -177,37 +194,37 @@ export class CheckRound {
     this.#progress('archives');
   }
 
-  /** Says which object is to blame for what an archive lacks. */
-  #attribute(archive: Archive, lack: Lack, index: BlobIndex, chunkIds: readonly string[]): void {
-    const { name, path, message } = lack;
-    if (name === undefined) {
-      this.#damages.report('archive', archive.id, message).concern(archive.id, path);
-      return;
-    }
-    const { chunks, stored } = this.#known;
-    let blamed = false;
+  /** The objects that are to blame for a blob that cannot be read. */
+  #blame(name: Buffer, path: ByteString, index: BlobIndex, chunkIds: readonly string[]): Damage[] {
+    const { chunks } = this.#known;
+    const blamed: Damage[] = [];
     for (let place = 0; index.find(name, 0, place); place++) {
       const chunk = chunkIds[index.chunk] ?? '';
       const reason = chunks.whyBad(chunk, index);
-      if (reason === undefined) continue;
-      blamed = true;
-      this.#damages.report('chunk', chunk, reason).concern(archive.id, path);
+      if (reason !== undefined) blamed.push(this.#damages.report('chunk', chunk, reason));
     }
-    if (blamed) return;
-    // The index does not tell where it was: it was in one of the archive's chunks that nobody can read.
-    for (const chunk of archive.chunks) {
-      const missing =
-        !chunks.bytes.has(chunk) && !stored.chunks.has(chunk) && chunk !== sessionChunkOf(archive);
-      if (missing) this.#damages.report('chunk', chunk, 'it is missing').concern(archive.id, path);
-      else if (chunks.unknown.has(chunk))
-        this.#damages.report('chunk', chunk, 'it is in no index segment').concern(archive.id, path);
-      else continue;
-      blamed = true;
+    if (blamed.length === 0) {
+      this.#lost ??= this.#lostChunks();
+      blamed.push(...this.#lost);
     }
-    if (!blamed)
-      this.#damages
-        .report('archive', archive.id, `something that it needs is in no chunk: ${message}`)
-        .concern(archive.id, path);
+    for (const damage of blamed) damage.addPath(path);
+    return blamed;
+  }
+  /** Where blobs may have been of which the index does not tell: in chunks that nobody can read. */
+  #lostChunks(): Damage[] {
+    const { chunks, stored, records } = this.#known;
+    const own = new Set(records.archives.map(sessionChunkOf));
+    const lost = [...this.#named].filter(
+      (id) => !chunks.bytes.has(id) && !stored.chunks.has(id) && !own.has(id),
+    );
+    const damages = [
+      ...lost.map((id) => this.#damages.report('chunk', id, 'it is missing')),
+      ...[...chunks.unknown].map((id) =>
+        this.#damages.report('chunk', id, 'it is in no index segment'),
+      ),
+    ];
+    if (damages.length > 0) return damages;
+    return [this.#damages.report('blobs', 'missing', 'blobs that archives need are in no chunk')];
   }
 
   /** Blobs that archives need and only chunks tell of: the index has lost them. */
@@ -272,4 +289,10 @@ export class CheckRound {
         `chunk ${id} is gone and still in the index; nothing that it held is missed`,
       );
   }
+}
+
+/** Whether damage that a walk came to is of an archive: a chunk that is lost only if it is one of its own. */
+function concerns(damage: Damage, archive: Archive, lost: readonly Damage[] | undefined): boolean {
+  if (damage.what !== 'chunk' || lost?.includes(damage) !== true) return true;
+  return archive.chunks.includes(damage.id);
 }

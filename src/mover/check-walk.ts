@@ -1,7 +1,8 @@
 /**
  * Goes through the manifests of archives and looks whether every blob that they need can be read: the
  * manifest's own are read, of files' content the place is looked up. A part of a manifest that several
- * archives share is gone through once; what it lacks counts for each of them.
+ * archives share is gone through once; what it lacks counts for each of them. What is kept of what is
+ * lacking does not grow with the number of files: the caller says for each what is to blame.
  */
 import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -13,80 +14,83 @@ import type { BlobIndex } from '../index/blob-index.ts';
 import type { BlobReader } from '../modules/blob-reader.ts';
 import type { ManifestRoot } from '../modules/manifest-cursor.ts';
 
-/** A blob that cannot be read, or a part of a manifest that cannot be understood. */
-export interface Lack {
-  /** First path that it concerns: of a part of a manifest that of its first entry. */
+/** A part of a manifest that is read and cannot be right. */
+export interface WrongPart {
+  /** Of the file, or of the first entry of the part. */
   readonly path: ByteString;
-  /** Undefined: the manifest itself is wrong. */
-  readonly name: Buffer | undefined;
   readonly message: string;
 }
 
-export interface WalkHooks {
+/** What a manifest, or a part of one, lacks. */
+export interface Lacks<Blame> {
+  /** What is to blame for blobs that cannot be read. */
+  readonly blames: ReadonlySet<Blame>;
+  readonly wrong: readonly WrongPart[];
+}
+
+export interface WalkHooks<Blame> {
   /** Whether a blob that the index has just found can be read at that place. */
   isGood(index: BlobIndex): boolean;
   /** Called for each blob that is needed, the manifest's own too, with the number of its chunk. */
   onBlob?(chunk: number): void;
+  /** Says what is to blame for a blob that cannot be read at any place. */
+  blame(name: Buffer, path: ByteString): Iterable<Blame>;
   onEntries(count: number): void;
   /** Called now and then; may wait and may throw. */
   turn(): Promise<void>;
 }
 
-const NOTHING: readonly Lack[] = [];
+/** Wrong parts that are kept of each part. */
+const WRONG_MAX = 20;
 
-export class ManifestWalk {
+export class ManifestWalk<Blame> {
   readonly #index: BlobIndex;
   readonly #blobs: BlobReader;
-  readonly #hooks: WalkHooks;
+  readonly #hooks: WalkHooks<Blame>;
+  readonly #nothing: Lacks<Blame> = { blames: new Set(), wrong: [] };
   /** What each part of a manifest lacks, by its name. */
-  readonly #seen = new Map<string, readonly Lack[]>();
+  readonly #seen = new Map<string, Lacks<Blame>>();
 
-  constructor(index: BlobIndex, blobs: BlobReader, hooks: WalkHooks) {
+  constructor(index: BlobIndex, blobs: BlobReader, hooks: WalkHooks<Blame>) {
     this.#index = index;
     this.#blobs = blobs;
     this.#hooks = hooks;
   }
 
   /** What an archive lacks. Throws only what `turn` throws. */
-  async walk(root: ManifestRoot): Promise<readonly Lack[]> {
-    if (root.level > LIMITS.manifestLevelsMax)
-      return [lack('', undefined, `its manifest has ${root.level} levels`)];
-    return this.#part(root.ref, root.level);
+  async walk(root: ManifestRoot): Promise<Lacks<Blame>> {
+    const { level, ref } = root;
+    if (level <= LIMITS.manifestLevelsMax) return this.#part(ref, level);
+    return {
+      blames: new Set(),
+      wrong: [{ path: '', message: `its manifest has ${level} levels` }],
+    };
   }
 
-  async #part(ref: ManifestRef, level: number): Promise<readonly Lack[]> {
+  async #part(ref: ManifestRef, level: number): Promise<Lacks<Blame>> {
     const key = ref.name.toString('latin1');
     const seen = this.#seen.get(key);
     if (seen !== undefined) return seen;
     await this.#hooks.turn();
-    const lacks: Lack[] = [];
-    const bytes = this.#read(ref.name, ref.path, lacks);
+    const found = new Finding<Blame>();
+    const bytes = this.#read(ref.name, ref.path, found);
     if (bytes !== undefined) {
       try {
-        if (level === 0) this.#leaf(bytes, ref, lacks);
+        if (level === 0) this.#leaf(bytes, ref, found);
         else
-          for (const child of this.#children(bytes, level))
-            for (const one of await this.#part(child, level - 1)) lacks.push(one);
+          for (const child of childrenOf(bytes, level))
+            found.take(await this.#part(child, level - 1));
       } catch (error) {
         if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
-        lacks.push(lack(ref.path, undefined, error.message));
+        found.say(ref.path, error.message);
       }
     }
-    const found = lacks.length === 0 ? NOTHING : lacks;
-    this.#seen.set(key, found);
-    return found;
-  }
-  #children(bytes: Buffer, level: number): readonly ManifestRef[] {
-    const node = decodeNode(bytes);
-    if (node.level !== level)
-      throw new PenstockError(
-        'DAMAGED',
-        `damaged manifest: level ${node.level} where ${level} should be`,
-      );
-    return node.children;
+    const lacks = found.count === 0 ? this.#nothing : found;
+    this.#seen.set(key, lacks);
+    return lacks;
   }
 
-  #leaf(bytes: Buffer, ref: ManifestRef, lacks: Lack[]): void {
+  #leaf(bytes: Buffer, ref: ManifestRef, found: Finding<Blame>): void {
     const reader = new LeafReader();
     reader.open(bytes);
     const path: ByteString[] = reader.prefix === '' ? [] : reader.prefix.split('/');
@@ -96,78 +100,88 @@ export class ManifestWalk {
       const { entry } = reader;
       path.length = Math.min(path.length, entry.depth);
       path.push(entry.name);
-      if (entry.contentCount > 0) this.#content(entry, path.join('/'), lacks);
+      if (entry.contentCount > 0) this.#content(entry, path, found);
     }
     this.#hooks.onEntries(entries);
     if (entries !== ref.entries)
-      lacks.push(
-        lack(
-          ref.path,
-          undefined,
-          `the manifest lists ${ref.entries} entries where there are ${entries}`,
-        ),
-      );
+      found.say(ref.path, `the manifest lists ${ref.entries} entries where there are ${entries}`);
   }
 
-  #content(entry: EntryView, path: ByteString, lacks: Lack[]): void {
+  #content(entry: EntryView, components: readonly ByteString[], found: Finding<Blame>): void {
     const { contentAt, contentCount, contentLevels } = entry;
     if (contentLevels > LIMITS.manifestLevelsMax) {
-      lacks.push(lack(path, undefined, `a content list of ${contentLevels} levels`));
+      found.say(components.join('/'), `a content list of ${contentLevels} levels`);
       return;
     }
-    const before = lacks.length;
+    const before = found.count;
     const records = entry.bytes.subarray(
       contentAt,
       contentAt + contentCount * CONTENT_RECORD_BYTES,
     );
-    const covered = this.#records(records, contentLevels, path, lacks);
-    const whole =
+    const covered = this.#records(records, contentLevels, components, found);
+    const isWhole =
       entry.kind === ENTRY.file &&
       (entry.flags & (ENTRY_FLAG.incomplete | ENTRY_FLAG.hardLink)) === 0;
-    if (lacks.length === before && whole && covered !== entry.size) {
-      lacks.push(lack(path, undefined, `its content has ${covered} bytes, not ${entry.size}`));
+    if (found.count === before && isWhole && covered !== entry.size) {
+      found.say(components.join('/'), `its content has ${covered} bytes, not ${entry.size}`);
     }
   }
 
   /** Returns the bytes of the file that the records cover. */
-  #records(records: Buffer, level: number, path: ByteString, lacks: Lack[]): number {
+  #records(
+    records: Buffer,
+    level: number,
+    components: readonly ByteString[],
+    found: Finding<Blame>,
+  ): number {
     let covered = 0;
     for (let at = 0; at + CONTENT_RECORD_BYTES <= records.length; at += CONTENT_RECORD_BYTES) {
       const length = contentLength(records, at);
       covered += length;
       if (contentIsHole(records, at)) continue;
-      if (level === 0) this.#blob(records, at + 8, path, lacks);
-      else this.#list(Buffer.from(records.subarray(at + 8, at + 40)), length, level, path, lacks);
+      if (level === 0) this.#blob(records, at + 8, components, found);
+      else
+        this.#list(
+          Buffer.from(records.subarray(at + 8, at + 40)),
+          length,
+          level,
+          components,
+          found,
+        );
     }
     return covered;
   }
-  #list(name: Buffer, length: number, level: number, path: ByteString, lacks: Lack[]): void {
-    const list = this.#read(name, path, lacks);
+  #list(
+    name: Buffer,
+    length: number,
+    level: number,
+    components: readonly ByteString[],
+    found: Finding<Blame>,
+  ): void {
+    const list = this.#read(name, components.join('/'), found);
     if (list === undefined) return;
-    const torn = list.length % CONTENT_RECORD_BYTES !== 0;
-    const before = lacks.length;
-    const covered = this.#records(list, level - 1, path, lacks);
-    if (torn || (lacks.length === before && covered !== length))
-      lacks.push(lack(path, undefined, 'a torn content list'));
+    const isTorn = list.length % CONTENT_RECORD_BYTES !== 0;
+    const before = found.count;
+    const covered = this.#records(list, level - 1, components, found);
+    if (isTorn || (found.count === before && covered !== length))
+      found.say(components.join('/'), 'a torn content list');
   }
 
   /** A blob of the manifest, copied; undefined when it cannot be read. */
-  #read(name: Buffer, path: ByteString, lacks: Lack[]): Buffer | undefined {
+  #read(name: Buffer, path: ByteString, found: Finding<Blame>): Buffer | undefined {
     try {
       const bytes = Buffer.from(this.#blobs.read(name));
       this.#find(name, 0);
       return bytes;
     } catch (error) {
       if (!(error instanceof PenstockError)) throw error;
-      lacks.push(lack(path, Buffer.from(name), error.message));
+      found.blame(this.#hooks.blame(name, path));
       return undefined;
     }
   }
-  #blob(names: Buffer, at: number, path: ByteString, lacks: Lack[]): void {
+  #blob(names: Buffer, at: number, components: readonly ByteString[], found: Finding<Blame>): void {
     if (this.#find(names, at)) return;
-    lacks.push(
-      lack(path, Buffer.from(names.subarray(at, at + 32)), 'its content is not in the repository'),
-    );
+    found.blame(this.#hooks.blame(Buffer.from(names.subarray(at, at + 32)), components.join('/')));
   }
   #find(names: Buffer, at: number): boolean {
     for (let place = 0; this.#index.find(names, at, place); place++) {
@@ -179,6 +193,32 @@ export class ManifestWalk {
   }
 }
 
-function lack(path: ByteString, name: Buffer | undefined, message: string): Lack {
-  return { path, name, message };
+function childrenOf(bytes: Buffer, level: number): readonly ManifestRef[] {
+  const node = decodeNode(bytes);
+  if (node.level === level) return node.children;
+  throw new PenstockError(
+    'DAMAGED',
+    `damaged manifest: level ${node.level} where ${level} should be`,
+  );
+}
+
+/** Gathers what a part lacks. */
+class Finding<Blame> implements Lacks<Blame> {
+  readonly blames = new Set<Blame>();
+  readonly wrong: WrongPart[] = [];
+  /** Grows with everything that is lacking. */
+  count = 0;
+
+  blame(blames: Iterable<Blame>): void {
+    this.count++;
+    for (const blame of blames) this.blames.add(blame);
+  }
+  say(path: ByteString, message: string): void {
+    this.count++;
+    if (this.wrong.length < WRONG_MAX) this.wrong.push({ path, message });
+  }
+  take({ blames, wrong }: Lacks<Blame>): void {
+    if (blames.size > 0) this.blame(blames);
+    for (const { path, message } of wrong) this.say(path, message);
+  }
 }

@@ -118,12 +118,12 @@ async function record(
   const { repository, problems, session } = rebuilding;
   const found = await findChunks(rebuilding, archive, index);
   // Its list of chunks is not made shorter by what it has lost.
-  if (isWhole && found.lacking > 0) return false;
+  if (isWhole && !found.isWhole) return false;
   if (found.chunks.size === 0) {
     problems.push(`archive ${archive.id} cannot be made again: its manifest is lost`);
     return false;
   }
-  if (found.lacking > 0)
+  if (!found.isWhole)
     problems.push(
       `archive ${archive.id} is there again, but lacks content: run \`penstock check\``,
     );
@@ -162,19 +162,20 @@ async function replaceSessionChunk(
   return placed.id;
 }
 
-/** The chunks that hold what an archive needs, and how much it lacks. */
+/** The chunks that hold what an archive needs, and whether that is all. */
 async function findChunks(
   { repository, media, chunks, signal }: Rebuilding,
   archive: Archive,
   index: VerifiedIndex,
-): Promise<{ chunks: Set<string>; lacking: number }> {
+): Promise<{ chunks: Set<string>; isWhole: boolean }> {
   const { chunkIds } = index.share;
   const used = new Set<string>();
   const blobs = new BlobReader(index.open(), chunkIds, media, repository.sealer);
-  const walk = new ManifestWalk(index.open(), blobs, {
+  const walk = new ManifestWalk<true>(index.open(), blobs, {
     isGood: (found) =>
       isThere(chunks.get(chunkIds[found.chunk] ?? ''), found.blockOffset + found.blockBytes),
     onBlob: (chunk) => used.add(chunkIds[chunk] ?? ''),
+    blame: () => [true],
     onEntries: () => undefined,
     turn: async () => {
       await new Promise((resolve) => setImmediate(resolve));
@@ -182,8 +183,8 @@ async function findChunks(
     },
   });
   try {
-    const lacks = await walk.walk(archive.root);
-    return { chunks: used, lacking: lacks.length };
+    const { blames, wrong } = await walk.walk(archive.root);
+    return { chunks: used, isWhole: blames.size + wrong.length === 0 };
   } finally {
     blobs.close();
   }

@@ -21,6 +21,7 @@ import { after, before, test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
 import type { ChunkSource } from '../../src/format/chunk-media.ts';
 import { readChunkEnd, scanChunk } from '../../src/format/chunk-scan.ts';
+import { OBJECT_KINDS } from '../../src/media/object-store.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import type { CheckResult } from '../../src/mover/check.ts';
 import type { Repository } from '../../src/mover/repository.ts';
@@ -192,6 +193,21 @@ test('files that are none of a repository are named', async () => {
     assert.ok(text.includes(`foreign file ${path}`), `${path}: ${text}`);
   }
   assert.equal(findings(await checkAll(small)), '');
+});
+
+test('a folder that is missing is found and named', async () => {
+  const root = scratch.copy('small', 'folders');
+  for (const folder of [...OBJECT_KINDS.filter((kind) => kind !== 'repository'), 'writing']) {
+    renameSync(`${root}/${folder}`, scratch.at('taken'));
+    const repository = await open(root).catch((error: PenstockError) => error);
+    if (repository instanceof PenstockError) assert.equal(folder, 'keys', repository.message);
+    else {
+      const text = findings(await checkAll(repository));
+      assert.ok(text.includes(`folder ${folder}: it is missing`), `${folder}: ${text}`);
+      await repository.close();
+    }
+    renameSync(scratch.at('taken'), `${root}/${folder}`);
+  }
 });
 
 test('objects that were swapped for one another are named', async () => {
