@@ -7,7 +7,7 @@ import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
 import type { ObjectKind, StoredObject } from '../media/object-store.ts';
 import { type Archive, decodeArchive } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
-import { isForgottenNote, listForgotten } from './forgotten.ts';
+import { listForgotten } from './forgotten.ts';
 import { listKeys } from './keys.ts';
 import { readLeases } from './leases.ts';
 import { protocolStore } from './protocol-adapter.ts';
@@ -24,7 +24,8 @@ const NAMES: Readonly<Record<ObjectKind, RegExp>> = {
   pending: /^[0-9a-f]{32}$/,
   chunks: /^[0-9a-f]{32}$/,
   index: /^[0-9a-f]{32}$/,
-  maps: /^(session-[0-9a-f]{32}|forgotten)-[0-9a-f]{32}$/,
+  // Later versions may keep other things here.
+  maps: /^[a-z]+(-[0-9a-f]{32})+$/,
   leases: /^[0-9a-f]{32}$/,
   condemned: /^[0-9a-f]{32}$/,
   deleting: /^[0-9a-f]{32}$/,
@@ -246,7 +247,7 @@ async function checkMaps(repository: Repository, damages: DamageList): Promise<S
   for (const { name } of await listNamed(repository, 'maps', damages)) {
     await attempt('maps', name, damages, async () => {
       if (isSessionMap(name)) maps.push(await readSessionMap(repository, name));
-      else if (isForgottenNote(name)) await readMapRecord(repository, name);
+      else await readMapRecord(repository, name);
     });
   }
   return maps;
