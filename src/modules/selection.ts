@@ -1,15 +1,16 @@
 /**
  * Which entries a backup takes (U8): patterns, ignore files, one file system, size and age.
  *
- * Patterns are globs over bytes: one without a slash matches a name anywhere; one with a slash the
- * whole path, or its end when it does not begin with a slash. An include rescues what an exclude hit.
- * An excluded directory is not entered. Ignore files follow git's rules, below their directory.
+ * Patterns are globs: one without a slash matches a name anywhere; one with a slash the
+ * whole path, or its end when it does not begin with a slash; one that ends with a slash directories
+ * only. They match characters of names that are text, else bytes. An include rescues what an exclude
+ * hit. An excluded directory is not entered. Ignore files follow git's rules, below their directory.
  */
 import ignore, { type Ignore } from 'ignore';
 import picomatch from 'picomatch';
-import type { ByteString } from '../base/bytes.ts';
+import { type ByteString, fromBytes, isText, toBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Files } from '../host/mod.ts';
+import { ERRNO, FileStatus, type Files, KIND } from '../host/mod.ts';
 
 export interface SelectionOptions {
   readonly exclude: readonly ByteString[];
@@ -23,21 +24,47 @@ export interface SelectionOptions {
 }
 
 type Match = (text: string) => boolean;
+type PathMatch = (path: ByteString, name: ByteString, directory: boolean) => boolean;
+
+/** Tests after which the rules are compiled anew: they remember every path that they saw. */
+const TESTS_REMEMBERED = 4096;
 
 /** Rules of the ignore file of one directory. */
-export interface IgnoreRules {
-  readonly rules: Ignore;
-  /** Length of the path of its directory, the slash behind it included. */
-  readonly prefixLength: number;
+export class IgnoreRules {
   readonly outer: IgnoreRules | undefined;
+  readonly #text: string;
+  /** Length of the path of its directory, the slash behind it included. */
+  readonly #prefixLength: number;
+  #rules: Ignore;
+  #tests = 0;
+
+  /** From the bytes of an ignore file in the directory of `path`. */
+  constructor(bytes: Buffer, path: ByteString, outer: IgnoreRules | undefined) {
+    this.outer = outer;
+    this.#text = toText(fromBytes(bytes));
+    this.#prefixLength = path === '/' ? 1 : path.length + 1;
+    this.#rules = this.#compile();
+  }
+  #compile(): Ignore {
+    return ignore({ allowRelativePaths: true, ignorecase: false }).add(this.#text);
+  }
+  /** True: left out; false: taken whatever outer rules say; undefined: no opinion. */
+  ignores(path: ByteString, directory: boolean): boolean | undefined {
+    if (++this.#tests % TESTS_REMEMBERED === 0) this.#rules = this.#compile();
+    const relative = toText(path.slice(this.#prefixLength));
+    const verdict = this.#rules.test(directory ? `${relative}/` : relative);
+    return verdict.ignored ? true : verdict.unignored ? false : undefined;
+  }
 }
+
+const status = new FileStatus();
 
 export class Selection {
   readonly options: SelectionOptions;
   /** Whether paths are needed to decide. */
   readonly usesPaths: boolean;
-  readonly #excluded: { names: Match; paths: Match };
-  readonly #included: { names: Match; paths: Match };
+  readonly #excluded: PathMatch;
+  readonly #included: PathMatch;
 
   constructor(options: SelectionOptions) {
     this.options = options;
@@ -53,15 +80,11 @@ export class Selection {
     directory: boolean,
     ignores: IgnoreRules | undefined,
   ): boolean {
-    if (this.#excluded.names(name) || this.#excluded.paths(path)) {
-      return !(this.#included.names(name) || this.#included.paths(path));
-    }
+    if (this.#excluded(path, name, directory)) return !this.#included(path, name, directory);
     // The innermost ignore file that has an opinion decides.
     for (let rules = ignores; rules !== undefined; rules = rules.outer) {
-      const relative = path.slice(rules.prefixLength);
-      const verdict = rules.rules.test(directory ? `${relative}/` : relative);
-      if (verdict.ignored) return true;
-      if (verdict.unignored) return false;
+      const verdict = rules.ignores(path, directory);
+      if (verdict !== undefined) return verdict;
     }
     return false;
   }
@@ -91,39 +114,56 @@ export function readIgnoreFiles(
 ): IgnoreRules | undefined {
   let rules = outer;
   for (const name of names) {
+    if (files.status(fd, name, status) >= 0 && status.kind !== KIND.file) continue;
     const file = files.openRead(fd, name);
     if (file < 0) {
       failed(`${path}/${name}`, file, 'open');
       continue;
     }
-    const bytes = Buffer.alloc(LIMITS.ignoreFileBytesMax);
-    const got = files.read(file, bytes, 0, bytes.length, 0);
+    const bytes = Buffer.alloc(LIMITS.ignoreFileBytesMax + 1);
+    let got = files.read(file, bytes, 0, bytes.length, 0);
     files.close(file);
+    // Half of its rules might say the opposite of all.
+    if (got > LIMITS.ignoreFileBytesMax) got = -ERRNO.EFBIG;
     if (got < 0) failed(`${path}/${name}`, got, 'read');
-    else rules = parseIgnoreFile(bytes.subarray(0, got), path, rules);
+    else rules = new IgnoreRules(bytes.subarray(0, got), path, rules);
   }
   return rules;
 }
 
-/** Rules from the text of an ignore file in the directory of `path`. */
-export function parseIgnoreFile(
-  bytes: Buffer,
-  path: ByteString,
-  outer: IgnoreRules | undefined,
-): IgnoreRules {
-  const rules = ignore({ allowRelativePaths: true }).add(bytes.toString('latin1'));
-  return { rules, prefixLength: path === '/' ? 1 : path.length + 1, outer };
+/** Patterns match characters, where a name is text. */
+function toText(name: ByteString): string {
+  for (let i = 0; i < name.length; i++) {
+    if (name.charCodeAt(i) > 0x7f) return isText(name) ? toBytes(name).toString('utf8') : name;
+  }
+  return name;
 }
 
-function compile(patterns: readonly ByteString[]): { names: Match; paths: Match } {
-  const names: string[] = [];
-  const paths: string[] = [];
-  for (const pattern of patterns) {
-    const trimmed = pattern.length > 1 && pattern.endsWith('/') ? pattern.slice(0, -1) : pattern;
+function compile(patterns: readonly ByteString[]): PathMatch {
+  const lists = { names: [] as string[], paths: [] as string[] };
+  const directoryLists = { names: [] as string[], paths: [] as string[] };
+  for (const pattern of patterns.map(toText)) {
+    const ofDirectories = pattern.length > 1 && pattern.endsWith('/');
+    const { names, paths } = ofDirectories ? directoryLists : lists;
+    const trimmed = ofDirectories ? pattern.slice(0, -1) : pattern;
     if (!trimmed.includes('/')) names.push(trimmed);
     else paths.push(trimmed.startsWith('/') ? trimmed : `**/${trimmed}`);
   }
-  return { names: matcher(names), paths: matcher(paths) };
+  const any = matchers(lists);
+  const directories = matchers(directoryLists);
+  return (path, name, directory) => {
+    if (patterns.length === 0) return false;
+    const [pathText, nameText] = [toText(path), toText(name)];
+    return any(pathText, nameText) || (directory && directories(pathText, nameText));
+  };
+}
+function matchers(lists: {
+  readonly names: readonly string[];
+  readonly paths: readonly string[];
+}): (path: string, name: string) => boolean {
+  const names = matcher(lists.names);
+  const paths = matcher(lists.paths);
+  return (path, name) => names(name) || paths(path);
 }
 
 function matcher(patterns: readonly string[]): Match {
@@ -133,9 +173,12 @@ function matcher(patterns: readonly string[]): Match {
 
 /** Lines of a pattern file: blank ones and those that begin with # are left out. */
 export function parsePatternFile(bytes: Buffer): ByteString[] {
-  return bytes
-    .toString('latin1')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'));
+  return (
+    bytes
+      .toString('latin1')
+      .split('\n')
+      // Not trim(): what it takes for a blank may be the last byte of a letter.
+      .map((line) => line.replace(/^[ \t]+|[ \t\r]+$/g, ''))
+      .filter((line) => line !== '' && !line.startsWith('#'))
+  );
 }
