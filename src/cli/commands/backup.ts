@@ -1,12 +1,12 @@
 /**
  * `penstock backup`: makes an archive of some paths, and the repository where there is none yet.
  */
-import { readFileSync, realpathSync } from 'node:fs';
-import { hostname, userInfo } from 'node:os';
+import { lstatSync, readFileSync, realpathSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { type ByteString, fromBytes, toBytes, toDisplay } from '../../base/bytes.ts';
 import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { openSystem } from '../../host/mod.ts';
+import { openFiles, openSystem } from '../../host/mod.ts';
 import { parsePatternFile } from '../../modules/selection.ts';
 import type { BackupProgress, BackupRequest } from '../../mover/backup.ts';
 import type { Invocation } from '../invocation.ts';
@@ -38,7 +38,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
       paths,
       name,
       host: hostname(),
-      user: userInfo().username,
+      user: userName(),
       writer: `penstock ${programVersion()}`,
       selection: {
         exclude,
@@ -106,9 +106,14 @@ function canonical(path: ByteString): ByteString {
   try {
     if (whole) return real(trimmed);
     const directory = real(slash < 0 ? '.' : slash === 0 ? '/' : trimmed.slice(0, slash));
-    return directory === '/' ? `/${last}` : `${directory}/${last}`;
+    const named = directory === '/' ? `/${last}` : `${directory}/${last}`;
+    lstatSync(toBytes(named));
+    return named;
   } catch (cause) {
-    throw new PenstockError('SOURCE_MISSING', `${toDisplay(path)} does not exist`, {
+    const { code } = cause as NodeJS.ErrnoException;
+    const isMissing = code === 'ENOENT' || code === 'ENOTDIR';
+    const what = isMissing ? 'does not exist' : `cannot be looked at: ${code}`;
+    throw new PenstockError('SOURCE_MISSING', `${toDisplay(path)} ${what}`, {
       cause,
       subject: path,
     });
@@ -124,6 +129,12 @@ function readPatterns(file: ByteString): ByteString[] {
   } catch (cause) {
     throw new PenstockError('USAGE', `cannot read the patterns in ${toDisplay(file)}`, { cause });
   }
+}
+
+/** A user may have no entry in the system's list, as in containers. */
+function userName(): string {
+  const uid = openFiles().effectiveUserId();
+  return openFiles().userName(uid) ?? `${uid}`;
 }
 
 /** Archives of the same paths of the same machine follow each other. */
