@@ -35,6 +35,8 @@ export interface FileHandles {
   openDirectory(parent: number, name: ByteString): number;
   /** For a user's own top path: follows links. */
   openDirectoryFollow(parent: number, name: ByteString): number;
+  /** A directory that may be entered but perhaps not read: only names in it can be reached. */
+  openThrough(parent: number, name: ByteString): number;
   /** For reading. Does not wait for the writer of a FIFO; leaves the access time where it may. */
   openRead(parent: number, name: ByteString): number;
   /** A new file for reading and writing; -EEXIST if there is anything of that name. */

@@ -2,9 +2,6 @@
  * What the system says of a file, as the fields of its entry (format/entry.ts), and the names of the
  * owners that were met.
  */
-import { type ByteString, toDisplay } from '../base/bytes.ts';
-import { PenstockError } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
 import { ENTRY, ENTRY_FLAG, type EntryFields } from '../format/entry.ts';
 import { type FileStatus, type Files, KIND } from '../host/mod.ts';
 
@@ -46,18 +43,6 @@ export class StatusEntry {
     if (!owners.has(status.uid)) owners.set(status.uid, this.#files.userName(status.uid) ?? '');
     if (!groups.has(status.gid)) groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
   }
-}
-
-/** Why an entry cannot be stored: some file systems have names and sizes that the format has not. */
-export function beyondLimits(
-  status: FileStatus,
-  name: ByteString,
-  path: ByteString,
-): PenstockError | undefined {
-  if (name.length <= LIMITS.nameBytesMax && status.size <= Number.MAX_SAFE_INTEGER)
-    return undefined;
-  const what = status.size > Number.MAX_SAFE_INTEGER ? 'size' : 'name';
-  return new PenstockError('LIMIT', `has a ${what} beyond what is stored: ${toDisplay(path)}`);
 }
 
 const ENTRY_OF_KIND: Record<number, number> = {

@@ -8,8 +8,8 @@
  * paths of any length work and nobody can move the walk elsewhere.
  */
 import { must } from '../base/assert.ts';
-import { type ByteString, toDisplay } from '../base/bytes.ts';
-import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
+import type { ByteString } from '../base/bytes.ts';
+import { type ErrorRecord, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { fromKeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
@@ -18,6 +18,7 @@ import { ENTRY, ENTRY_FLAG, EntryView, EntryWriter, EXTRA } from '../format/entr
 import {
   type Attribute,
   CWD,
+  ERRNO,
   FileStatus,
   type Files,
   ioError,
@@ -34,15 +35,17 @@ import { COUNTER } from './backup-buffers.ts';
 import { BaseArchive } from './base-archive.ts';
 import { BlobReader } from './blob-reader.ts';
 import { BlockPacker } from './block-packer.ts';
+import { FirstLinks } from './first-links.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
 import { type IgnoreRules, readIgnoreFiles, Selection } from './selection.ts';
 import { writeAttributes } from './source-attributes.ts';
-import { beyondLimits, StatusEntry } from './status-entry.ts';
+import { StatusEntry } from './status-entry.ts';
 import { FILE_UNIT_BYTES_MAX } from './unit.ts';
 import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from './walk-options.ts';
 import { WalkOutput } from './walk-output.ts';
+import { beyondLimits, sourceFailure, tooDeep } from './walk-problems.ts';
 
 interface Frame {
   readonly fd: number;
@@ -92,8 +95,7 @@ class Walker {
   /** So many directories that were left wait for their files. */
   readonly #closingMax: number;
   readonly #closing: { fd: number; batch: number }[] = [];
-  /** First paths of files with several links, by device and inode. */
-  readonly #links = new Map<string, { path: ByteString; left: number }>();
+  readonly #links = new FirstLinks();
   #checkpointWanted = false;
 
   constructor(options: WalkOptions, context: ModuleContext, media: ChunkMedia) {
@@ -174,14 +176,7 @@ class Walker {
     this.#context.post({ type: 'problem', problem });
   }
   #failed(path: ByteString, result: number, call: string): void {
-    const error = ioError(result, call, path);
-    const vanished = error.errno === 'ENOENT';
-    const code = vanished ? 'SOURCE_CHANGED' : 'SOURCE_UNREADABLE';
-    const message = vanished
-      ? `vanished while it was backed up: ${toDisplay(path)}`
-      : error.message;
-    const details = { subject: path, ...(error.errno === undefined ? {} : { errno: error.errno }) };
-    this.#problem(path, toErrorRecord(new PenstockError(code, message, details)), true);
+    this.#problem(path, toErrorRecord(sourceFailure(path, result, call)), true);
   }
 
   #openTop(): void {
@@ -328,20 +323,25 @@ class Walker {
     node: SourceNode,
     matches: number,
   ): void {
-    const fd = this.#files.openDirectory(frame.fd, name);
-    if (fd < 0) return this.#failed(path, fd, 'open');
+    let fd = this.#files.openDirectory(frame.fd, name);
+    const isReadable = fd >= 0;
+    if (fd === -ERRNO.EACCES && node.children !== undefined) {
+      fd = this.#files.openThrough(frame.fd, name);
+    }
+    // One that may not be opened is stored as it stands there.
+    if (fd < 0) this.#failed(path, fd, 'open');
+    if (fd === -ERRNO.ENOENT || fd === -ERRNO.ENOTDIR || fd === -ERRNO.ELOOP) return;
     if (!this.#takeOver(matches)) {
-      const attributes = this.#files.attributesOf(fd);
+      const attributes = isReadable
+        ? this.#files.attributesOf(fd)
+        : this.#files.attributes(frame.fd, name);
       if (typeof attributes === 'number') {
-        this.#files.close(fd);
+        if (fd >= 0) this.#files.close(fd);
         return this.#failed(path, attributes, 'read attributes of');
       }
-      const writer = this.#output.literal;
-      writer.begin(this.#entry.fields, name);
-      this.#attributes(writer, attributes, path);
-      writer.end();
-      this.#output.entryWritten();
+      this.#complete(name, path, attributes);
     }
+    if (fd < 0) return;
     const otherDevice =
       this.#status.deviceMajor !== frame.deviceMajor ||
       this.#status.deviceMinor !== frame.deviceMinor;
@@ -354,9 +354,9 @@ class Walker {
     for (let i = 0; i < this.#bases.length; i++) {
       if ((matches & (1 << i)) !== 0 && must(this.#bases[i], 'base').descend()) bases |= 1 << i;
     }
-    if (frame.depth + 1 >= LIMITS.depthMax || path.length > LIMITS.leafBytesMin) {
-      const message = `the path is too long or too deep: ${toDisplay(path.slice(0, 200))}…`;
-      this.#problem(path, toErrorRecord(new PenstockError('LIMIT', message)), true);
+    const refused = tooDeep(path, frame.depth + 1);
+    if (refused !== undefined) {
+      this.#problem(path, toErrorRecord(refused), true);
       this.#files.close(fd);
       return;
     }
@@ -366,23 +366,14 @@ class Walker {
   /** A further link of a file that is in the archive already. */
   #isFurtherLink(name: ByteString, path: ByteString, matches: number): boolean {
     const status = this.#status;
-    const key = `${status.deviceMajor}:${status.deviceMinor}:${status.inodeHigh}:${status.inodeLow}`;
-    const first = this.#links.get(key);
-    if (first === undefined) {
-      this.#links.set(key, { path, left: status.nlink - 1 });
-      return false;
-    }
-    if (--first.left <= 0) this.#links.delete(key);
-    if (this.#output.isOmitted(first.path)) {
-      first.path = path;
-      return false;
-    }
+    const first = this.#links.find(status, path, (lost) => this.#output.isOmitted(lost));
+    if (first === undefined) return false;
     const writer = this.#output.literal;
     this.#entry.fields.flags |= ENTRY_FLAG.hardLink;
     writer.begin(this.#entry.fields, name);
-    writer.extra(EXTRA.hardLink, Buffer.from(first.path.slice(1), 'latin1'));
+    writer.extra(EXTRA.hardLink, Buffer.from(first.slice(1), 'latin1'));
     writer.end();
-    this.#output.linkWritten(path, first.path);
+    this.#output.linkWritten(path, first);
     const files = status.kind === KIND.file ? 1 : 0;
     this.#context.progress(COUNTER.filesSeen, files);
     if (matches !== 0) this.#context.progress(COUNTER.filesUnchanged, files);
@@ -418,27 +409,35 @@ class Walker {
   }
 
   #special(frame: Frame, name: ByteString, path: ByteString, kind: number): void {
-    const writer = this.#output.literal;
     const attributes = this.#files.attributes(frame.fd, name);
     if (typeof attributes === 'number') return this.#failed(path, attributes, 'read attributes of');
-    let target: ByteString | number = '';
     if (kind === KIND.symlink) {
-      target = this.#files.readLink(frame.fd, name);
+      const target = this.#files.readLink(frame.fd, name);
       if (typeof target === 'number') return this.#failed(path, target, 'read the link');
-    }
-    writer.begin(this.#entry.fields, name);
-    if (kind === KIND.symlink) writer.extra(EXTRA.linkTarget, Buffer.from(target, 'latin1'));
-    if (kind === KIND.characterDevice || kind === KIND.blockDevice) {
+      this.#complete(name, path, attributes, EXTRA.linkTarget, Buffer.from(target, 'latin1'));
+    } else if (kind === KIND.characterDevice || kind === KIND.blockDevice) {
       const node = Buffer.alloc(8);
       node.writeUInt32LE(this.#status.rdevMajor, 0);
       node.writeUInt32LE(this.#status.rdevMinor, 4);
-      writer.extra(EXTRA.node, node);
-    }
+      this.#complete(name, path, attributes, EXTRA.node, node);
+    } else this.#complete(name, path, attributes);
+  }
+
+  /** An entry for which nothing must be read. */
+  #complete(
+    name: ByteString,
+    path: ByteString,
+    attributes: readonly Attribute[],
+    extra = 0,
+    value?: Buffer,
+  ): void {
+    const writer = this.#output.literal;
+    writer.begin(this.#entry.fields, name);
+    if (value !== undefined) writer.extra(extra, value);
     this.#attributes(writer, attributes, path);
     writer.end();
     this.#output.entryWritten();
   }
-
   #attributes(writer: EntryWriter, attributes: readonly Attribute[], path: ByteString): void {
     const wrong = writeAttributes(writer, attributes, path);
     if (wrong !== undefined) this.#problem(path, toErrorRecord(wrong), false);

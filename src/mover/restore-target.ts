@@ -7,7 +7,7 @@
  */
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { CWD, errnoName, FileStatus, type Files, ioError, KIND } from '../host/mod.ts';
+import { CWD, ERRNO, errnoName, FileStatus, type Files, ioError, KIND } from '../host/mod.ts';
 import type { MetadataWriter } from '../modules/file-metadata.ts';
 import type { WalkedEntry } from './manifest-walk.ts';
 import type { RestoreProblems } from './restore-problems.ts';
@@ -97,7 +97,12 @@ export class RestoreTarget {
       this.#problems.failed(path, made, 'create');
       return undefined;
     }
-    const fd = this.#files.openDirectory(parent.fd, name);
+    let fd = this.#files.openDirectory(parent.fd, name);
+    if (fd === -ERRNO.EACCES && !wanted) fd = this.#files.openThrough(parent.fd, name);
+    if (fd < 0 && fd !== -ERRNO.ENOTDIR && fd !== -ERRNO.ELOOP) {
+      this.#problems.failed(path, fd, 'open');
+      return undefined;
+    }
     if (fd < 0) {
       const message = `cannot restore into ${toDisplay(path)}: something that is no directory stands there`;
       this.#problems.add(path, 'TARGET_EXISTS', message);

@@ -64,6 +64,8 @@ function openingTests(subject: FilesSubject): void {
     bad(files.readLink(root, 'none'), 'ENOENT');
     bad(files.attributes(root, 'none'), 'ENOENT');
     bad(files.openDirectory(root, 'file'), 'ENOTDIR');
+    bad(files.openThrough(root, 'none'), 'ENOENT');
+    bad(files.openThrough(root, 'file'), 'ENOTDIR');
     bad(files.openWrite(root, 'directory'), 'EISDIR');
     bad(files.readLink(root, 'file'), 'EINVAL');
     bad(files.makeDirectory(root, 'file', 0o755), 'EEXIST');
@@ -222,6 +224,19 @@ function holeTests(subject: FilesSubject): void {
 }
 
 function listingTests(subject: FilesSubject): void {
+  placeTest(subject, 'names are reached through a directory that is not read', (place) => {
+    const { files, root } = place;
+    good(files.makeDirectory(root, 'closed', 0o755));
+    const through = good(files.openThrough(root, 'closed'));
+    good(files.close(good(files.createExclusive(through, 'in it', 0o600))));
+    good(files.chmod(root, 'closed', 0o300));
+    const status = new FileStatus();
+    good(files.status(through, 'in it', status));
+    good(files.makeDirectory(through, 'deeper', 0o755));
+    good(files.close(good(files.openThrough(through, 'deeper'))));
+    good(files.close(through));
+  });
+
   placeTest(subject, 'a large directory is listed whole, and again from its beginning', (place) => {
     const { files, root } = place;
     const expected: ByteString[] = [];
@@ -357,6 +372,7 @@ function linkTests(subject: FilesSubject): void {
     bad(files.openWrite(root, 'to-file'), 'ELOOP');
     bad(files.createExclusive(root, 'to-file', 0o600), 'EEXIST');
     bad(files.openDirectory(root, 'to-directory'), 'ENOTDIR', 'ELOOP');
+    bad(files.openThrough(root, 'to-directory'), 'ENOTDIR', 'ELOOP');
     good(files.close(good(files.openDirectoryFollow(root, 'to-directory'))));
     bad(files.makeDirectory(root, 'to-directory', 0o755), 'EEXIST');
     good(files.remove(root, 'to-file'));

@@ -34,6 +34,7 @@ const CALLS = [
   'readLink',
   'openDirectory',
   'openDirectoryFollow',
+  'openThrough',
   'create',
   'write',
   'truncate',
@@ -70,6 +71,7 @@ function run(files: Files, root: number, { call, name, other, position, length }
       return files.readLink(root, name);
     case 'openDirectory':
     case 'openDirectoryFollow':
+    case 'openThrough':
       return withHandle(files, files[call](root, name), () => 0);
     case 'create':
       return withHandle(files, files.createExclusive(root, name, 0o600), (fd) =>

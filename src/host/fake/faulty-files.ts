@@ -13,6 +13,7 @@ import { addFaultRules, type Fault, type FaultRule, FaultScript } from './fault-
 const CALLS = {
   openDirectory: 'read',
   openDirectoryFollow: 'read',
+  openThrough: 'read',
   openRead: 'read',
   createExclusive: 'change',
   openWrite: 'read',
@@ -75,6 +76,7 @@ export const FAULT_CALLS: readonly string[] = Object.entries(CALLS).flatMap(([na
 const OPENING: ReadonlySet<string> = new Set([
   'openDirectory',
   'openDirectoryFollow',
+  'openThrough',
   'openRead',
   'createExclusive',
   'openWrite',

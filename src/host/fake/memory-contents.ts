@@ -27,6 +27,10 @@ export class MemoryContents implements FileHandles, FileContents {
     return this.#openDirectory(this.tree.find(parent, name, false));
   }
 
+  openThrough(parent: number, name: ByteString): number {
+    return this.openDirectory(parent, name);
+  }
+
   openDirectoryFollow(parent: number, name: ByteString): number {
     return this.#openDirectory(this.tree.find(parent, name, true));
   }

@@ -14,9 +14,11 @@ import { NameScratch } from './scratch.ts';
 
 /** Not among Node's constants; the same on x64 and arm64. */
 const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } =
   constants;
 const OPEN_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+const OPEN_THROUGH = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 const OPEN_READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
 const OPEN_WRITE = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
 const OPEN_CREATE = OPEN_WRITE | O_CREAT | O_EXCL;
@@ -53,6 +55,10 @@ export class LinuxContents implements FileHandles, FileContents {
 
   openDirectoryFollow(parent: number, name: ByteString): number {
     return this.#openNoAtime(parent, name, OPEN_DIRECTORY);
+  }
+
+  openThrough(parent: number, name: ByteString): number {
+    return this.#open(parent, name, OPEN_THROUGH, 0);
   }
 
   openRead(parent: number, name: ByteString): number {

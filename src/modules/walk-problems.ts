@@ -1,0 +1,41 @@
+/**
+ * Why items of a source are not, or not wholly, in an archive: the errors that a walk tells.
+ */
+import { type ByteString, toDisplay } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { type FileStatus, ioError } from '../host/mod.ts';
+
+/** A call that the system refused; `result` is its negative error number. */
+export function sourceFailure(path: ByteString, result: number, call: string): PenstockError {
+  const { errno = '', message } = ioError(result, call, path);
+  const details = { subject: path, errno };
+  const changed =
+    errno === 'ENOENT'
+      ? 'vanished'
+      : errno === 'ENOTDIR' || errno === 'ELOOP'
+        ? 'became another kind of entry'
+        : undefined;
+  if (changed === undefined) return new PenstockError('SOURCE_UNREADABLE', message, details);
+  const text = `${changed} while it was backed up: ${toDisplay(path)}`;
+  return new PenstockError('SOURCE_CHANGED', text, details);
+}
+
+/** Why an entry cannot be stored: some file systems have names and sizes that the format has not. */
+export function beyondLimits(
+  status: FileStatus,
+  name: ByteString,
+  path: ByteString,
+): PenstockError | undefined {
+  if (name.length <= LIMITS.nameBytesMax && status.size <= Number.MAX_SAFE_INTEGER)
+    return undefined;
+  const what = status.size > Number.MAX_SAFE_INTEGER ? 'size' : 'name';
+  return new PenstockError('LIMIT', `has a ${what} beyond what is stored: ${toDisplay(path)}`);
+}
+
+/** Why a directory is not entered; its paths could not be stored. */
+export function tooDeep(path: ByteString, depth: number): PenstockError | undefined {
+  if (depth < LIMITS.depthMax && path.length <= LIMITS.leafBytesMin) return undefined;
+  const message = `the path is too long or too deep: ${toDisplay(path.slice(0, 200))}…`;
+  return new PenstockError('LIMIT', message);
+}
