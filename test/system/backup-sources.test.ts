@@ -7,11 +7,14 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { after, before, test } from 'node:test';
+import type { Archive } from '../../src/mover/archives.ts';
+import { walkManifest } from '../../src/mover/manifest-walk.ts';
+import { openArchiveReader } from '../../src/mover/reader.ts';
+import { Bench } from '../bench.ts';
 import {
   NOBODY,
   penstock,
-  type Run,
   type RunOptions,
   scratchFolder,
   succeed,
@@ -23,8 +26,10 @@ import { TreeMaker } from '../tree-make.ts';
 const scratch = scratchFolder();
 const source = join(scratch, 'source');
 let number = 0;
+let bench: Bench;
 
-before(() => {
+before(async () => {
+  bench = await Bench.make(scratch, 'repo');
   const tree = TreeMaker.open(source);
   tree.file('file', 'content');
   tree.file('old', 'old', { mtime: [1_000_000_000, 0] });
@@ -44,19 +49,28 @@ before(() => {
   tree.close();
 });
 
-/** Backs up, and returns what came back: the paths below the source. */
-function stored(
+after(() => bench.close());
+
+/** Backs up, and returns the paths below the source that the archive has. */
+async function stored(
   args: readonly string[],
   options: RunOptions = {},
-  status = 0,
-): { paths: string[]; run: Run; target: string } {
-  const repo = join(scratch, `repo${number}`);
+): Promise<{ paths: string[]; archive: Archive }> {
+  // Without a base each time: what an archive holds does not hang on an earlier one.
+  succeed(['backup', ...args, '--repo', bench.path, '--full'], options);
+  const archive = await bench.archive();
+  const reader = await openArchiveReader(bench.repository);
+  const paths: string[] = [];
+  for (const { path } of walkManifest(reader.blobs, archive.root, [])) {
+    if (`/${path}`.startsWith(`${source}/`)) paths.push(path.slice(source.length));
+  }
+  await reader.close();
+  return { paths, archive };
+}
+async function restored(archive: Archive): Promise<string> {
   const target = join(scratch, `target${number++}`);
-  const run = succeed(['backup', ...args, '--repo', repo], options, status);
-  succeed(['restore', 'latest', '--repo', repo, '--target', target], options);
-  const top = target + source;
-  const paths = existsSync(top) ? [...capture(top).keys()].filter((path) => path !== '') : [];
-  return { paths, run, target };
+  await bench.restore(target, { archive });
+  return target + source;
 }
 const ALL = [
   ...[
@@ -84,46 +98,53 @@ const EVERYTHING = [...ALL, ...REST];
 const without = (...names: string[]): string[] =>
   EVERYTHING.filter((path) => !names.some((name) => path === name || path.startsWith(`${name}/`)));
 
-test('several paths in one archive: nested, named twice, files and links among them', () => {
-  const { paths, target } = stored([
+test('several paths in one archive: nested, named twice, files and links among them', async () => {
+  const { paths, archive } = await stored([
     join(source, 'sub'),
     source,
     join(source, 'sub/cache'),
     source,
   ]);
   assert.deepEqual(paths, EVERYTHING);
-  assertSameTree(capture(target + source), capture(source));
-  const some = stored([join(source, 'sub/cache/z'), join(source, 'file'), join(source, 'to sub')]);
+  assertSameTree(capture(await restored(archive)), capture(source));
+  const some = await stored([
+    join(source, 'sub/cache/z'),
+    join(source, 'file'),
+    join(source, 'to sub'),
+  ]);
   assert.deepEqual(some.paths, ['file', 'sub', 'sub/cache', 'sub/cache/z', 'to sub']);
   // Directories on the way come with what they are, not with what is in them.
-  assert.deepEqual(capture(some.target + source).get('sub'), capture(source).get('sub'));
+  assert.deepEqual(capture(await restored(some.archive)).get('sub'), capture(source).get('sub'));
 });
 
-test('relative paths, with dots and slashes, are those of the working directory', () => {
-  assert.deepEqual(stored(['sub/../sub//cache/'], { cwd: source }).paths, [
+test('relative paths, with dots and slashes, are those of the working directory', async () => {
+  assert.deepEqual((await stored(['sub/../sub//cache/'], { cwd: source })).paths, [
     'sub',
     'sub/cache',
     'sub/cache/z',
   ]);
-  assert.deepEqual(stored(['.'], { cwd: source }).paths, EVERYTHING);
-  assert.deepEqual(stored(['..'], { cwd: join(source, 'sub') }).paths, EVERYTHING);
+  assert.deepEqual((await stored(['.'], { cwd: source })).paths, EVERYTHING);
+  assert.deepEqual((await stored(['..'], { cwd: join(source, 'sub') })).paths, EVERYTHING);
 });
 
-test('a path that is a link is the link; with a slash behind it what it leads to', () => {
-  assert.deepEqual(stored([join(source, 'to sub')]).paths, ['to sub']);
-  assert.deepEqual(stored([`${join(source, 'to sub')}/`]).paths.slice(0, 2), ['sub', 'sub/.git']);
+test('a path that is a link is the link; with a slash behind it what it leads to', async () => {
+  assert.deepEqual((await stored([join(source, 'to sub')])).paths, ['to sub']);
+  assert.deepEqual((await stored([`${join(source, 'to sub')}/`])).paths.slice(0, 2), [
+    'sub',
+    'sub/.git',
+  ]);
   // Links on the way are not stored: the archive has the real path.
   symlinkSync(source, join(scratch, 'link to source'));
-  assert.deepEqual(stored([join(scratch, 'link to source', 'file')]).paths, ['file']);
+  assert.deepEqual((await stored([join(scratch, 'link to source', 'file')])).paths, ['file']);
 });
 
-test('the whole system, as far as patterns leave any of it', () => {
+test('the whole system, as far as patterns leave any of it', async () => {
   const ways = source
     .split('/')
     .slice(1)
     .map((_, i, parts) => `/${parts.slice(0, i + 1).join('/')}`);
   const include = [...ways, `${source}/**`].flatMap((way) => ['--include', way]);
-  const { paths } = stored(['/', '--exclude', '/**', ...include]);
+  const { paths } = await stored(['/', '--exclude', '/**', ...include]);
   assert.deepEqual(paths, EVERYTHING);
 });
 
@@ -141,10 +162,10 @@ test('a path that does not exist is refused before anything is made', () => {
   }
 });
 
-test('exclude, include and pattern files', () => {
+test('exclude, include and pattern files', async () => {
   const patterns = join(scratch, 'patterns');
   writeFileSync(patterns, '# not these\ncache\n\n  x.log  \n');
-  const { paths } = stored([
+  const { paths } = await stored([
     source,
     '--exclude',
     '*.tmp',
@@ -165,19 +186,19 @@ test('exclude, include and pattern files', () => {
   );
 });
 
-test('ignore files', () => {
-  const { paths } = stored([source, '--ignore-file', '.ignore']);
+test('ignore files', async () => {
+  const { paths } = await stored([source, '--ignore-file', '.ignore']);
   assert.deepEqual(paths, without('x.log', 'sub/y.log', 'only-here'));
 });
 
-test('size and age', () => {
-  assert.deepEqual(stored([source, '--max-size', '50K']).paths, without('large'));
-  assert.deepEqual(stored([source, '--newer-than', '2020-01-01']).paths, without('old'));
-  const old = stored([source, '--older-than', '1y']).paths;
+test('size and age', async () => {
+  assert.deepEqual((await stored([source, '--max-size', '50K'])).paths, without('large'));
+  assert.deepEqual((await stored([source, '--newer-than', '2020-01-01'])).paths, without('old'));
+  const old = (await stored([source, '--older-than', '1y'])).paths;
   assert.deepEqual(old, ['old', 'sub', 'sub/.git', 'sub/cache', 'to sub']);
 });
 
-test('one file system: what is mounted below is an empty directory', WITH_ROOT, (t) => {
+test('one file system: what is mounted below is an empty directory', WITH_ROOT, async (t) => {
   const mounted = join(source, 'sub/cache');
   if (spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', mounted]).status !== 0) {
     t.skip('needs a mount');
@@ -185,11 +206,17 @@ test('one file system: what is mounted below is an empty directory', WITH_ROOT, 
   }
   try {
     writeFileSync(join(mounted, 'on another'), 'x');
-    assert.deepEqual(stored([source, '-x']).paths, without('sub/cache/z'));
-    assert.ok(stored([source]).paths.includes('sub/cache/on another'));
+    assert.deepEqual((await stored([source, '-x'])).paths, without('sub/cache/z'));
+    assert.ok((await stored([source])).paths.includes('sub/cache/on another'));
     // Named itself, it is entered.
-    assert.ok(stored([source, mounted, '-x']).paths.includes('sub/cache/on another') === false);
-    assert.deepEqual(stored([mounted, '-x']).paths, ['sub', 'sub/cache', 'sub/cache/on another']);
+    assert.ok(
+      (await stored([source, mounted, '-x'])).paths.includes('sub/cache/on another') === false,
+    );
+    assert.deepEqual((await stored([mounted, '-x'])).paths, [
+      'sub',
+      'sub/cache',
+      'sub/cache/on another',
+    ]);
   } finally {
     spawnSync('umount', [mounted]);
   }
@@ -222,6 +249,29 @@ test('what cannot be read is named, and the rest is stored', WITH_ROOT, () => {
   const restored = capture(target + own);
   assert.deepEqual([...restored.keys()], ['', 'a', 'closed', 'listed', 'z']);
   assert.equal(restored.get('closed')?.mode, '0');
+});
+
+test('directories on the way that may be entered but not read', WITH_ROOT, () => {
+  const way = join(scratch, 'way');
+  const tree = TreeMaker.open(way);
+  tree.directory('mine', (mine) => mine.file('file', 'x', { owner: [NOBODY, NOBODY] }), {
+    owner: [NOBODY, NOBODY],
+    mode: 0o700,
+  });
+  tree.file('of others', 'x', { mode: 0o600 });
+  tree.close();
+  spawnSync('chmod', ['711', way]);
+  const repo = join(scratch, 'of the way');
+  mkdirSync(repo);
+  spawnSync('chown', [`${NOBODY}:${NOBODY}`, repo]);
+  const mine = join(way, 'mine');
+  succeed(['backup', mine, '--repo', repo], { user: NOBODY });
+  const was = capture(way);
+  rmSync(join(mine, 'file'));
+  succeed(['restore', 'latest', mine, '--repo', repo, '--target', '/', '--overwrite', 'always'], {
+    user: NOBODY,
+  });
+  assertSameTree(capture(way), was);
 });
 
 test('a user without an entry in the list of users', WITH_ROOT, () => {
