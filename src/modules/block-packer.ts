@@ -27,6 +27,8 @@ export class BlockPacker {
   readonly #open: (PipeBuffer | undefined)[] = new Array(CLASSES_MAX).fill(undefined);
   readonly #counts = new Uint32Array(CLASSES_MAX);
   readonly #duplicates = new Uint32Array(CLASSES_MAX);
+  /** For a blob that was read into the buffer of another class. */
+  #aside: Buffer | undefined;
 
   constructor(context: ModuleContext, hash: KeyedHash, index: BlobIndex, session: SessionTable) {
     this.#context = context;
@@ -51,8 +53,13 @@ export class BlockPacker {
   offerInPlace(roomClass: number, contentClass: number, type: number, length: number): boolean {
     const buffer = must(this.#open[roomClass], 'room was asked for');
     const at = buffer.payloadOffset + buffer.length;
-    if (roomClass !== contentClass)
-      return this.offer(contentClass, type, buffer.memory, at, length);
+    if (roomClass !== contentClass) {
+      // Copied first: making room for it may send the buffer in which it lies, or a flush may.
+      this.#aside ??= Buffer.alloc(LIMITS.wholeFileBytesMax);
+      assert(length <= this.#aside.length, 'only whole small files are read in place');
+      buffer.memory.copy(this.#aside, 0, at, at + length);
+      return this.offer(contentClass, type, this.#aside, 0, length);
+    }
     if (!this.#isNew(contentClass, buffer.memory, at, length)) return false;
     this.#append(buffer, contentClass, type, length);
     return true;
