@@ -24,12 +24,17 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { openClock, openRandom } from '../../src/host/mod.ts';
+import { openDirectoryStore } from '../../src/media/directory-store.ts';
+import { encodeArchive, listArchives } from '../../src/mover/archives.ts';
+import { openRepository } from '../../src/mover/repository.ts';
 import { type JsonLine, parseLines, Workplace } from './workplace.ts';
 
 const place = new Workplace('browse');
 after(() => place.remove());
 
 const { source } = place;
+const skip = process.geteuid?.() === 0 ? false : 'needs to run as root to run as another user';
 const at = (path: string): string => join(source, path);
 /** Bytes as a string of Latin-1, the way the program keeps names. */
 const raw = (name: string): Buffer =>
@@ -221,6 +226,13 @@ test('cat --json leaves standard output to the file', () => {
   });
 });
 
+test('cat --json of an empty file, or of none, writes nothing to standard output', () => {
+  const empty = place.must(['cat', 'latest', at('empty'), '--json']);
+  assert.equal(empty.stdout, '');
+  assert.equal(parseLines(empty.stderr)[0]?.type, 'summary');
+  assert.equal(place.run(['cat', 'latest', at('nothing'), '--json']).stdout, '');
+});
+
 test('cat refuses what is no file', () => {
   const refused = [
     ['many', 'a directory'],
@@ -239,7 +251,7 @@ test('what is not there is named, with status 1', () => {
     assert.equal(place.fails([command, 'latest', at('nothing')], 1).code, 'PATH_UNKNOWN');
     assert.equal(place.fails([command, 'latest', `${at('big')}/x`], 1).code, 'PATH_UNKNOWN');
     assert.equal(place.fails([command, 'f00f00f00f00', '/x'], 1).code, 'ARCHIVE_UNKNOWN');
-    assert.equal(place.fails([command, '', '/x'], 2).code, 'USAGE');
+    assert.equal(place.run([command, '', '/x']).status, 2);
     assert.equal(place.fails([command, 'latest', '/x/../y'], 2).code, 'USAGE');
   }
   assert.equal(place.fails(['diff', first, 'nope'], 1).code, 'ARCHIVE_UNKNOWN');
@@ -383,6 +395,43 @@ test('a wrong passphrase and none at all are told apart', () => {
   assert.equal(place.fails(['ls', 'latest'], 1, wrong).code, 'PASSPHRASE_WRONG');
   const none = { environment: { PENSTOCK_PASSPHRASE: undefined } };
   assert.equal(place.fails(['archives'], 1, none).code, 'PASSPHRASE_MISSING');
+});
+
+test('a partial archive is marked, can be looked into, and is never the latest', async () => {
+  const environment = { PENSTOCK_REPO: join(place.directory, 'partial') };
+  cpSync(place.repo, environment.PENSTOCK_REPO, { recursive: true });
+  const store = openDirectoryStore(environment.PENSTOCK_REPO, false);
+  const around = { clock: openClock(), random: openRandom() };
+  const passphrase = async (): Promise<Buffer> => Buffer.from('correct horse');
+  const repository = await openRepository(store, passphrase, around);
+  const archive = (await listArchives(repository)).archives.at(-1);
+  assert(archive !== undefined);
+  const id = 'ab'.repeat(16);
+  const partial = { ...archive, id, partial: true, startedMs: archive.startedMs + 60_000 };
+  await store.put('archives', id, encodeArchive(repository, partial));
+  await repository.close();
+  const lines = place.must(['archives'], { environment }).lines;
+  assert.match(lines[3] ?? '', /^abababab {2}.* tree \(partial\) /);
+  const records = place.json(['archives'], 0, { environment });
+  assert.deepEqual(
+    records.map((record) => record.partial),
+    [false, false, true, undefined],
+  );
+  const latest = place.json(['ls', 'latest', at('new')], 0, { environment }).at(-1);
+  assert.equal(latest?.archive, second);
+  assert.equal(place.must(['cat', 'abab', at('new')], { environment }).stdout, 'n');
+});
+
+test('a repository that may only be read can be looked into', { skip }, () => {
+  const repo = join(place.directory, 'read only');
+  cpSync(place.repo, repo, { recursive: true });
+  place.shell(`chmod -R a+rX '${repo}' && chmod a+x .`);
+  const state = join(place.directory, 'none');
+  const options = { uid: 65_534, environment: { PENSTOCK_REPO: repo, PENSTOCK_STATE: state } };
+  assert.equal(place.must(['cat', 'latest', at('new')], options).stdout, 'n');
+  assert.equal(place.must(['find', 'new'], options).lines.length, 1);
+  assert.equal(place.must(['archives'], options).lines.length, 3);
+  assert.equal(place.fails(['key', 'rotate'], 1, options).code, 'REPO_READ_ONLY');
 });
 
 test('an empty repository has no latest archive', () => {

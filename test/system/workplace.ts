@@ -98,10 +98,10 @@ export class Workplace {
     return run;
   }
 
-  /** Runs with --json; the last line is the summary. */
+  /** Runs with --json; the last line is the summary. `cat` leaves standard output to the file. */
   json(args: readonly string[], status = 0, options: RunOptions = {}): JsonLine[] {
     const run = this.run([...args, '--json'], options);
-    const records = parseLines(run.stdout);
+    const records = parseLines(args[0] === 'cat' ? run.stderr : run.stdout);
     assert.equal(run.status, status, `penstock ${args.join(' ')}: ${run.stderr}${run.stdout}`);
     assert.equal(records.at(-1)?.type, 'summary');
     assert.equal(records.at(-1)?.exit, status);

@@ -15,6 +15,8 @@ const ZEROS = new Uint8Array(256 * 1024);
 
 export default async function run(invocation: Invocation<'cat'>): Promise<number> {
   const { positionals, output, signal } = invocation;
+  // From here on standard output is the file's alone: what --json says goes to standard error.
+  await output.writeBytes(new Uint8Array(0));
   return withReader(invocation, async (repository, { blobs }) => {
     const archive = await openArchive(invocation, repository, positionals.archive);
     const entry = findFile(blobs, archive.root, positionals.path);
