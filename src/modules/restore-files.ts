@@ -130,6 +130,7 @@ class Restoring {
       ) {
         // The same blob may stand twice in a block.
         if (found.has(piece)) continue;
+        if (window.pieceBytes(piece) !== reader.lengths[blob]) continue;
         found.add(piece);
         left--;
         this.#piece(window, piece, reader.offsets[blob] ?? 0, reader.lengths[blob] ?? 0);
@@ -140,7 +141,7 @@ class Restoring {
         window,
         block,
         window.chunk(block),
-        'a blob is not in the block that the index names',
+        'a blob is not in the block that the index names, or not as long as the file says',
         found,
       );
   }

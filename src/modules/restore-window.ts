@@ -5,7 +5,7 @@
  *   head (32 bytes): u32 window number | u32 blocks | u32 pieces | u32 files | i32 blocks done |
  *                    u32 bytes of the entries | 8 zero
  *   blocks:  per block 24 bytes: u32 chunk | u32 bytes | u64 offset | u32 first piece | u32 pieces
- *   pieces:  per piece 48 bytes: name (32) | u32 file or slot | u32 flags | u64 offset in the file;
+ *   pieces:  per piece 48 bytes: name (32) | u32 file or slot | u32 length and flag | u64 offset in the file;
  *            within a block sorted by name
  *   files:   per file 8 bytes: i32 handle of the directory | u32 offset of its entry
  *   entries: as they stand in the manifest
@@ -24,7 +24,9 @@ const FILE_BYTES = 8;
 const DONE_WORD = 4;
 
 /** The piece goes to a slot; else it is the whole content of a file. */
-export const PIECE_SLOT = 1;
+const PIECE_SLOT = 1;
+/** No blob is as long: a record that says so agrees with none. */
+const LENGTH_MAX = 2 ** 31 - 1;
 
 /** Numbers of a block: chunk | offset low | offset high | bytes | pieces. */
 const BLOCK_WORDS = 5;
@@ -90,6 +92,7 @@ export class WindowBuilder {
     target: number,
     slot: boolean,
     offset: number,
+    length: number,
   ): void {
     const block = this.#block(chunk, blockOffset, blockBytes);
     const to = this.#pieceCount * PIECE_BYTES;
@@ -101,7 +104,8 @@ export class WindowBuilder {
     }
     names.copy(this.#pieces, to, at, at + NAME_BYTES);
     this.#pieces.writeUInt32LE(target, to + 32);
-    this.#pieces.writeUInt32LE(slot ? PIECE_SLOT : 0, to + 36);
+    const lengthMax = Math.min(length, LENGTH_MAX);
+    this.#pieces.writeUInt32LE(lengthMax * 2 + (slot ? PIECE_SLOT : 0), to + 36);
     writeU64(this.#pieces, to + 40, offset);
     this.#pieceBlocks[this.#pieceCount++] = block;
     const pieces = block * BLOCK_WORDS + 4;
@@ -281,6 +285,10 @@ export class RestoreWindow {
   }
   isSlot(piece: number): boolean {
     return (this.bytes.readUInt32LE(this.nameAt(piece) + 36) & PIECE_SLOT) !== 0;
+  }
+  /** Bytes that the manifest says the blob has. */
+  pieceBytes(piece: number): number {
+    return this.bytes.readUInt32LE(this.nameAt(piece) + 36) >>> 1;
   }
   pieceOffset(piece: number): number {
     return readU64(this.bytes, this.nameAt(piece) + 40);

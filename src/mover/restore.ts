@@ -310,21 +310,25 @@ class Restore {
       if (contentLength(entry.bytes, at) === entry.size && !contentIsHole(entry.bytes, at)) {
         if (!this.#locate(entry.bytes, at + 8, of)) return;
         const file = this.#windows.addFile(parent, entry);
-        this.#addPiece(entry.bytes, at + 8, file, false, 0);
+        this.#addPiece(entry.bytes, at + 8, file, false, 0, entry.size);
         return;
       }
     }
-    await this.#piecewise(
-      parent,
-      new EntryView().set(Buffer.from(entry.raw()), 0),
-      of.path,
-      replace,
-    );
+    const own = new EntryView().set(Buffer.from(entry.raw()), 0);
+    await this.#piecewise(parent, own, of.path, replace);
   }
   /** A piece of the blob that was located last. */
-  #addPiece(names: Buffer, at: number, target: number, slot: boolean, offset: number): void {
+  #addPiece(
+    names: Buffer,
+    at: number,
+    target: number,
+    slot: boolean,
+    offset: number,
+    length: number,
+  ): void {
     const { chunk, blockOffset, blockBytes } = this.#archive.index;
-    this.#windows.builder.addPiece(chunk, blockOffset, blockBytes, names, at, target, slot, offset);
+    const { builder } = this.#windows;
+    builder.addPiece(chunk, blockOffset, blockBytes, names, at, target, slot, offset, length);
   }
   #locate(names: Buffer, at: number, of: { readonly path: ByteString }): boolean {
     if (this.#archive.index.find(names, at)) return true;
@@ -358,16 +362,13 @@ class Restore {
         break;
       }
       slots.expect(slot, 1);
-      this.#addPiece(piece.name, 0, slot, true, piece.offset);
+      this.#addPiece(piece.name, 0, slot, true, piece.offset, piece.length);
       if (this.#windows.isFull(this.#stack.length)) await this.#windows.end();
     }
     if (end > entry.size) {
       slots.fail(slot);
-      this.#problems.add(
-        path,
-        'DAMAGED',
-        `the content of ${toDisplay(path)} is longer than the file`,
-      );
+      const message = `the content of ${toDisplay(path)} is longer than the file`;
+      this.#problems.add(path, 'DAMAGED', message);
     }
     if (slots.arrived(slot)) this.#slots.finish(slot);
   }
