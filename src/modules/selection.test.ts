@@ -50,6 +50,14 @@ test('a pattern that ends with a slash matches directories only', () => {
   assert.deepEqual(leftOut(selection(['x/out/']), paths), ['/a/x/out/']);
 });
 
+test('names with line ends are matched like others; any number of directories may be none', () => {
+  const paths = ['/secret/a\nb', '/x/secret/a\nb/c', '/secret', '/a\nb'];
+  assert.deepEqual(leftOut(selection(['**/secret/**']), paths), paths.slice(0, 3));
+  assert.deepEqual(leftOut(selection(['/**/secret/*']), paths), [paths[0]]);
+  assert.deepEqual(leftOut(selection(['a*b']), paths), [paths[0], paths[3]]);
+  assert.deepEqual(leftOut(selection(['/**/secret']), paths), ['/secret']);
+});
+
 test('an include rescues what an exclude hit, and nothing else', () => {
   const paths = ['/a.log', '/keep.log', '/x/keep.log', '/b.txt'];
   assert.deepEqual(leftOut(selection(['*.log'], ['keep.*']), paths), ['/a.log']);

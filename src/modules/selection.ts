@@ -168,7 +168,10 @@ function matchers(lists: {
 
 function matcher(patterns: readonly string[]): Match {
   if (patterns.length === 0) return () => false;
-  return picomatch([...patterns], { dot: true, nonegate: true });
+  // For picomatch `/**/x` is not `/x`, but `**/x` is. A name may hold a line end, which a dot of its
+  // regular expressions does not match without the flag.
+  const anchored = patterns.map((one) => (one.startsWith('/**/') ? one.slice(1) : one));
+  return picomatch(anchored, { dot: true, nonegate: true, flags: 's' });
 }
 
 /** Lines of a pattern file: blank ones and those that begin with # are left out. */

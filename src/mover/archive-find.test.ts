@@ -15,7 +15,6 @@ const EXAMPLES: readonly (readonly [string, readonly string[], readonly string[]
   ['/etc/**', ['etc/a', 'etc/a/b/c', 'etc/.x/y'], ['usr/etc/a']],
   ['etc/*.conf', ['etc/a.conf', 'usr/local/etc/a.conf'], ['etc/x/a.conf', 'fetc/a.conf']],
   ['/**/cache', ['cache', 'a/b/cache'], ['a/cache/b']],
-  ['cache/', ['cache', 'a/cache'], ['cache/x']],
   ['[ab]?', ['ax', 'b\xff'], ['abc', 'a', 'c1']],
   ['{one,two}.*', ['one.x', 'a/two.y'], ['three.z']],
   ['!keep', ['!keep'], ['other', 'keep']],
@@ -32,26 +31,34 @@ test('patterns match names, whole paths or their ends', () => {
     for (const path of matched) {
       // The only example that is not UTF-8.
       const bytes = path === 'b\xff' ? path : fromText(path);
-      assert(matches(bytes), `${pattern} matches ${path}`);
+      assert(matches(bytes, false), `${pattern} matches ${path}`);
     }
     for (const path of others)
-      assert(!matches(fromText(path)), `${pattern} does not match ${path}`);
+      assert(!matches(fromText(path), false), `${pattern} does not match ${path}`);
   }
 });
 
 test('bytes that are no text are matched by bytes', () => {
-  assert(pathMatch('*\xff')('dir/caf\xe9\xff'));
-  assert(!pathMatch('*\xff')('dir/caf\xe9'));
-  assert(pathMatch('caf?')('caf\xe9'));
-  assert(!pathMatch('caf?')(fromText('cafés')));
+  assert(pathMatch('*\xff')('dir/caf\xe9\xff', false));
+  assert(!pathMatch('*\xff')('dir/caf\xe9', false));
+  assert(pathMatch('caf?')('caf\xe9', false));
+  assert(!pathMatch('caf?')(fromText('cafés'), false));
 });
 
 test('line ends in names are nothing special', () => {
   for (const pattern of ['*', '/**', 'a*b', '/x/**/a*b', 'x/**']) {
-    assert(pathMatch(pattern)('x/a\nb'), pattern);
+    assert(pathMatch(pattern)('x/a\nb', false), pattern);
   }
-  assert(!pathMatch('a')('a\n'));
-  assert(!pathMatch('a')('a\nb'));
+  assert(!pathMatch('a')('a\n', false));
+  assert(!pathMatch('a')('a\nb', false));
+});
+
+test('a slash at the end asks for a directory', () => {
+  for (const pattern of ['cache/', '/a/cache/', 'a/cache//']) {
+    assert(pathMatch(pattern)('a/cache', true), pattern);
+    assert(!pathMatch(pattern)('a/cache', false), pattern);
+  }
+  assert(pathMatch('cache')('a/cache', true));
 });
 
 test('what is no pattern is a wrong command line', () => {

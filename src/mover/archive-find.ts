@@ -7,13 +7,13 @@
 import picomatch from 'picomatch';
 import { type ByteString, isText, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
-import { EntryView } from '../format/entry.ts';
+import { ENTRY, EntryView } from '../format/entry.ts';
 import type { ManifestRef } from '../format/manifest.ts';
 import type { BlobReader } from '../modules/blob-reader.ts';
 import type { ManifestRoot } from '../modules/manifest-cursor.ts';
 import { entriesOf, type LeafEntry, leafKey, leavesOf } from './manifest-leaves.ts';
 
-export type PathMatch = (path: ByteString) => boolean;
+export type PathMatch = (path: ByteString, isDirectory: boolean) => boolean;
 
 /** Of all leaves together; a pattern that matches nearly everything must not fill the memory. */
 const KEPT_BYTES_MAX = 32 * 1024 * 1024;
@@ -21,11 +21,13 @@ const LEAVES_KEPT_MAX = 500_000;
 
 /**
  * A glob for paths as they stand in manifests. Without a slash it matches names; with one, whole
- * paths, or their ends when it does not begin with a slash. Names that are UTF-8 are matched character
+ * paths, or their ends when it does not begin with a slash; with a slash at its end, directories
+ * only. Names that are UTF-8 are matched character
  * by character, others byte by byte. USAGE when it is no pattern.
  */
 export function pathMatch(pattern: ByteString): PathMatch {
   const trimmed = pattern.length > 1 ? pattern.replace(/\/+$/, '') || '/' : pattern;
+  const ofDirectories = trimmed.length < pattern.length;
   if (trimmed === '') throw new PenstockError('USAGE', 'the pattern is empty');
   const byName = !trimmed.includes('/');
   // For picomatch `/**/x` is not `/x`, but `**/x` is.
@@ -33,7 +35,8 @@ export function pathMatch(pattern: ByteString): PathMatch {
   const glob = byName || trimmed.startsWith('/') ? anchored : `**/${trimmed}`;
   const bytes = compile(glob);
   const text = isText(glob) ? compile(toBytes(glob).toString('utf8')) : undefined;
-  return (path) => {
+  return (path, isDirectory) => {
+    if (ofDirectories && !isDirectory) return false;
     const subject = byName ? path.slice(path.lastIndexOf('/') + 1) : `/${path}`;
     if (text === undefined || !isBeyondAscii(subject) || !isText(subject)) return bytes(subject);
     return text(toBytes(subject).toString('utf8'));
@@ -96,7 +99,7 @@ export class ArchiveSearch {
     const found: Match[] = [];
     let bytes = 0;
     for (const { entry, path } of entriesOf(this.#reader, leaf)) {
-      if (!this.#matches(path)) continue;
+      if (!this.#matches(path, entry.kind === ENTRY.directory)) continue;
       found.push({ path, raw: Buffer.from(entry.raw()) });
       bytes += path.length + entry.entryBytes;
     }

@@ -91,7 +91,8 @@ export const BROWSE_COMMANDS = {
     summary: 'find paths in all archives',
     description: [
       'Lists what matches the pattern in any archive. A pattern without a slash matches names, ' +
-        'one with a slash whole paths.',
+        'one with a slash whole paths, or their ends when it does not begin with one. One that ' +
+        'ends with a slash matches directories only.',
     ],
     positionals: {
       pattern: { kind: 'pattern', value: 'PATTERN', required: true, help: 'a glob' },
