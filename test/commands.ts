@@ -12,7 +12,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { toBytes } from '../src/base/bytes.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../bin/penstock.js', import.meta.url));
 const PASSPHRASE = 'a passphrase for tests';
@@ -147,9 +146,4 @@ export function start(
 /** Waits as long as it takes for files to be older than the moment that hides later changes. */
 export async function untilOld(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 2100));
-}
-
-/** A path of any bytes for Node's own calls. */
-export function bytesPath(...parts: readonly string[]): Buffer {
-  return toBytes(parts.join('/'));
 }
