@@ -117,6 +117,8 @@ class Backup {
   #problems = 0;
   #index: LoadedIndex | undefined;
   #bases: readonly Archive[] = [];
+  /** Partial archives of the name that this one makes needless. */
+  #superseded: readonly string[] = [];
   #pipe: Pipe | undefined;
   /** Index segments being stored, in order. */
   #indexing: Promise<void> = Promise.resolve();
@@ -133,7 +135,9 @@ class Backup {
 
   async run(): Promise<BackupResult> {
     const { archives } = await listArchives(this.#repository);
-    this.#bases = this.#request.full ? [] : chooseBases(archives, this.#request.name);
+    const own = archives.filter((archive) => archive.name === this.#request.name);
+    this.#bases = this.#request.full ? [] : chooseBases(own);
+    this.#superseded = own.filter((archive) => archive.partial).map((archive) => archive.id);
     const index = await this.#loadIndex();
     this.#index = index;
     try {
@@ -274,9 +278,9 @@ class Backup {
     ]);
     if (report === undefined) return;
     // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
-    await pipe.control('work', 'flush');
+    await pipe.control('work', 'flush', 'started');
     await pipe.drained('place');
-    await pipe.control('place', 'commit');
+    await pipe.control('place', 'commit', 'started');
     await this.#indexing;
     // Where the pipe has ended meanwhile, the archive itself is about to be committed.
     if (this.#isOver) return;
@@ -288,7 +292,7 @@ class Backup {
   async #finish(report: WalkReport): Promise<BackupResult> {
     const archive = this.#request.dryRun ? undefined : await this.#commit(report, false);
     if (archive !== undefined) {
-      const superseded = this.#bases.filter((base) => base.partial).map((base) => base.id);
+      const superseded = [...this.#superseded];
       if (this.#partial !== undefined) superseded.push(this.#partial);
       for (const id of superseded) await this.#repository.store.remove('archives', id);
       await mergeIndex(this.#repository);
@@ -379,14 +383,15 @@ type StageMessage =
   | { readonly type: 'walked'; readonly report: WalkReport }
   | { readonly type: 'checkpoint'; readonly report: WalkReport };
 
-/** The last partial archive of the name, if it is newer than the last whole one, and that. */
-function chooseBases(archives: readonly Archive[], name: string): Archive[] {
-  const own = archives.filter((archive) => archive.name === name);
+/** Of runs that were killed, each may have come further in another part of the sources. */
+const PARTIAL_BASES_MAX = 4;
+
+/** The last whole archive, and before it partial ones since, newest first: what they have is safe. */
+function chooseBases(own: readonly Archive[]): Archive[] {
   const whole = own.findLast((archive) => !archive.partial);
-  const partial = own.findLast((archive) => archive.partial);
-  const bases: Archive[] = [];
-  if (partial !== undefined && (whole === undefined || partial.startedMs >= whole.startedMs))
-    bases.push(partial);
-  if (whole !== undefined) bases.push(whole);
-  return bases;
+  const partials = own.filter(
+    ({ partial, startedMs }) => partial && startedMs >= (whole?.startedMs ?? 0),
+  );
+  const bases = partials.reverse().slice(0, PARTIAL_BASES_MAX);
+  return whole === undefined ? bases : [...bases, whole];
 }

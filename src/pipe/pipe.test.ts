@@ -220,6 +220,28 @@ test('an instance that is started later gets the control messages of before', as
   await pipe.done;
 });
 
+test('a control message to those that are started waits for no other', async () => {
+  const gate = `export default { run(c) { c.sendBuf(c.allocBuf()); c.whileShared(0, 0); },
+    control(m, c) { Atomics.store(c.sharedWords, 0, 1); c.notifyShared(); } }`;
+  const pipe = await startPipe({
+    maxBuffers: 4,
+    payloadBytes: 64,
+    sharedWords: 1,
+    stages: [
+      { name: 'head', modules: [code(gate)] },
+      { name: 'tail', modules: [code(ANSWER)], startWhen: 'first-buffer', instances: 3 },
+    ],
+  });
+  let answers: unknown[] = [];
+  while (answers.length === 0) {
+    answers = await pipe.control('tail', 'hello', 'started');
+    await sleep(1);
+  }
+  deepEqual(answers, [['hello', 0, true]]);
+  await pipe.control('head', 'go');
+  await pipe.done;
+});
+
 test('linked stages talk over ports of their own', async () => {
   const ask = `import { receiveMessageOnPort } from 'node:worker_threads';
     export default { run(c) {

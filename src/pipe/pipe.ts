@@ -119,13 +119,20 @@ export class Pipe {
 
   /**
    * Sends a message to every instance of a stage and resolves with what their modules answer, in the
-   * order of the instances; undefined for one that is over. Rejects with what one of them throws.
+   * order of the instances; undefined for one that is over. Rejects with what one of them throws. One
+   * that is not started yet is waited for, unless only those that are `started` are meant.
    */
-  async control(stage: string, message: unknown): Promise<unknown[]> {
+  async control(
+    stage: string,
+    message: unknown,
+    whom: 'all' | 'started' = 'all',
+  ): Promise<unknown[]> {
     const instances = this.#instances.filter((instance) => instance.spec.name === stage);
     if (instances.length === 0)
       throw new PenstockError('PIPE_CONFIG', `there is no stage ${stage}`);
-    const answers = instances.map((instance) => instance.control(++this.#controlsSent, message));
+    const answers = instances
+      .filter((instance) => whom === 'all' || instance.started)
+      .map((instance) => instance.control(++this.#controlsSent, message));
     this.segment.wakeEveryone();
     return Promise.all(answers);
   }
