@@ -150,7 +150,7 @@ test('the whole system, as far as patterns leave any of it', async () => {
 
 test('a path that does not exist is refused before anything is made', () => {
   for (const path of [
-    '/nonexistent',
+    '/no such place',
     join(source, 'nothing'),
     join(source, 'file/below'),
     'nothing/..',
