@@ -47,6 +47,21 @@ export interface BlockPlace {
   readonly blobCount: number;
 }
 
+/** Whether two tables tell of the same blocks. */
+export function sameBlocks(a: readonly BlockPlace[], b: readonly BlockPlace[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((block, i) => {
+      const other = b[i];
+      return (
+        block.offset === other?.offset &&
+        block.bytes === other.bytes &&
+        block.blobCount === other.blobCount
+      );
+    })
+  );
+}
+
 export interface FooterInfo {
   readonly blocks: readonly BlockPlace[];
   /** Names of all blobs, 32 bytes each, block by block. */

@@ -56,6 +56,9 @@ interface ClearPart {
   readonly chunks: string;
 }
 
+/** An archive without the list of its chunks, which is long. */
+export type ArchiveHead = Omit<Archive, 'chunks'>;
+
 type SealedRoot = {
   name: string;
   blobBytes: number;
@@ -74,7 +77,7 @@ export type SealedPart = Omit<
 };
 
 /** The sealed part, which also stands in the archive footer inside the chunks (M8). */
-export function toSealedPart(archive: Archive): SealedPart {
+export function toSealedPart(archive: ArchiveHead): SealedPart {
   const { ref, level } = archive.root;
   return {
     name: archive.name,
@@ -122,10 +125,6 @@ export function toArchiveParts(archive: Archive): ArchiveParts {
   };
 }
 
-export function fromArchiveParts(parts: ArchiveParts): Archive {
-  return fromParts(parts.clear, parts.sealed);
-}
-
 export function encodeArchive(repository: Repository, archive: Archive): Buffer {
   const clear: ClearPart = {
     ...toArchiveParts(archive).clear,
@@ -153,8 +152,17 @@ export function decodeArchive(repository: Repository, bytes: Buffer, name: strin
   return fromParts(clear, sealed);
 }
 
-/** An archive from its parts, as they stand in a record or in an archive footer. */
-export function fromParts(clear: ArchiveParts['clear'], sealed: SealedPart): Archive {
+/** An archive from the parts of its record. */
+function fromParts(clear: ClearPart, sealed: SealedPart): Archive {
+  const chunks = Buffer.from(clear.chunks, 'base64').toString('hex').match(/.{32}/g) ?? [];
+  return { ...headFromParts(clear, sealed), chunks };
+}
+
+/** An archive from its parts as they stand in a map record or in an archive footer. */
+export function headFromParts(
+  clear: Omit<ArchiveParts['clear'], 'chunks'>,
+  sealed: SealedPart,
+): ArchiveHead {
   const { root } = sealed;
   const decode = (text: string): ByteString => Buffer.from(text, 'base64').toString('latin1');
   return {
@@ -175,7 +183,6 @@ export function fromParts(clear: ArchiveParts['clear'], sealed: SealedPart): Arc
       },
       level: root.level,
     },
-    chunks: Buffer.from(clear.chunks, 'base64').toString('hex').match(/.{32}/g) ?? [],
   };
 }
 
@@ -185,6 +192,52 @@ export function fromParts(clear: ArchiveParts['clear'], sealed: SealedPart): Arc
  */
 export function sessionChunkOf(archive: Archive): string | undefined {
   return archive.chunks.at(-1);
+}
+
+/** The head of an archive, and where its list ends. */
+export interface RecordedArchive extends ArchiveHead {
+  /** See sessionChunkOf. */
+  readonly sessionChunk: string | undefined;
+}
+
+/**
+ * Reads the records of all archives, oldest first, and keeps their heads only; `onChunks` is shown each
+ * list of chunks. Damaged ones are left out and named.
+ */
+export async function listArchiveHeads(
+  repository: Repository,
+  onChunks: (chunks: readonly string[]) => void = () => {},
+): Promise<{ readonly archives: RecordedArchive[]; readonly damaged: readonly PenstockError[] }> {
+  const archives: RecordedArchive[] = [];
+  const damaged: PenstockError[] = [];
+  for (const { name } of await repository.store.list('archives')) {
+    try {
+      archives.push(await readArchiveHead(repository, name, onChunks));
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      // Forgotten by somebody else meanwhile.
+      if (error.code !== 'OBJECT_MISSING') damaged.push(error);
+    }
+  }
+  return { archives: archives.sort(compareByTime), damaged };
+}
+
+/** Reads one record. OBJECT_MISSING, DAMAGED, REPO_FEATURE. */
+export async function readArchiveHead(
+  repository: Repository,
+  name: string,
+  onChunks: (chunks: readonly string[]) => void,
+  kind: 'archives' | 'pending' = 'archives',
+): Promise<RecordedArchive> {
+  const bytes = await repository.store.read(kind, name, LIMITS.recordBytesMax);
+  const { chunks, ...head } = decodeArchive(repository, bytes, name);
+  onChunks(chunks);
+  return { ...head, sessionChunk: chunks.at(-1) };
+}
+
+/** Oldest first. */
+export function compareByTime(a: ArchiveHead, b: ArchiveHead): number {
+  return a.startedMs - b.startedMs || (a.id < b.id ? -1 : 1);
 }
 
 /** Groups archives of one name without telling the name. */
@@ -215,7 +268,7 @@ export async function listArchives(repository: Repository): Promise<ArchiveList>
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
     }
   }
-  archives.sort((a, b) => a.startedMs - b.startedMs || (a.id < b.id ? -1 : 1));
+  archives.sort(compareByTime);
   return { archives, damaged };
 }
 

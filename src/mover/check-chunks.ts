@@ -3,7 +3,7 @@
  * map, which blocks cannot be read, and which blobs only the chunks tell of.
  */
 import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
-import type { BlockPlace } from '../format/chunk.ts';
+import { type BlockPlace, sameBlocks } from '../format/chunk.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { ChunkNames, IndexedChunk } from '../index/segment-builder.ts';
@@ -245,16 +245,4 @@ export class ChunkChecks {
       if (!index.find(names, at)) return 'a blob in it is not in the index';
     return undefined;
   }
-}
-
-function sameBlocks(a: readonly BlockPlace[], b: readonly BlockPlace[]): boolean {
-  return (
-    a.length === b.length &&
-    a.every(
-      (block, i) =>
-        block.offset === b[i]?.offset &&
-        block.bytes === b[i]?.bytes &&
-        block.blobCount === b[i]?.blobCount,
-    )
-  );
 }

@@ -5,7 +5,7 @@ import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
 import type { ObjectKind, StoredObject } from '../media/object-store.ts';
-import { type Archive, decodeArchive } from './archives.ts';
+import { compareByTime, type RecordedArchive, readArchiveHead } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
 import { listForgotten } from './forgotten.ts';
 import { listKeys } from './keys.ts';
@@ -79,7 +79,9 @@ export async function listNamed(
 
 export interface CheckedRecords {
   /** Whole ones, oldest first. */
-  readonly archives: readonly Archive[];
+  readonly archives: readonly RecordedArchive[];
+  /** Chunks that their lists name. */
+  readonly named: ReadonlySet<string>;
   readonly maps: readonly SessionMap[];
   /** Notes of forgotten archives; unsure when one of them is damaged. */
   readonly forgotten: ReadonlySet<string>;
@@ -99,13 +101,15 @@ export async function checkRecords(
   await checkRepositoryRecord(repository, damages);
   if (repository.settings.encrypted) notes.push(...(await checkKeys(repository, damages)));
   for (const [kind, record] of PLAIN_RECORDS) await checkPlain(repository, kind, record, damages);
-  await checkArchives(repository, 'pending', damages);
-  const archives = await checkArchives(repository, 'archives', damages);
-  archives.sort((a, b) => a.startedMs - b.startedMs || (a.id < b.id ? -1 : 1));
+  await checkArchives(repository, 'pending', damages, new Set());
+  const named = new Set<string>();
+  const archives = await checkArchives(repository, 'archives', damages, named);
+  archives.sort(compareByTime);
   const maps = await checkMaps(repository, damages);
   const forgotten = await tolerant(() => listForgotten(repository));
   return {
     archives,
+    named,
     maps,
     forgotten: forgotten?.ids ?? new Set(),
     forgottenUnsure: forgotten === undefined || forgotten.damaged.length > 0,
@@ -226,17 +230,15 @@ async function checkArchives(
   repository: Repository,
   kind: 'archives' | 'pending',
   damages: DamageList,
-): Promise<Archive[]> {
-  const archives: Archive[] = [];
+  named: Set<string>,
+): Promise<RecordedArchive[]> {
+  const archives: RecordedArchive[] = [];
+  const addAll = (chunks: readonly string[]): void => {
+    for (const chunk of chunks) named.add(chunk);
+  };
   for (const { name } of await listNamed(repository, kind, damages)) {
     await attempt(kind, name, damages, async () => {
-      archives.push(
-        decodeArchive(
-          repository,
-          await repository.store.read(kind, name, LIMITS.recordBytesMax),
-          name,
-        ),
-      );
+      archives.push(await readArchiveHead(repository, name, addAll, kind));
     });
   }
   return archives;

@@ -6,7 +6,7 @@ import type { ByteString } from '../base/bytes.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
-import { type Archive, listArchives, sessionChunkOf } from './archives.ts';
+import { listArchiveHeads, readArchiveHead } from './archives.ts';
 import type { CheckRequest, CheckResult } from './check.ts';
 import { ChunkChecks } from './check-chunks.ts';
 import { type Damage, DamageList } from './check-damage.ts';
@@ -30,8 +30,6 @@ export class CheckRound {
   #lost: readonly Damage[] | undefined;
   /** Chunks that hold what archives need. */
   readonly #needed = new Set<string>();
-  /** Chunks that the lists of archives name. */
-  readonly #named = new Set<string>();
   #records: CheckedRecords | undefined;
   #stored: VerifiedIndex | undefined;
   #index: VerifiedIndex | undefined;
@@ -97,13 +95,16 @@ export class CheckRound {
     const { records, chunks } = this.#known;
     const unneeded = [...chunks.bytes.keys()].filter((id) => {
       const session = chunks.sessionOf.get(id) ?? '';
-      return !this.#needed.has(id) && !this.#named.has(id) && !records.sessions.has(session);
+      return !this.#needed.has(id) && !records.named.has(id) && !records.sessions.has(session);
     });
     if (unneeded.length === 0) return unneeded;
     // A session that has ended since the records were read has committed them.
-    const { archives } = await listArchives(this.#repository).catch(() => records);
-    const named = new Set(archives.flatMap((archive) => archive.chunks));
-    return unneeded.filter((id) => !named.has(id));
+    const left = new Set(unneeded);
+    const named = (ids: readonly string[]): void => {
+      for (const id of ids) left.delete(id);
+    };
+    await listArchiveHeads(this.#repository, named).catch(() => undefined);
+    return [...left];
   }
   get #known(): {
     records: CheckedRecords;
@@ -174,15 +175,18 @@ export class CheckRound {
       },
       turn: () => this.#turn('archives'),
     });
-    for (const archive of archives) for (const chunk of archive.chunks) this.#named.add(chunk);
     for (const archive of archives) {
       const { blames, wrong } = await walk.walk(archive.root);
-      for (const damage of blames)
-        if (concerns(damage, archive, this.#lost)) damage.concern(archive.id);
+      let isLosing = false;
+      for (const damage of blames) {
+        if (this.#lost?.includes(damage) === true) isLosing = true;
+        else damage.concern(archive.id);
+      }
+      if (isLosing) await this.#concernOwn(archive.id, this.#lost ?? []);
       for (const { path, message } of wrong) {
         this.#damages.report('archive', archive.id, message).addPath(path).concern(archive.id);
       }
-      const own = sessionChunkOf(archive);
+      const own = archive.sessionChunk;
       if (own !== undefined && !chunks.bytes.has(own)) {
         this.#damages
           .report('chunk', own, `it is missing: it repeats the record of archive ${archive.id}`)
@@ -190,7 +194,7 @@ export class CheckRound {
       }
     }
     blobs.close();
-    this.#reportUnindexed(archives, chunks);
+    await this.#reportUnindexed(chunks);
     this.#progress('archives');
   }
 
@@ -213,8 +217,8 @@ export class CheckRound {
   /** Where blobs may have been of which the index does not tell: in chunks that nobody can read. */
   #lostChunks(): Damage[] {
     const { chunks, stored, records } = this.#known;
-    const own = new Set(records.archives.map(sessionChunkOf));
-    const lost = [...this.#named].filter(
+    const own = new Set(records.archives.map(({ sessionChunk }) => sessionChunk));
+    const lost = [...records.named].filter(
       (id) => !chunks.bytes.has(id) && !stored.chunks.has(id) && !own.has(id),
     );
     const damages = [
@@ -228,7 +232,7 @@ export class CheckRound {
   }
 
   /** Blobs that archives need and only chunks tell of: the index has lost them. */
-  #reportUnindexed(archives: readonly Archive[], { unindexed }: ChunkChecks): void {
+  async #reportUnindexed({ unindexed }: ChunkChecks): Promise<void> {
     const lost = new Set([...unindexed.keys()].filter((id) => this.#needed.has(id)));
     const [first] = lost;
     if (first === undefined) return;
@@ -237,9 +241,26 @@ export class CheckRound {
       this.#badSegments.length > 0
         ? this.#badSegments
         : [this.#damages.report('index segment', 'missing', `${message}; ${UNINDEXED}`)];
-    for (const { id, chunks } of archives) {
+    for (const { id } of this.#known.records.archives) {
+      const chunks = await this.#chunksOf(id);
       if (chunks.some((chunk) => lost.has(chunk))) for (const damage of blamed) damage.concern(id);
     }
+  }
+
+  /** Damage of chunks concerns an archive if they are its own; other damage does in any case. */
+  async #concernOwn(archive: string, damages: readonly Damage[]): Promise<void> {
+    const own = new Set(await this.#chunksOf(archive));
+    for (const damage of damages)
+      if (damage.what !== 'chunk' || own.has(damage.id)) damage.concern(archive);
+  }
+  /** The list of an archive's chunks, read again: all of them together are long. */
+  async #chunksOf(archive: string): Promise<readonly string[]> {
+    let list: readonly string[] = [];
+    const take = (chunks: readonly string[]): void => {
+      list = chunks;
+    };
+    await readArchiveHead(this.#repository, archive, take).catch(() => undefined);
+    return list;
   }
 
   /** Maps --------------------------------------------------------------------------------------- */
@@ -252,7 +273,7 @@ export class CheckRound {
     for (const { archive, chunks } of records.maps) {
       // Chunks that hold no blobs are deleted only when no archive names them.
       const lost = chunks.filter(
-        ({ id, blocks }) => blocks.length === 0 && this.#named.has(id) && !bytes.has(id),
+        ({ id, blocks }) => blocks.length === 0 && records.named.has(id) && !bytes.has(id),
       );
       for (const { id } of lost) this.#damages.report('chunk', id, 'it is missing');
       if (archive === undefined) continue;
@@ -289,10 +310,4 @@ export class CheckRound {
         `chunk ${id} is gone and still in the index; nothing that it held is missed`,
       );
   }
-}
-
-/** Whether damage that a walk came to is of an archive: a chunk that is lost only if it is one of its own. */
-function concerns(damage: Damage, archive: Archive, lost: readonly Damage[] | undefined): boolean {
-  if (damage.what !== 'chunk' || lost?.includes(damage) !== true) return true;
-  return archive.chunks.includes(damage.id);
 }

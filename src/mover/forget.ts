@@ -10,7 +10,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type Archive, decodeArchive } from './archives.ts';
+import { type ArchiveHead, decodeArchive } from './archives.ts';
 import { listForgotten, noteForgotten } from './forgotten.ts';
 import type { Repository } from './repository.ts';
 import { applyKeepRules, type KeepReason, type KeepRules } from './retention.ts';
@@ -29,7 +29,7 @@ export interface ForgetRequest {
 
 /** What is known of an archive that is judged; of one whose record is damaged only the id. */
 export type ForgetArchive = Pick<
-  Archive,
+  ArchiveHead,
   'id' | 'name' | 'host' | 'paths' | 'startedMs' | 'partial' | 'protectedUntilMs' | 'statistics'
 >;
 
@@ -109,7 +109,7 @@ async function readRecords(repository: Repository, name: string | undefined): Pr
   return { archives, damaged };
 }
 
-function pick(archive: Archive): ForgetArchive {
+function pick(archive: ArchiveHead): ForgetArchive {
   const { id, name, host, paths, startedMs, partial, protectedUntilMs, statistics } = archive;
   return { id, name, host, paths, startedMs, partial, protectedUntilMs, statistics };
 }

@@ -9,29 +9,33 @@ import { LIMITS } from '../base/limits.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import {
   type Archive,
+  type ArchiveHead,
   encodeArchive,
-  fromParts,
-  listArchives,
-  sessionChunkOf,
+  headFromParts,
+  listArchiveHeads,
+  type RecordedArchive,
 } from './archives.ts';
 import { type VerifiedIndex, verifyIndex } from './check-index.ts';
 import { ManifestWalk } from './check-walk.ts';
+import { listForgotten } from './forgotten.ts';
 import type { KnownChunk, Rebuilding } from './rebuild.ts';
 import { writeSessionChunk } from './session-chunk.ts';
 
 /** An archive to be recorded, and the chunk that repeats its record; undefined: there is none any more. */
 interface Candidate {
-  readonly archive: Archive;
+  readonly archive: ArchiveHead;
   readonly sessionChunk: string | undefined;
 }
 
 /** Makes the records that are missing or damaged. Returns the ids of their archives. */
 export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]> {
   const { repository, problems } = rebuilding;
-  const { archives } = await listArchives(repository);
+  const { archives } = await listArchiveHeads(repository);
   const recorded = new Set((await repository.store.list('archives')).map(({ name }) => name));
   const whole = new Map(archives.map((archive) => [archive.id, archive]));
-  const candidates = findCandidates(rebuilding, whole, recorded);
+  // Noted before their records go: after these were listed every one that was forgotten is known.
+  const forgotten = await listForgotten(repository);
+  const candidates = findCandidates(rebuilding, whole, recorded, forgotten.ids);
   for (const name of recorded) {
     if (whole.has(name) || candidates.has(name) || !/^[0-9a-f]{32}$/.test(name)) continue;
     problems.push(
@@ -54,9 +58,10 @@ export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]>
 }
 
 function findCandidates(
-  { maps, footers, forgotten, atWork, chunks, problems }: Rebuilding,
-  whole: ReadonlyMap<string, Archive>,
+  { maps, footers, atWork, chunks, problems }: Rebuilding,
+  whole: ReadonlyMap<string, RecordedArchive>,
   recorded: ReadonlySet<string>,
+  forgotten: ReadonlySet<string>,
 ): Map<string, Candidate> {
   const told = new Map<string, Candidate>();
   const repeated = new Map<string, string>();
@@ -72,7 +77,7 @@ function findCandidates(
     if (told.has(id) || (settled.has(session) && !recorded.has(id))) continue;
     try {
       told.set(id, {
-        archive: fromParts({ id, session, timeMs: sealed.startedMs, partial, chunks: '' }, sealed),
+        archive: headFromParts({ id, session, timeMs: sealed.startedMs, partial }, sealed),
         sessionChunk: chunk,
       });
     } catch (error) {
@@ -89,7 +94,7 @@ function findCandidates(
   }
   // Recorded ones whose session chunk is lost, or no longer tells of them.
   for (const [id, archive] of whole) {
-    const own = sessionChunkOf(archive) ?? '';
+    const own = archive.sessionChunk ?? '';
     const repeats =
       chunks.has(own) && footers.some((footer) => footer.chunk === own && footer.id === id);
     if (!repeats && !atWork.has(archive.session))
@@ -99,7 +104,7 @@ function findCandidates(
 }
 
 /** A partial archive is of no use beside a later one, or beside a whole one that is not older. */
-function isSuperseded(archive: Archive, all: readonly Archive[]): boolean {
+function isSuperseded(archive: ArchiveHead, all: readonly ArchiveHead[]): boolean {
   if (!archive.partial) return false;
   return all.some((other) => {
     if (other.id === archive.id || other.name !== archive.name) return false;
@@ -135,13 +140,15 @@ async function record(
       'LIMIT',
       `the record of archive ${archive.id} has ${bytes.length} bytes`,
     );
+  const before = isWhole
+    ? await repository.store.read('archives', archive.id, LIMITS.recordBytesMax)
+    : undefined;
   // Left by a commit that was cut off, or the record that is damaged.
   await repository.store.remove('pending', archive.id);
   if (recorded.has(archive.id)) await repository.store.remove('archives', archive.id);
   const outcome = await session.commit(archive.id, complete.chunks, bytes);
   if (outcome.outcome === 'published') return true;
-  if (isWhole)
-    await repository.store.put('archives', archive.id, encodeArchive(repository, archive));
+  if (before !== undefined) await repository.store.put('archives', archive.id, before);
   problems.push(
     `the record of archive ${archive.id} could not be committed beside a prune: run this again`,
   );
@@ -150,7 +157,7 @@ async function record(
 
 async function replaceSessionChunk(
   { repository, chunks }: Rebuilding,
-  archive: Archive,
+  archive: ArchiveHead,
 ): Promise<string> {
   const { chunkBytes } = repository.settings;
   const placed = await writeSessionChunk(repository, archive, {
@@ -158,14 +165,14 @@ async function replaceSessionChunk(
     writer: archive.writer,
     createdMs: archive.startedMs,
   });
-  chunks.set(placed.id, { ...placed, session: archive.session });
+  chunks.set(placed.id, { ...placed, session: archive.session, hasFooter: true });
   return placed.id;
 }
 
 /** The chunks that hold what an archive needs, and whether that is all. */
 async function findChunks(
   { repository, media, chunks, signal }: Rebuilding,
-  archive: Archive,
+  archive: ArchiveHead,
   index: VerifiedIndex,
 ): Promise<{ chunks: Set<string>; isWhole: boolean }> {
   const { chunkIds } = index.share;

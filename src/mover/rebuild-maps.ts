@@ -1,14 +1,18 @@
 /**
  * Makes map records again (rebuild.ts): of each session of which a chunk or an archive is not in them.
  */
-import type { Archive } from './archives.ts';
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { sameBlocks } from '../format/chunk.ts';
+import { type Archive, type ArchiveHead, decodeArchive } from './archives.ts';
 import type { KnownChunk, Rebuilding } from './rebuild.ts';
+import type { Repository } from './repository.ts';
 import { storeMapRecords } from './storage-map.ts';
 
 /** Makes what is missing. Returns of how many sessions. */
 export async function rebuildMaps(
   rebuilding: Rebuilding,
-  archives: readonly Archive[],
+  archives: readonly ArchiveHead[],
 ): Promise<number> {
   const { repository, chunks, maps, atWork, problems } = rebuilding;
   const bySession = new Map<string, KnownChunk[]>();
@@ -20,7 +24,11 @@ export async function rebuildMaps(
   const mapped = new Set<string>();
   const mappedArchives = new Set<string>();
   for (const map of maps.sessions) {
-    for (const chunk of map.chunks) mapped.add(chunk.id);
+    for (const { id, blocks } of map.chunks) {
+      const known = chunks.get(id);
+      // One that says something else than the chunk itself is no good.
+      if (known?.hasFooter !== true || sameBlocks(known.blocks, blocks)) mapped.add(id);
+    }
     if (map.archive !== undefined) mappedArchives.add(map.archive.id);
   }
   let made = 0;
@@ -33,7 +41,8 @@ export async function rebuildMaps(
       (archive === undefined || mappedArchives.has(archive.id));
     if (isMapped && !damaged) continue;
     rebuilding.signal.throwIfAborted();
-    await storeMapRecords(repository, own, archive, session);
+    const whole = archive && (await readArchive(repository, archive.id));
+    await storeMapRecords(repository, own, whole, session);
     made++;
   }
   // Of sessions of which nothing else is left.
@@ -45,8 +54,22 @@ export async function rebuildMaps(
   return made;
 }
 
+async function readArchive(repository: Repository, id: string): Promise<Archive | undefined> {
+  try {
+    return decodeArchive(
+      repository,
+      await repository.store.read('archives', id, LIMITS.recordBytesMax),
+      id,
+    );
+  } catch (error) {
+    // Forgotten meanwhile.
+    if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return undefined;
+    throw error;
+  }
+}
+
 /** A session has one archive, or a partial one for the time being. */
-function latestOf(archives: readonly Archive[], session: string): Archive | undefined {
+function latestOf(archives: readonly ArchiveHead[], session: string): ArchiveHead | undefined {
   const own = archives.filter((archive) => archive.session === session);
   return own.findLast((archive) => !archive.partial) ?? own.at(-1);
 }

@@ -16,7 +16,7 @@ import { NAME_BYTES } from '../format/block.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
 import type { ChunkNames, IndexedChunk } from '../index/segment-builder.ts';
-import { listArchives } from './archives.ts';
+import { listArchiveHeads } from './archives.ts';
 import { type ArchiveFooter, type ChunkFacts, inspectChunk } from './check-chunk.ts';
 import { readBlocks } from './check-data.ts';
 import { verifyIndex } from './check-index.ts';
@@ -59,6 +59,8 @@ export interface KnownChunk {
   readonly contentClass: number;
   readonly bytes: number;
   readonly blocks: readonly BlockPlace[];
+  /** The blocks are those of its own footer. */
+  readonly hasFooter: boolean;
 }
 
 /** What the steps of a rebuild share. */
@@ -70,8 +72,6 @@ export interface Rebuilding {
   readonly chunks: Map<string, KnownChunk>;
   readonly footers: readonly (ArchiveFooter & { readonly chunk: string })[];
   readonly maps: MapList;
-  /** Ids of archives. */
-  readonly forgotten: ReadonlySet<string>;
   /** Sessions that are at work. */
   readonly atWork: ReadonlySet<string>;
   readonly problems: string[];
@@ -136,10 +136,6 @@ class Rebuild {
     const atWork = await sessionsAtWork(repository);
     const maps = await listSessionMaps(repository);
     const segmentsReplaced = await this.#index(maps);
-    const forgotten = await listForgotten(repository);
-    for (const { name } of forgotten.damaged) {
-      this.#problems.push(`the note ${name} of forgotten archives is damaged and was dropped`);
-    }
     const rebuilding: Rebuilding = {
       repository,
       session: this.#session,
@@ -148,14 +144,13 @@ class Rebuild {
       chunks: this.#chunks,
       footers: this.#footers,
       maps,
-      forgotten: forgotten.ids,
       atWork,
       problems: this.#problems,
     };
     const archivesMade = await rebuildArchives(rebuilding);
-    const { archives } = await listArchives(repository);
+    const { archives } = await listArchiveHeads(repository);
     const mapsMade = await rebuildMaps(rebuilding, archives);
-    for (const { name } of forgotten.damaged) await repository.store.remove('maps', name);
+    await this.#dropNotes();
     return {
       chunksIndexed: this.#chunksIndexed,
       segmentsReplaced,
@@ -163,6 +158,16 @@ class Rebuild {
       archivesMade,
       problems: this.#problems,
     };
+  }
+
+  /** Notes of forgotten archives that cannot be read: nobody can make them again. */
+  async #dropNotes(): Promise<void> {
+    const { damaged } = await listForgotten(this.#repository);
+    for (const { name, error } of damaged) {
+      if (error.code !== 'DAMAGED') continue;
+      await this.#repository.store.remove('maps', name);
+      this.#problems.push(`the note ${name} of forgotten archives was damaged and is dropped`);
+    }
   }
 
   /** Index: returns how many damaged segments were replaced. */
@@ -221,6 +226,7 @@ class Rebuild {
       contentClass: header?.contentClass ?? told?.table.contentClass ?? facts.contentClass ?? 0,
       bytes: footer === undefined && told !== undefined ? told.table.bytes : bytes,
       blocks: footer?.blocks ?? told?.table.blocks ?? facts.blocks,
+      hasFooter: footer !== undefined,
     };
     this.#chunks.set(id, known);
     if (footer === undefined)

@@ -8,13 +8,13 @@ import { toDisplay } from '../base/bytes.ts';
 import type { ChunkMediaFactory } from '../format/chunk-media.ts';
 import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
 import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
-import { type Archive, toSealedPart } from './archives.ts';
+import { type ArchiveHead, toSealedPart } from './archives.ts';
 import type { Repository } from './repository.ts';
 
 /** Writes the chunk of an archive's session; it is durable when this returns. REPO_FULL, REPO_IO. */
 export async function writeSessionChunk(
   repository: Repository,
-  archive: Archive,
+  archive: ArchiveHead,
   options: Omit<ChunkWriterOptions, 'session'>,
 ): Promise<PlacedChunk> {
   const { sealer, around, store } = repository;

@@ -16,7 +16,13 @@ import { LIMITS } from '../base/limits.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import { RECORD } from '../format/record.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
-import { type Archive, type ArchiveParts, fromArchiveParts, toArchiveParts } from './archives.ts';
+import {
+  type Archive,
+  type ArchiveHead,
+  type ArchiveParts,
+  headFromParts,
+  toArchiveParts,
+} from './archives.ts';
 import type { Repository } from './repository.ts';
 
 /** The only pool until there are others. */
@@ -44,7 +50,7 @@ export interface SessionMap {
   readonly name: string;
   readonly session: string;
   readonly chunks: readonly MappedChunk[];
-  readonly archive: Archive | undefined;
+  readonly archive: ArchiveHead | undefined;
 }
 
 interface ClearPart {
@@ -85,8 +91,10 @@ export async function storeMapRecords(
     name.startsWith(`session-${session}-`),
   );
   const parts = splitChunks(chunks);
-  for (const [i, part] of parts.entries())
-    await putSessionMap(repository, session, part, i === 0 ? archive : undefined);
+  const told = archive === undefined ? undefined : toArchiveParts(archive);
+  for (const [i, part] of parts.entries()) {
+    await putSessionMap(repository, session, part, i === 0 ? told : undefined);
+  }
   for (const { name } of earlier) await repository.store.remove('maps', name);
 }
 
@@ -94,7 +102,7 @@ async function putSessionMap(
   repository: Repository,
   session: string,
   chunks: readonly ChunkTable[],
-  archive: Archive | undefined,
+  archive: ArchiveParts | undefined,
 ): Promise<void> {
   const sealed: SealedPart = {
     session,
@@ -105,7 +113,7 @@ async function putSessionMap(
       bytes: chunk.bytes,
       blocks: encodeBlocks(chunk.blocks),
     })),
-    ...(archive === undefined ? {} : { archive: toArchiveParts(archive) }),
+    ...(archive === undefined ? {} : { archive }),
   };
   await putMapRecord(repository, `session-${session}-`, sealed);
 }
@@ -194,15 +202,20 @@ export async function readSessionMap(repository: Repository, name: string): Prom
   return {
     name,
     session,
-    chunks: chunks.map((chunk) => ({
-      id: chunk.id,
-      pool: chunk.pool,
-      session,
-      contentClass: chunk.class,
-      bytes: chunk.bytes,
-      blocks: decodeBlocks(chunk.blocks),
-    })),
-    archive: archive === undefined ? undefined : fromArchiveParts(archive),
+    chunks: chunks.map((chunk) => toMapped(chunk, session)),
+    archive: archive === undefined ? undefined : headFromParts(archive.clear, archive.sealed),
+  };
+}
+
+function toMapped(chunk: StoredChunk, session: string): MappedChunk {
+  const { id, pool, bytes } = chunk;
+  return {
+    id,
+    pool,
+    session,
+    contentClass: chunk.class,
+    bytes,
+    blocks: decodeBlocks(chunk.blocks),
   };
 }
 
@@ -239,17 +252,26 @@ export async function tidyMapRecords(
   isPresent: (chunkId: string) => boolean,
   forgotten: ReadonlySet<string>,
 ): Promise<number> {
-  const { sessions } = await listSessionMaps(repository);
   let changed = 0;
-  for (const map of sessions) {
+  for (const { name } of await repository.store.list('maps')) {
+    if (!isSessionMap(name)) continue;
+    let map: SealedPart;
+    try {
+      map = await readMapRecord<SealedPart>(repository, name);
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      continue;
+    }
     const chunks = map.chunks.filter((chunk) => isPresent(chunk.id));
-    const archive =
-      map.archive !== undefined && forgotten.has(map.archive.id) ? undefined : map.archive;
-    if (chunks.length === map.chunks.length && archive === map.archive) continue;
+    const isForgotten = map.archive !== undefined && forgotten.has(map.archive.clear.id);
+    if (chunks.length === map.chunks.length && !isForgotten) continue;
     changed++;
-    if (chunks.length > 0 || archive !== undefined)
-      await putSessionMap(repository, map.session, chunks, archive);
-    await repository.store.remove('maps', map.name);
+    const archive = isForgotten ? undefined : map.archive;
+    const tables = chunks.map((chunk) => toMapped(chunk, map.session));
+    if (chunks.length > 0 || archive !== undefined) {
+      await putSessionMap(repository, map.session, tables, archive);
+    }
+    await repository.store.remove('maps', name);
   }
   return changed;
 }
