@@ -20,6 +20,8 @@ const PASSPHRASE = 'a passphrase for tests';
 export const IS_ROOT: boolean = process.geteuid?.() === 0;
 /** For tests that need root. */
 export const WITH_ROOT = { skip: IS_ROOT ? false : 'needs root' };
+/** A home that is not there and that nobody can make, root neither. */
+export const NO_HOME = '/dev/null/home';
 /** A user without rights, for tests that are run by root. */
 export const NOBODY = 65534;
 
@@ -66,7 +68,7 @@ function scratchPlace(): string {
 function environment(options: RunOptions): NodeJS.ProcessEnv {
   return {
     PATH: process.env.PATH,
-    HOME: '/nonexistent',
+    HOME: NO_HOME,
     NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
     PENSTOCK_PASSPHRASE: PASSPHRASE,
     ...options.env,

@@ -18,7 +18,7 @@ import {
 import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { penstock, type Run, scratchFolder, succeed, WITH_ROOT } from '../commands.ts';
+import { NO_HOME, penstock, type Run, scratchFolder, succeed, WITH_ROOT } from '../commands.ts';
 import { assertSameTree, type Captured, capture, type Tree } from '../tree-compare.ts';
 import { noise, prose, TreeMaker } from '../tree-make.ts';
 
@@ -291,7 +291,7 @@ test('few open files allowed: slower, but whole', () => {
   tree.close();
   const limited = (...args: string[]): void => {
     const launcher = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
-    const env = { PATH: process.env.PATH, PENSTOCK_PASSPHRASE: 'x', HOME: '/nonexistent' };
+    const env = { PATH: process.env.PATH, PENSTOCK_PASSPHRASE: 'x', HOME: NO_HOME };
     const run = spawnSync('prlimit', ['--nofile=160:160', process.execPath, launcher, ...args], {
       env,
       encoding: 'utf8',
