@@ -60,16 +60,28 @@ export interface FileStatusFields {
 }
 
 export class FileStatus {
+  /** What `copyTo` writes. */
+  static readonly COPY_BYTES: number = 152;
   /** For the call that fills it. */
   readonly bytes: Uint8Array;
   readonly #u32: Uint32Array;
   readonly #i32: Int32Array;
+  readonly #copied: Uint8Array;
 
   constructor() {
     const memory = new ArrayBuffer(STATUS_BYTES);
     this.bytes = new Uint8Array(memory);
     this.#u32 = new Uint32Array(memory);
     this.#i32 = new Int32Array(memory);
+    this.#copied = this.bytes.subarray(0, FileStatus.COPY_BYTES);
+  }
+
+  /** Writes all fields to `memory`, for `copyFrom` in another thread. */
+  copyTo(memory: Buffer, at: number): void {
+    memory.set(this.#copied, at);
+  }
+  copyFrom(memory: Buffer, at: number): void {
+    memory.copy(this.bytes, 0, at, at + FileStatus.COPY_BYTES);
   }
 
   #word(index: number): number {

@@ -1,15 +1,14 @@
 /**
- * Stage `walk` (M1, M14): the head of a backup. Walks the sources depth first with sorted names, takes
- * over what did not change since the bases, sends the rest to collectors, and builds the manifest.
+ * Stage `walk` (M1, M14): receives the entries of a backup from the scan, takes over what did not change
+ * since the bases, sends the rest to collectors, and builds the manifest.
  *
  * An entry is taken over when kind, size, mtime, ctime and inode agree with the base, it was not too
- * young to be sure of, and every blob that it needs is still where the index says. Links are never
- * followed below a source; directories are opened without following links and used by handle, so that
- * paths of any length work and nobody can move the walk elsewhere.
+ * young to be sure of, and every blob that it needs is still where the index says. Directories are
+ * opened again, without following links and by handle: wherever the scan was, nothing else is read.
  */
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
-import { type ErrorRecord, toErrorRecord } from '../base/errors.ts';
+import { toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { fromKeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
@@ -19,11 +18,10 @@ import {
   type Attribute,
   CWD,
   ERRNO,
-  FileStatus,
+  type FileStatus,
   type Files,
   ioError,
   KIND,
-  newListing,
   openCodec,
   openFiles,
   openRandom,
@@ -39,27 +37,23 @@ import { FirstLinks } from './first-links.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
-import { type IgnoreRules, readIgnoreFiles, Selection } from './selection.ts';
+import { SCAN, SCAN_FLAG, ScanReader } from './scan-stream.ts';
 import { writeAttributes } from './source-attributes.ts';
+import { postFailure, postProblem } from './source-problems.ts';
+import { childPath } from './source-tree.ts';
 import { StatusEntry } from './status-entry.ts';
 import { FILE_UNIT_BYTES_MAX } from './unit.ts';
-import type { SourceNode, WalkOptions, WalkProblem, WalkReport } from './walk-options.ts';
+import type { WalkOptions, WalkReport } from './walk-options.ts';
 import { WalkOutput } from './walk-output.ts';
-import { beyondLimits, sourceFailure, tooDeep } from './walk-problems.ts';
 
 interface Frame {
+  /** Negative: it could not be opened, and what the scan saw below is passed over. */
   readonly fd: number;
   readonly depth: number;
-  /** Absolute path, for messages and patterns. */
+  /** Absolute path, for messages. */
   readonly path: ByteString;
-  readonly names: readonly ByteString[];
-  next: number;
-  readonly node: SourceNode;
-  readonly ignores: IgnoreRules | undefined;
   /** One bit a base: it has this directory too, and its cursor is inside. */
   readonly bases: number;
-  readonly deviceMajor: number;
-  readonly deviceMinor: number;
 }
 
 export default function walk(options: WalkOptions): PipeModule {
@@ -76,18 +70,16 @@ export default function walk(options: WalkOptions): PipeModule {
 }
 
 class Walker {
-  readonly #options: WalkOptions;
   readonly #context: ModuleContext;
   readonly #files: Files = openFiles();
-  readonly #selection: Selection;
+  readonly #scan: ScanReader;
   readonly #index: BlobIndex;
   readonly #reader: BlobReader;
   readonly #packer: BlockPacker;
   readonly #manifest: ManifestBuilder;
   readonly #output: WalkOutput;
   readonly #bases: BaseArchive[];
-  readonly #status = new FileStatus();
-  readonly #listing = newListing();
+  readonly #status: FileStatus;
   readonly #skeleton = new EntryWriter();
   readonly #view = new EntryView();
   readonly #entry: StatusEntry;
@@ -99,12 +91,12 @@ class Walker {
   #checkpointWanted = false;
 
   constructor(options: WalkOptions, context: ModuleContext, media: ChunkMedia) {
-    this.#options = options;
     this.#context = context;
     const keyring = fromKeyringRecord(options.keyring);
     const codec = openCodec(keyring.nameKey);
     const random = openRandom();
-    this.#selection = new Selection(options.selection);
+    this.#scan = new ScanReader(context);
+    this.#status = this.#scan.status;
     this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
     this.#reader = new BlobReader(
       this.#index,
@@ -127,7 +119,7 @@ class Walker {
       this.#manifest,
       this.#packer,
       {
-        problem: (path, error, omitted) => this.#problem(path, error, omitted),
+        problem: (path, error, omitted) => postProblem(context, path, error, omitted),
         settled: (batch) => this.#closeSettled(batch),
       },
     );
@@ -141,13 +133,14 @@ class Walker {
 
   run(): void {
     this.#openTop();
-    while (this.#stack.length > 0) {
+    while (this.#scan.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
-      const name = frame.names[frame.next++];
-      if (name === undefined) this.#leave(frame);
-      else this.#visit(frame, name);
+      if (this.#scan.kind === SCAN.leave) this.#leave(frame);
+      else if (frame.fd >= 0) this.#visit(frame, this.#scan.name);
+      else if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(frame);
       if (this.#checkpointWanted) this.#checkpoint();
     }
+    this.#leave(must(this.#stack.at(-1), 'the directory of all'));
     this.#output.drain();
     const root = this.#manifest.root();
     this.#packer.flush();
@@ -171,12 +164,8 @@ class Walker {
     return { root, owners: [...this.#entry.owners], groups: [...this.#entry.groups] };
   }
 
-  #problem(path: ByteString, error: ErrorRecord, omitted: boolean): void {
-    const problem: WalkProblem = { path, error, omitted };
-    this.#context.post({ type: 'problem', problem });
-  }
   #failed(path: ByteString, result: number, call: string): void {
-    this.#problem(path, toErrorRecord(sourceFailure(path, result, call)), true);
+    postFailure(this.#context, path, result, call);
   }
 
   #openTop(): void {
@@ -184,53 +173,12 @@ class Walker {
     if (fd < 0) throw ioError(fd, 'open', '/');
     let bases = 0;
     for (const [i, base] of this.#bases.entries()) if (base.begin()) bases |= 1 << i;
-    this.#files.statusOf(fd, this.#status);
-    this.#enter(fd, '/', 0, this.#options.sources, undefined, bases);
-  }
-
-  /** Opens a frame for a directory whose status was just taken. Owns `fd`. */
-  #enter(
-    fd: number,
-    path: ByteString,
-    depth: number,
-    node: SourceNode,
-    outer: IgnoreRules | undefined,
-    bases: number,
-  ): void {
-    const deviceMajor = this.#status.deviceMajor;
-    const deviceMinor = this.#status.deviceMinor;
-    let names: ByteString[];
-    if (node.children !== undefined) names = [...node.children.keys()];
-    else {
-      const result = this.#files.list(fd, this.#listing);
-      if (result < 0) {
-        this.#failed(path, result, 'list');
-        this.#files.close(fd);
-        return;
-      }
-      names = this.#listing.names.slice();
-    }
-    names.sort();
-    const wanted = this.#options.selection.ignoreFiles.filter((name) => names.includes(name));
-    const ignores = readIgnoreFiles(this.#files, fd, path, wanted, outer, (at, result, call) =>
-      this.#failed(at, result, call),
-    );
-    this.#stack.push({
-      fd,
-      depth,
-      path,
-      names,
-      next: 0,
-      node,
-      ignores,
-      bases,
-      deviceMajor,
-      deviceMinor,
-    });
+    this.#stack.push({ fd, depth: 0, path: '/', bases });
   }
 
   #leave(frame: Frame): void {
     this.#stack.pop();
+    if (frame.fd < 0) return;
     this.#closing.push({ fd: frame.fd, batch: this.#output.current });
     // Nothing may be out any more: then no later batch comes to settle it.
     if (this.#closing.length > this.#closingMax) this.#output.endBatch();
@@ -243,20 +191,16 @@ class Walker {
   }
 
   #visit(frame: Frame, name: ByteString): void {
-    const node = frame.node.children?.get(name) ?? frame.node;
-    const path = join(frame.path, name);
-    const result = this.#files.status(frame.fd, name, this.#status);
-    if (result < 0) return this.#failed(path, result, 'look at');
-    const kind = this.#status.kind;
-    const onTheWay = frame.node.children !== undefined;
-    if (!onTheWay && this.#isExcluded(frame, path, name, kind)) return;
-    if (this.#isBeyondLimits(name, path)) return;
+    const path = childPath(frame.path, name);
+    const { kind } = this.#status;
     const matches = this.#matches(frame, name);
     this.#context.progress(COUNTER.entries, 1);
     this.#entry.take(this.#status, frame.depth);
     if (kind === KIND.directory) {
       this.#context.progress(COUNTER.directories, 1);
-      return this.#directory(frame, name, path, node, matches);
+      const inside = this.#directory(frame, name, path, matches);
+      if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(inside);
+      return;
     }
     if (this.#status.nlink > 1 && this.#isFurtherLink(name, path, matches)) return;
     if (kind === KIND.file) {
@@ -268,28 +212,6 @@ class Walker {
       if (matches !== 0) this.#context.progress(COUNTER.filesChanged, 1);
       this.#file(frame, name, path);
     } else this.#special(frame, name, path, kind);
-  }
-
-  /** What some file systems have and the format does not: reported, and left out. */
-  #isBeyondLimits(name: ByteString, path: ByteString): boolean {
-    const error = beyondLimits(this.#status, name, path);
-    if (error === undefined) return false;
-    this.#problem(path, toErrorRecord(error), true);
-    return true;
-  }
-
-  #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
-    const selection = this.#selection;
-    if (
-      selection.usesPaths &&
-      selection.excludes(path, name, kind === KIND.directory, frame.ignores)
-    )
-      return true;
-    if (kind === KIND.file) {
-      const mtimeMs = this.#status.mtimeSeconds * 1000 + this.#status.mtimeNanos / 1e6;
-      return selection.excludesFile(this.#status.size, mtimeMs);
-    }
-    return false;
   }
 
   /** Bases whose directory has an entry of this name; their cursors stand on it. */
@@ -316,51 +238,40 @@ class Walker {
     return false;
   }
 
-  #directory(
-    frame: Frame,
-    name: ByteString,
-    path: ByteString,
-    node: SourceNode,
-    matches: number,
-  ): void {
+  /** Stores a directory; returns the frame for what the scan saw in it. */
+  #directory(frame: Frame, name: ByteString, path: ByteString, matches: number): Frame {
+    const { flags } = this.#scan;
+    const passedOver: Frame = { fd: -1, depth: frame.depth + 1, path, bases: 0 };
     let fd = this.#files.openDirectory(frame.fd, name);
     const isReadable = fd >= 0;
-    if (fd === -ERRNO.EACCES && node.children !== undefined) {
+    if (fd === -ERRNO.EACCES && (flags & SCAN_FLAG.onTheWay) !== 0) {
       fd = this.#files.openThrough(frame.fd, name);
     }
     // One that may not be opened is stored as it stands there.
     if (fd < 0) this.#failed(path, fd, 'open');
-    if (fd === -ERRNO.ENOENT || fd === -ERRNO.ENOTDIR || fd === -ERRNO.ELOOP) return;
+    if (fd === -ERRNO.ENOENT || fd === -ERRNO.ENOTDIR || fd === -ERRNO.ELOOP) return passedOver;
     if (!this.#takeOver(matches)) {
       const attributes = isReadable
         ? this.#files.attributesOf(fd)
         : this.#files.attributes(frame.fd, name);
       if (typeof attributes === 'number') {
         if (fd >= 0) this.#files.close(fd);
-        return this.#failed(path, attributes, 'read attributes of');
+        this.#failed(path, attributes, 'read attributes of');
+        return passedOver;
       }
       this.#complete(name, path, attributes);
     }
-    if (fd < 0) return;
-    const otherDevice =
-      this.#status.deviceMajor !== frame.deviceMajor ||
-      this.#status.deviceMinor !== frame.deviceMinor;
-    const inside = frame.node.children === undefined;
-    if (inside && otherDevice && this.#options.selection.oneFileSystem) {
+    if (fd < 0) return passedOver;
+    if ((flags & SCAN_FLAG.entered) === 0) {
       this.#files.close(fd);
-      return;
+      if ((flags & SCAN_FLAG.notOpened) !== 0) this.#failed(path, -ERRNO.EACCES, 'open');
+      return passedOver;
     }
     let bases = 0;
     for (let i = 0; i < this.#bases.length; i++) {
       if ((matches & (1 << i)) !== 0 && must(this.#bases[i], 'base').descend()) bases |= 1 << i;
     }
-    const refused = tooDeep(path, frame.depth + 1);
-    if (refused !== undefined) {
-      this.#problem(path, toErrorRecord(refused), true);
-      this.#files.close(fd);
-      return;
-    }
-    this.#enter(fd, path, frame.depth + 1, node, frame.ignores, bases);
+    return { fd, depth: frame.depth + 1, path, bases };
   }
 
   /** A further link of a file that is in the archive already. */
@@ -440,10 +351,6 @@ class Walker {
   }
   #attributes(writer: EntryWriter, attributes: readonly Attribute[], path: ByteString): void {
     const wrong = writeAttributes(writer, attributes, path);
-    if (wrong !== undefined) this.#problem(path, toErrorRecord(wrong), false);
+    if (wrong !== undefined) postProblem(this.#context, path, toErrorRecord(wrong), false);
   }
-}
-
-function join(directory: ByteString, name: ByteString): ByteString {
-  return directory === '/' ? `/${name}` : `${directory}/${name}`;
 }

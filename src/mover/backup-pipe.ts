@@ -1,5 +1,5 @@
 /**
- * The pipe of a backup: walk → work (collect and seal, fused) × n → place.
+ * The pipe of a backup: scan → walk → work (collect and seal, fused) × n → place.
  *
  * Collecting and sealing run in one stage of several instances: each reads, cuts, names, compresses
  * and encrypts, and hands on sealed blocks only. Its buffers and windows bound the memory (U9).
@@ -14,8 +14,10 @@ import type { ChunkWriterOptions } from '../modules/chunk-writer.ts';
 import { COLLECT_WINDOW_BYTES, type CollectOptions } from '../modules/collect.ts';
 import type { ManifestRoot } from '../modules/manifest-cursor.ts';
 import type { PlaceOptions } from '../modules/place.ts';
+import type { ScanOptions } from '../modules/scan.ts';
 import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
-import { sourceTree, type WalkOptions } from '../modules/walk-options.ts';
+import { sourceTree } from '../modules/source-tree.ts';
+import type { WalkOptions } from '../modules/walk-options.ts';
 import { type ModuleSpec, type PipeSpec, type StageSpec, warmThread } from '../pipe/mod.ts';
 import type { BackupRequest } from './backup.ts';
 import { moduleFile } from './module-file.ts';
@@ -31,12 +33,12 @@ export interface BackupParts {
   readonly startedMs: number;
 }
 
-/** Of each allocating instance: an open buffer per content class and some on their way. */
+/** Of each allocating instance: an open buffer per content class and one on its way. */
 const BUFFERS_LEAST = 4;
-const BUFFERS_WANTED = 5;
 
 /** Starts threads of a backup ahead, while the repository is still being opened. */
 export function warmBackup(): void {
+  warmThread('scan', modulesOf(moduleFile('scan')));
   warmThread('walk', modulesOf(moduleFile('walk')));
   warmThread('place', modulesOf(moduleFile('place')));
 }
@@ -61,10 +63,11 @@ export function backupPipe(parts: BackupParts): PipeSpec {
 
 function bufferCount({ repository, request }: BackupParts, bufferBytes: number): number {
   const threads = threadsOf(request);
-  const least = (threads + 1) * BUFFERS_LEAST;
+  // The scan and the walk allocate too.
+  const least = (threads + 2) * BUFFERS_LEAST;
   const fixed = threads * windowBytes(repository);
   const memory = request.memoryBytes;
-  if (memory === undefined) return Math.min((threads + 1) * BUFFERS_WANTED, LIMITS.buffersMax);
+  if (memory === undefined) return Math.min(least, LIMITS.buffersMax);
   const given = Math.floor((memory - fixed) / bufferBytes);
   if (given >= least) return Math.min(given, LIMITS.buffersMax);
   const needed = Math.ceil((fixed + least * bufferBytes) / 2 ** 20);
@@ -84,9 +87,11 @@ function stagesOf(parts: BackupParts): StageSpec[] {
   const keyring = toKeyringRecord(repository.keyring);
   const session = createSessionTable();
   const media = repository.store.chunkMedia;
-  const walk: WalkOptions = {
+  const scan: ScanOptions = {
     sources: sourceTree(request.paths),
     selection: request.selection,
+  };
+  const walk: WalkOptions = {
     bases,
     keyring,
     index,
@@ -99,7 +104,8 @@ function stagesOf(parts: BackupParts): StageSpec[] {
   const seal: SealOptions = { keyring, level: request.level, windowAt: COLLECT_WINDOW_BYTES };
   const place: PlaceOptions = { keyring, media, chunks };
   return [
-    { name: 'walk', modules: modulesOf(moduleFile('walk'), walk) },
+    { name: 'scan', modules: modulesOf(moduleFile('scan'), scan) },
+    { name: 'walk', modules: modulesOf(moduleFile('walk'), walk), allocates: true },
     {
       name: 'work',
       modules: [

@@ -15,7 +15,8 @@ import { COUNTER } from '../modules/backup-buffers.ts';
 import type { ChunkWriterOptions, PlacedChunk } from '../modules/chunk-writer.ts';
 import { receiveRoot } from '../modules/manifest-cursor.ts';
 import type { SelectionOptions } from '../modules/selection.ts';
-import type { WalkProblem, WalkReport } from '../modules/walk-options.ts';
+import type { SourceProblem } from '../modules/source-problems.ts';
+import type { WalkReport } from '../modules/walk-options.ts';
 import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
 import { backupPipe } from './backup-pipe.ts';
@@ -55,7 +56,7 @@ export interface BackupRequest {
   /** Nothing is written to the repository. */
   readonly dryRun: boolean;
   readonly signal: AbortSignal;
-  onProblem(problem: WalkProblem): void;
+  onProblem(problem: SourceProblem): void;
   onProgress(progress: BackupProgress): void;
 }
 
@@ -279,7 +280,7 @@ class Backup {
     if (report === undefined) return;
     // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
     await pipe.control('work', 'flush', 'started');
-    await pipe.drained('place');
+    await pipe.drained('place', 'walk');
     await pipe.control('place', 'commit', 'started');
     await this.#indexing;
     // Where the pipe has ended meanwhile, the archive itself is about to be committed.
@@ -379,7 +380,7 @@ function toChunkTable({ id, contentClass, bytes, blocks }: PlacedChunk): ChunkTa
 
 type StageMessage =
   | { readonly type: 'placed'; readonly chunk: PlacedChunk }
-  | { readonly type: 'problem'; readonly problem: WalkProblem }
+  | { readonly type: 'problem'; readonly problem: SourceProblem }
   | { readonly type: 'walked'; readonly report: WalkReport }
   | { readonly type: 'checkpoint'; readonly report: WalkReport };
 

@@ -12,9 +12,17 @@ import { DESCRIPTOR, descriptorAt, INSTANCE, instanceAt, ownerInQueue } from './
 import type { Segment } from './segment.ts';
 import { STATE } from './waiting.ts';
 
-/** Resolves once what has been sent so far has passed `last`, or `over` says that the pipe is. */
-export async function passed(segment: Segment, last: number, over: () => boolean): Promise<void> {
-  for (let stage = 1; stage <= last; stage++) {
+/**
+ * Resolves once what `from` and later stages have sent so far has passed `last`, or `over` says that the
+ * pipe is.
+ */
+export async function passed(
+  segment: Segment,
+  from: number,
+  last: number,
+  over: () => boolean,
+): Promise<void> {
+  for (let stage = from + 1; stage <= last; stage++) {
     let queued = queuedBuffers(segment, stage);
     while (queued.length > 0 && !over()) {
       await sleep(LIMITS.drainPollMs);

@@ -374,6 +374,32 @@ test('drained waits for all that was sent before, and for nothing else', async (
   await rejects(pipe.drained('nowhere'), { code: 'PIPE_CONFIG' });
 });
 
+test('drained does not wait for a stage before the one that it begins with', async () => {
+  // Of one buffer the middle makes ten, then it is busy until it is told.
+  const one = `export default { run(c) { c.sendBuf(c.allocBuf()); } }`;
+  const many = `export default { run(c) { const b = c.receiveBuf();
+      for (let i = 0; i < 10; i++) c.sendBuf(c.allocBuf());
+      c.whileShared(0, 0); c.freeBuf(b); c.receiveBuf(); },
+    control(m, c) { Atomics.store(c.sharedWords, 0, 1); c.notifyShared(); } }`;
+  const count = `export default { open(c) { this.c = c; }, process() { this.c.progress(0, 1); } }`;
+  const pipe = await startPipe({
+    maxBuffers: 32,
+    payloadBytes: 64,
+    sharedWords: 1,
+    stages: [
+      { name: 'head', modules: [code(one)] },
+      { name: 'middle', allocates: true, modules: [code(many)] },
+      { name: 'tail', modules: [code(count)] },
+    ],
+  });
+  while (pipe.status().stages[1]?.instances[0]?.state !== 'waitingShared') await sleep(1);
+  await pipe.drained('tail', 'middle');
+  equal(pipe.counter(0, 'tail'), 10);
+  equal(pipe.status().stages[1]?.instances[0]?.state, 'waitingShared');
+  await pipe.control('middle', 'go');
+  await pipe.done;
+});
+
 test('what cannot work is refused before any thread starts', async () => {
   const cases: [Partial<PipeSpec>, RegExp][] = [
     [{ stages: [head(1), tail({ allocates: true })] }, /is a tail/],

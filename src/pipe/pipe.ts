@@ -140,12 +140,16 @@ export class Pipe {
   /**
    * Resolves once all that had been sent when it was called has passed the instances of a stage (they
    * ask for the next buffer), or the pipe is over. What modules keep open in buffers of their own is
-   * not waited for.
+   * not waited for, nor, where `from` names a stage, what only earlier ones have sent.
    */
-  async drained(stage: string): Promise<void> {
-    const last = this.segment.config.stages.findIndex((config) => config.name === stage);
-    if (last < 0) throw new PenstockError('PIPE_CONFIG', `there is no stage ${stage}`);
-    await passed(this.segment, last, () => this.#settled);
+  async drained(stage: string, from?: string): Promise<void> {
+    const first = from === undefined ? 0 : this.#stageNumber(from);
+    await passed(this.segment, first, this.#stageNumber(stage), () => this.#settled);
+  }
+  #stageNumber(stage: string): number {
+    const found = this.segment.config.stages.findIndex((config) => config.name === stage);
+    if (found < 0) throw new PenstockError('PIPE_CONFIG', `there is no stage ${stage}`);
+    return found;
   }
 
   /** Sum of a counter over all instances, or those of one stage. */

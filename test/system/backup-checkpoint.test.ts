@@ -18,7 +18,7 @@ import { noise, TreeMaker } from '../tree-make.ts';
 
 const scratch = scratchFolder();
 const source = join(scratch, 'source');
-const FILES = 400;
+const FILES = 600;
 const FILE_BYTES = 400_000;
 let number = 0;
 let bench: Bench;
@@ -51,7 +51,7 @@ async function killedBackup(fault: string): Promise<void> {
     '--checkpoint-interval',
     '30ms',
   ];
-  const { ended } = start([...args, '--threads', '2'], {
+  const { ended } = start([...args, '--threads', '1'], {
     env: { PENSTOCK_TEST: '1', PENSTOCK_FAULT: fault },
   });
   const { signal, stderr } = await ended;
@@ -100,7 +100,7 @@ test('killed again and again: each run reads only what no earlier one has made s
   await newBench();
   const safe: number[] = [];
   // Reads of the index and of the base come before those of the files.
-  for (const reads of [300, 120, 60]) {
+  for (const reads of [560, 40, 20]) {
     await killedBackup(`read:after=${reads}:crash`);
     const archives = await bench.archives();
     assert.ok(archives.every(({ partial }) => partial));

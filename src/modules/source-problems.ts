@@ -1,13 +1,42 @@
 /**
- * Why items of a source are not, or not wholly, in an archive: the errors that a walk tells.
+ * Why items of a source are not, or not wholly, in an archive: what the scan and the walk tell.
  */
 import { type ByteString, toDisplay } from '../base/bytes.ts';
-import { PenstockError } from '../base/errors.ts';
+import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type FileStatus, ioError } from '../host/mod.ts';
+import type { ModuleContext } from '../pipe/mod.ts';
+
+/** A warning about one item. */
+export interface SourceProblem {
+  readonly path: ByteString;
+  readonly error: ErrorRecord;
+  readonly omitted: boolean;
+}
+
+/** Tells the initiator; `path` is absolute. */
+export function postProblem(
+  context: ModuleContext,
+  path: ByteString,
+  error: ErrorRecord,
+  omitted: boolean,
+): void {
+  const problem: SourceProblem = { path, error, omitted };
+  context.post({ type: 'problem', problem });
+}
+
+/** Tells of an item that is left out because the system refused a call. */
+export function postFailure(
+  context: ModuleContext,
+  path: ByteString,
+  result: number,
+  call: string,
+): void {
+  postProblem(context, path, toErrorRecord(sourceFailure(path, result, call)), true);
+}
 
 /** A call that the system refused; `result` is its negative error number. */
-export function sourceFailure(path: ByteString, result: number, call: string): PenstockError {
+function sourceFailure(path: ByteString, result: number, call: string): PenstockError {
   const { errno = '', message } = ioError(result, call, path);
   const details = { subject: path, errno };
   const changed =

@@ -1,0 +1,85 @@
+/**
+ * Goal: what the scan writes the walk reads: kinds, flags, names of any bytes, every field of a status,
+ * across buffers of any size. Method: property; a writer and a reader over a pipe of one thread.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FileStatus } from '../host/mod.ts';
+import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
+import { SCAN, ScanReader, ScanWriter } from './scan-stream.ts';
+
+/** A context whose buffers hold `bytes` and wait in a list. */
+function contextOf(bytes: number, sent: PipeBuffer[]): ModuleContext {
+  const free: PipeBuffer[] = [];
+  return {
+    allocBuf: () => {
+      const buffer = free.pop() ?? {
+        memory: Buffer.alloc(64 + bytes),
+        payloadOffset: 64,
+        payloadCapacity: bytes,
+      };
+      return Object.assign(buffer, { length: 0 }) as PipeBuffer;
+    },
+    sendBuf: (buffer: PipeBuffer) => sent.push(buffer),
+    receiveBuf: () => sent.shift() ?? null,
+    freeBuf: (buffer: PipeBuffer) => {
+      buffer.memory.fill(0xff);
+      free.push(buffer);
+    },
+  } as unknown as ModuleContext;
+}
+
+const time = { min: -(2 ** 40), max: 2 ** 40 };
+const record = fc.record({
+  leave: fc.boolean(),
+  flags: fc.integer({ min: 0, max: 7 }),
+  name: fc
+    .uint8Array({ minLength: 1, maxLength: 255 })
+    .map((bytes) => Buffer.from(bytes).toString('latin1')),
+  fields: fc.record({
+    kind: fc.integer({ min: 0, max: 15 }),
+    mode: fc.integer({ min: 0, max: 0xfff }),
+    uid: fc.nat(),
+    size: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    nlink: fc.nat(),
+    inode: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    deviceMinor: fc.nat(),
+    rdevMinor: fc.nat(),
+    mtimeSeconds: fc.integer(time),
+    ctimeNanos: fc.nat(999_999_999),
+    blocks512: fc.nat(),
+  }),
+});
+
+test('every record comes out as it went in, in order', () => {
+  const status = new FileStatus();
+  fc.assert(
+    fc.property(
+      fc.array(record, { maxLength: 60 }),
+      fc.integer({ min: 420, max: 2000 }),
+      (records, bytes) => {
+        const sent: PipeBuffer[] = [];
+        const context = contextOf(bytes, sent);
+        const writer = new ScanWriter(context);
+        for (const { leave, flags, name, fields } of records) {
+          status.set(fields);
+          if (leave) writer.leave();
+          else writer.entry(status, name, flags);
+        }
+        writer.flush();
+        const reader = new ScanReader(context);
+        for (const { leave, flags, name, fields } of records) {
+          assert(reader.next());
+          assert.equal(reader.kind, leave ? SCAN.leave : SCAN.entry);
+          if (leave) continue;
+          assert.equal(reader.flags, flags);
+          assert.equal(reader.name, name);
+          for (const [field, value] of Object.entries(fields))
+            assert.equal(reader.status[field as keyof typeof fields], value, field);
+        }
+        assert(!reader.next());
+      },
+    ),
+  );
+});

@@ -1,0 +1,118 @@
+/**
+ * What the scan tells the walk: entries in the order of the walk, in buffers of the pipe.
+ *
+ *   u32 bytes of the record | u16 SCAN | u16 flags | of an entry: u32 bytes of the name |
+ *   the status (host/file-status.ts) | the name, and zeros up to a multiple of 4
+ *
+ * A directory that is entered is followed by its entries, by name, and a `leave`. Only threads of one
+ * process see this.
+ */
+import { assert } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
+import { FileStatus } from '../host/mod.ts';
+import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
+
+/** Kinds of records. */
+export const SCAN = { entry: 1, leave: 2 } as const;
+
+/** Flags of an entry. */
+export const SCAN_FLAG = {
+  /** A directory whose entries follow. */
+  entered: 1,
+  /** A directory above a source: that it may not be read does not matter. */
+  onTheWay: 2,
+  /** A directory that could not be opened. */
+  notOpened: 4,
+} as const;
+
+const HEAD_BYTES = 8;
+const STATUS_AT = HEAD_BYTES + 4;
+const NAME_AT = STATUS_AT + FileStatus.COPY_BYTES;
+/** Buffers are handed on when they hold so much: the walk starts early, and the scan runs not far. */
+const FULL_BYTES = 128 * 1024;
+
+/** Sends records on as buffers fill. */
+export class ScanWriter {
+  readonly #context: ModuleContext;
+  #buffer: PipeBuffer | undefined;
+
+  constructor(context: ModuleContext) {
+    this.#context = context;
+  }
+
+  entry(status: FileStatus, name: ByteString, flags: number): void {
+    const total = (NAME_AT + name.length + 3) & ~3;
+    const { memory, at } = this.#record(total, SCAN.entry, flags);
+    memory.writeUInt32LE(name.length, at + HEAD_BYTES);
+    status.copyTo(memory, at + STATUS_AT);
+    memory.write(name, at + NAME_AT, 'latin1');
+  }
+  leave(): void {
+    this.#record(HEAD_BYTES, SCAN.leave, 0);
+  }
+
+  #record(total: number, kind: number, flags: number): { memory: Buffer; at: number } {
+    let buffer = this.#buffer ?? this.#context.allocBuf();
+    if (buffer.length + total > Math.min(FULL_BYTES, buffer.payloadCapacity)) {
+      this.#context.sendBuf(buffer);
+      buffer = this.#context.allocBuf();
+    }
+    this.#buffer = buffer;
+    const { memory } = buffer;
+    const at = buffer.payloadOffset + buffer.length;
+    assert(buffer.length + total <= buffer.payloadCapacity, 'a record fits a buffer');
+    memory.writeUInt32LE(total, at);
+    memory.writeUInt16LE(kind, at + 4);
+    memory.writeUInt16LE(flags, at + 6);
+    buffer.length += total;
+    return { memory, at };
+  }
+
+  /** Sends what is there. */
+  flush(): void {
+    if (this.#buffer !== undefined) this.#context.sendBuf(this.#buffer);
+    this.#buffer = undefined;
+  }
+}
+
+/** Receives records one by one. */
+export class ScanReader {
+  /** Of the current record; of an entry also its status and name. */
+  kind = 0;
+  flags = 0;
+  readonly status: FileStatus = new FileStatus();
+  #name: ByteString = '';
+  readonly #context: ModuleContext;
+  #buffer: PipeBuffer | null = null;
+  #at = 0;
+  #end = 0;
+
+  constructor(context: ModuleContext) {
+    this.#context = context;
+  }
+  get name(): ByteString {
+    return this.#name;
+  }
+
+  /** Moves to the next record, waiting for it; false at the end. */
+  next(): boolean {
+    while (this.#at === this.#end) {
+      if (this.#buffer !== null) this.#context.freeBuf(this.#buffer);
+      this.#buffer = this.#context.receiveBuf();
+      if (this.#buffer === null) return false;
+      this.#at = this.#buffer.payloadOffset;
+      this.#end = this.#at + this.#buffer.length;
+    }
+    const memory = (this.#buffer as PipeBuffer).memory;
+    const at = this.#at;
+    this.#at += memory.readUInt32LE(at);
+    this.kind = memory.readUInt16LE(at + 4);
+    this.flags = memory.readUInt16LE(at + 6);
+    if (this.kind === SCAN.entry) {
+      const nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
+      this.status.copyFrom(memory, at + STATUS_AT);
+      this.#name = memory.toString('latin1', at + NAME_AT, at + NAME_AT + nameBytes);
+    }
+    return true;
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * Stage `scan` (M1, U8): the head of a backup. Walks the sources depth first with sorted names, chooses
+ * what the backup takes, and tells the walk each entry with its status, some thousand entries ahead.
+ *
+ * Links are never followed below a source; directories are opened without following links and used by
+ * handle, so that paths of any length work and nobody can move the scan elsewhere.
+ */
+import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
+import { toErrorRecord } from '../base/errors.ts';
+import {
+  CWD,
+  ERRNO,
+  FileStatus,
+  type Files,
+  ioError,
+  KIND,
+  newListing,
+  openFiles,
+} from '../host/mod.ts';
+import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { SCAN_FLAG, ScanWriter } from './scan-stream.ts';
+import {
+  type IgnoreRules,
+  readIgnoreFiles,
+  Selection,
+  type SelectionOptions,
+} from './selection.ts';
+import { beyondLimits, postFailure, postProblem, tooDeep } from './source-problems.ts';
+import { childPath, type SourceNode } from './source-tree.ts';
+
+export interface ScanOptions {
+  readonly sources: SourceNode;
+  readonly selection: SelectionOptions;
+}
+
+interface Frame {
+  readonly fd: number;
+  readonly depth: number;
+  /** Absolute path, for messages and patterns. */
+  readonly path: ByteString;
+  readonly names: readonly ByteString[];
+  next: number;
+  readonly node: SourceNode;
+  readonly ignores: IgnoreRules | undefined;
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+}
+
+export default function scan(options: ScanOptions): PipeModule {
+  let scanner: Scanner | undefined;
+  return {
+    open: (context) => {
+      scanner = new Scanner(options, context);
+    },
+    run: () => must(scanner, 'the scan was opened').run(),
+    abort: () => scanner?.abort(),
+  };
+}
+
+class Scanner {
+  readonly #options: ScanOptions;
+  readonly #context: ModuleContext;
+  readonly #files: Files = openFiles();
+  readonly #selection: Selection;
+  readonly #out: ScanWriter;
+  readonly #status = new FileStatus();
+  readonly #listing = newListing();
+  readonly #stack: Frame[] = [];
+
+  constructor(options: ScanOptions, context: ModuleContext) {
+    this.#options = options;
+    this.#context = context;
+    this.#selection = new Selection(options.selection);
+    this.#out = new ScanWriter(context);
+    this.#files.openFilesLimit();
+  }
+
+  run(): void {
+    const fd = this.#files.openDirectory(CWD, '/');
+    if (fd < 0) throw ioError(fd, 'open', '/');
+    this.#files.statusOf(fd, this.#status);
+    this.#enter(fd, '/', 0, this.#options.sources, undefined);
+    for (;;) {
+      const frame = this.#stack.at(-1);
+      if (frame === undefined) break;
+      const name = frame.names[frame.next++];
+      if (name !== undefined) this.#visit(frame, name);
+      else {
+        this.#stack.pop();
+        this.#files.close(frame.fd);
+        if (this.#stack.length > 0) this.#out.leave();
+      }
+    }
+    this.#out.flush();
+  }
+
+  abort(): void {
+    for (const { fd } of this.#stack.splice(0)) this.#files.close(fd);
+  }
+
+  #visit(frame: Frame, name: ByteString): void {
+    const node = frame.node.children?.get(name) ?? frame.node;
+    const path = childPath(frame.path, name);
+    const result = this.#files.status(frame.fd, name, this.#status);
+    if (result < 0) return postFailure(this.#context, path, result, 'look at');
+    const { kind } = this.#status;
+    if (frame.node.children === undefined && this.#isExcluded(frame, path, name, kind)) return;
+    const refused = beyondLimits(this.#status, name, path);
+    if (refused !== undefined) postProblem(this.#context, path, toErrorRecord(refused), true);
+    else if (kind === KIND.directory) this.#directory(frame, name, path, node);
+    else this.#out.entry(this.#status, name, 0);
+  }
+
+  #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
+    const selection = this.#selection;
+    if (
+      selection.usesPaths &&
+      selection.excludes(path, name, kind === KIND.directory, frame.ignores)
+    )
+      return true;
+    if (kind !== KIND.file) return false;
+    const mtimeMs = this.#status.mtimeSeconds * 1000 + this.#status.mtimeNanos / 1e6;
+    return selection.excludesFile(this.#status.size, mtimeMs);
+  }
+
+  #directory(frame: Frame, name: ByteString, path: ByteString, node: SourceNode): void {
+    const onTheWay = node.children === undefined ? 0 : SCAN_FLAG.onTheWay;
+    if (!this.#isToEnter(frame, path)) return this.#out.entry(this.#status, name, onTheWay);
+    let fd = this.#files.openDirectory(frame.fd, name);
+    if (fd === -ERRNO.EACCES && onTheWay !== 0) fd = this.#files.openThrough(frame.fd, name);
+    // The walk will tell why.
+    if (fd < 0) return this.#out.entry(this.#status, name, onTheWay | SCAN_FLAG.notOpened);
+    this.#out.entry(this.#status, name, onTheWay | SCAN_FLAG.entered);
+    this.#enter(fd, path, frame.depth + 1, node, frame.ignores);
+  }
+  #isToEnter(frame: Frame, path: ByteString): boolean {
+    const { deviceMajor, deviceMinor } = this.#status;
+    const otherDevice = deviceMajor !== frame.deviceMajor || deviceMinor !== frame.deviceMinor;
+    const inside = frame.node.children === undefined;
+    if (inside && otherDevice && this.#options.selection.oneFileSystem) return false;
+    const refused = tooDeep(path, frame.depth + 1);
+    if (refused !== undefined) postProblem(this.#context, path, toErrorRecord(refused), true);
+    return refused === undefined;
+  }
+
+  /** Opens a frame for a directory whose status was just taken. Owns `fd`. */
+  #enter(
+    fd: number,
+    path: ByteString,
+    depth: number,
+    node: SourceNode,
+    outer: IgnoreRules | undefined,
+  ): void {
+    const { deviceMajor, deviceMinor } = this.#status;
+    const names = node.children === undefined ? this.#list(fd, path) : [...node.children.keys()];
+    names.sort();
+    const wanted = this.#options.selection.ignoreFiles.filter((name) => names.includes(name));
+    const failed = (at: ByteString, result: number, call: string): void =>
+      postFailure(this.#context, at, result, call);
+    const ignores = readIgnoreFiles(this.#files, fd, path, wanted, outer, failed);
+    this.#stack.push({
+      fd,
+      depth,
+      path,
+      names,
+      next: 0,
+      node,
+      ignores,
+      deviceMajor,
+      deviceMinor,
+    });
+  }
+  #list(fd: number, path: ByteString): ByteString[] {
+    const result = this.#files.list(fd, this.#listing);
+    if (result >= 0) return this.#listing.names.slice();
+    postFailure(this.#context, path, result, 'list');
+    return [];
+  }
+}
