@@ -149,6 +149,9 @@ export async function createRepository(
 async function refuseData(store: ObjectStore): Promise<void> {
   for (const kind of ['archives', 'chunks', 'index', 'maps'] as const) {
     if ((await store.list(kind)).length === 0) continue;
+    // Somebody else may have made it since it was looked for; the record is there before any data.
+    if (await isRepository(store))
+      throw new PenstockError('REPO_EXISTS', `${store.url} was made by somebody else just now`);
     throw new PenstockError(
       'DAMAGED',
       `${store.url} holds ${kind} of a repository, but its record "repository" is missing`,
