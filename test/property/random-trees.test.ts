@@ -11,12 +11,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type ByteString, fromText } from '../../src/base/bytes.ts';
+import { PenstockError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import { DIRECTORY_RECORD_BYTES } from '../../src/format/block.ts';
 import { openClock, openRandom } from '../../src/host/mod.ts';
 import { openDirectoryStore } from '../../src/media/directory-store.ts';
-import { COLLECT_WINDOW_BYTES } from '../../src/modules/collect.ts';
-import { sealWindowBytes } from '../../src/modules/seal.ts';
 import type { Archive } from '../../src/mover/archives.ts';
 import { type BackupRequest, type BackupResult, backup } from '../../src/mover/backup.ts';
 import { check } from '../../src/mover/check.ts';
@@ -64,41 +62,46 @@ async function makeRepository(path: string, wanted: Settings): Promise<[Reposito
   return [made, new Repository(store, changed, keyring, slot, around)];
 }
 
-/** The least that a backup takes, and `more`. */
-function memoryBytes({ settings }: Repository, { threads, memoryMore }: Run): number | undefined {
+/** As much memory as the product asks for when it has too little, and what is wanted beyond. */
+async function memoryBytes(
+  repository: Repository,
+  source: ByteString,
+  { threads, memoryMore }: Run,
+): Promise<number | undefined> {
   if (memoryMore === null) return undefined;
-  const { blockBytes } = settings;
-  const directoryBytes = LIMITS.blobsPerBlockMax * DIRECTORY_RECORD_BYTES;
-  const bufferBytes = blockBytes + directoryBytes + LIMITS.headerRoomBytes;
-  const windowBytes = COLLECT_WINDOW_BYTES + sealWindowBytes(blockBytes);
-  return (threads + 1) * 4 * bufferBytes + threads * windowBytes + memoryMore;
+  const request = { ...ORDINARY, paths: [source], threads, level: 1, memoryBytes: 1 };
+  const refused = await backup(repository, request).catch((error: PenstockError) => error);
+  assert.ok(refused instanceof PenstockError && refused.code === 'LIMIT', String(refused));
+  const least = Number(/at least (\d+)M are needed/.exec(refused.message)?.[1]);
+  return least * 1024 * KIB + memoryMore;
 }
 
-function backUp(
+const ORDINARY = {
+  name: 'tree',
+  host: 'host',
+  user: 'user',
+  writer: 'test',
+  selection: { exclude: [], include: [], ignoreFiles: [], oneFileSystem: false },
+  full: false,
+  checkpointMs: 60_000,
+  estimates: false,
+  dryRun: false,
+  signal: new AbortController().signal,
+  onProblem: ({ path, error }: { path: ByteString; error: { message: string } }): never =>
+    assert.fail(`backing up ${path}: ${error.message}`),
+  onProgress: (): void => {},
+};
+
+async function backUp(
   repository: Repository,
   source: ByteString,
   given: Run,
   more: Partial<BackupRequest> = {},
 ): Promise<BackupResult> {
-  return backup(repository, {
-    paths: [source],
-    name: 'tree',
-    host: 'host',
-    user: 'user',
-    writer: 'test',
-    selection: { exclude: [], include: [], ignoreFiles: [], oneFileSystem: false },
-    full: false,
-    memoryBytes: memoryBytes(repository, given),
-    threads: given.threads,
-    level: given.level,
-    checkpointMs: given.checkpointMs,
-    estimates: false,
-    dryRun: false,
-    signal: new AbortController().signal,
-    onProblem: ({ path, error }) => assert.fail(`backing up ${path}: ${error.message}`),
-    onProgress: () => {},
-    ...more,
-  });
+  const { threads, level, checkpointMs } = given;
+  const memory = { memoryBytes: await memoryBytes(repository, source, given) };
+  const request = { ...ORDINARY, ...memory, paths: [source], threads, level, checkpointMs };
+  return backup(repository, { ...request, ...more });
 }
 
 interface Made {
