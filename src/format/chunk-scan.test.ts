@@ -64,7 +64,7 @@ function makeChunk(payloads: readonly Buffer[]): {
     PART.chunkFooter,
     at,
     blocks.length,
-    encodeFooter({ blocks, names: Buffer.alloc(blocks.length * 32, 1) }),
+    Buffer.concat(encodeFooter({ blocks, names: Buffer.alloc(blocks.length * 32, 1) })),
   );
   pieces.push(footer, encodeTrailer(at, footer.length, crc));
   return {

@@ -68,9 +68,9 @@ export interface FooterInfo {
   readonly names: Buffer;
 }
 
-export function encodeFooter(info: FooterInfo): Buffer {
-  const names = FOOTER_HEAD_BYTES + info.blocks.length * FOOTER_BLOCK_BYTES;
-  const bytes = Buffer.alloc(names + info.names.length);
+/** A footer's payload, in pieces: the names are not copied. */
+export function encodeFooter(info: FooterInfo): readonly [Buffer, Buffer] {
+  const bytes = Buffer.alloc(FOOTER_HEAD_BYTES + info.blocks.length * FOOTER_BLOCK_BYTES);
   bytes.writeUInt32LE(info.blocks.length, 0);
   bytes.writeUInt32LE(info.names.length / NAME_BYTES, 4);
   let at = FOOTER_HEAD_BYTES;
@@ -80,8 +80,7 @@ export function encodeFooter(info: FooterInfo): Buffer {
     bytes.writeUInt32LE(block.blobCount, at + 12);
     at += FOOTER_BLOCK_BYTES;
   }
-  info.names.copy(bytes, names);
-  return bytes;
+  return [bytes, info.names];
 }
 
 /** Decodes a footer's payload; DAMAGED when it is not valid. `chunkBytes` bounds the offsets. */

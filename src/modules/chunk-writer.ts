@@ -2,7 +2,8 @@
  * Writes chunks: one open chunk per content class, committed when it is full or when asked.
  *
  * A chunk: header, blocks and other parts, details and footer, trailer (format/chunk.ts). Nothing
- * counts as stored before its chunk is durable; then `placed` gets what the index needs.
+ * counts as stored before its chunk is durable; then `placed` gets what the index needs. Memory is used
+ * again from chunk to chunk: a thread that never returns to the event loop gives little back.
  */
 import { LIMITS } from '../base/limits.ts';
 import type { Sealer } from '../crypto/seal.ts';
@@ -31,6 +32,7 @@ import {
   writeTag,
 } from '../format/tag-header.ts';
 import type { Random } from '../host/mod.ts';
+import { GrowingBytes } from './growing-bytes.ts';
 
 export interface ChunkWriterOptions {
   /** Session id, 32 hex digits. */
@@ -48,7 +50,8 @@ export interface PlacedChunk {
   readonly contentClass: number;
   readonly bytes: number;
   readonly blocks: readonly BlockPlace[];
-  readonly names: Uint8Array;
+  /** In memory of its own. */
+  readonly names: Uint8Array<ArrayBuffer>;
 }
 
 /** A sealed block in memory: tag header and payload in one piece, its directory with names elsewhere. */
@@ -71,8 +74,8 @@ interface OpenChunk {
   position: number;
   blobs: number;
   readonly blocks: BlockPlace[];
-  readonly names: Buffer[];
-  readonly details: Buffer[];
+  readonly names: GrowingBytes;
+  readonly details: GrowingBytes;
 }
 
 export class ChunkWriter {
@@ -85,6 +88,9 @@ export class ChunkWriter {
   readonly #open = new Map<number, OpenChunk>();
   /** Id of the chunk in which a class goes on. */
   readonly #following = new Map<number, string>();
+  /** Lists of chunks that are over. */
+  readonly #spare: GrowingBytes[] = [];
+  readonly #part = new GrowingBytes();
   #chunks = 0;
   #sequence = 0;
 
@@ -123,15 +129,11 @@ export class ChunkWriter {
     chunk.sink.write(memory, headerAt, bytes, chunk.position);
     chunk.blocks.push({ offset: chunk.position, bytes, blobCount });
     chunk.position += bytes;
-    const names = Buffer.alloc(blobCount * NAME_BYTES);
-    const details = Buffer.alloc(blobCount * STORED_RECORD_BYTES);
     for (let i = 0; i < blobCount; i++) {
       const at = block.directoryAt + i * DIRECTORY_RECORD_BYTES;
-      memory.copy(names, i * NAME_BYTES, at, at + NAME_BYTES);
-      memory.copy(details, i * STORED_RECORD_BYTES, at + NAME_BYTES, at + DIRECTORY_RECORD_BYTES);
+      chunk.names.append(memory, at, NAME_BYTES);
+      chunk.details.append(memory, at + NAME_BYTES, STORED_RECORD_BYTES);
     }
-    chunk.names.push(names);
-    chunk.details.push(details);
     chunk.blobs += blobCount;
     if (
       chunk.position >= this.#options.chunkBytes ||
@@ -156,7 +158,7 @@ export class ChunkWriter {
 
   /** Appends a sealed part that is not a block to the chunk of a class. */
   part(contentClass: number, part: number, payload: Buffer): void {
-    this.#writePart(this.#chunk(contentClass), part, payload, true, []);
+    this.#writePart(this.#chunk(contentClass), part, [payload], true, []);
   }
 
   /** Commits all open chunks; each footer names the class of the next, the last one none. */
@@ -184,8 +186,8 @@ export class ChunkWriter {
       position: 0,
       blobs: 0,
       blocks: [],
-      names: [],
-      details: [],
+      names: this.#spare.pop() ?? new GrowingBytes(),
+      details: this.#spare.pop() ?? new GrowingBytes(),
     };
     this.#open.set(contentClass, chunk);
     const info: ChunkHeaderInfo = {
@@ -196,7 +198,7 @@ export class ChunkWriter {
       createdMs: this.#options.createdMs,
       writer: this.#options.writer,
     };
-    this.#writePart(chunk, PART.chunkHeader, Buffer.from(JSON.stringify(info)), true, [
+    this.#writePart(chunk, PART.chunkHeader, [Buffer.from(JSON.stringify(info))], true, [
       { type: SPECIAL.writer, value: Buffer.from(this.#options.writer) },
     ]);
     return chunk;
@@ -206,13 +208,16 @@ export class ChunkWriter {
   #writePart(
     chunk: OpenChunk,
     part: number,
-    payload: Buffer,
+    payload: readonly Buffer[],
     sealed: boolean,
     specials: readonly SpecialHeader[],
   ): number {
     const headerBytes = TAG_FIXED_BYTES + specialBytes(specials);
-    const bytes = Buffer.alloc(headerBytes + payload.length);
-    payload.copy(bytes, headerBytes);
+    this.#part.length = 0;
+    this.#part.append(Buffer.alloc(headerBytes), 0, headerBytes);
+    for (const piece of payload) this.#part.append(piece, 0, piece.length);
+    const bytes = this.#part.bytes;
+    const payloadBytes = this.#part.length - headerBytes;
     writeSpecials(bytes, 0, specials);
     writeTag(bytes, 0, headerBytes, {
       part,
@@ -221,8 +226,8 @@ export class ChunkWriter {
       encryption: sealed ? this.#sealer.encryption : ENCRYPTION.none,
       flags: 0,
       keyGeneration: this.#sealer.keyring.newest.number,
-      rawBytes: payload.length,
-      storedBytes: payload.length,
+      rawBytes: payloadBytes,
+      storedBytes: payloadBytes,
       blobCount: 0,
     });
     this.#sealer.sealPart(bytes, 0, headerBytes);
@@ -236,20 +241,20 @@ export class ChunkWriter {
       this.#sequence++,
     );
     finishTag(bytes, 0, this.#crc);
-    chunk.sink.write(bytes, 0, bytes.length, chunk.position);
-    chunk.position += bytes.length;
-    return bytes.length;
+    chunk.sink.write(bytes, 0, this.#part.length, chunk.position);
+    chunk.position += this.#part.length;
+    return this.#part.length;
   }
 
   /** Ends a chunk, makes it durable and tells the initiator. */
   #commit(chunk: OpenChunk, nextClass: number, nextChunk: string | undefined): void {
     if (nextChunk !== undefined) {
-      this.#writePart(chunk, PART.options, Buffer.alloc(0), false, [
+      this.#writePart(chunk, PART.options, [], false, [
         { type: SPECIAL.nextChunk, value: Buffer.from(nextChunk, 'hex') },
       ]);
     }
-    const names = Buffer.concat(chunk.names);
-    this.#writePart(chunk, PART.chunkDetails, Buffer.concat(chunk.details), true, []);
+    const names = chunk.names.used();
+    this.#writePart(chunk, PART.chunkDetails, [chunk.details.used()], true, []);
     const footerOffset = chunk.position;
     const footer = encodeFooter({ blocks: chunk.blocks, names });
     const specials = [{ type: SPECIAL.nextClass, value: Buffer.from([nextClass]) }];
@@ -269,5 +274,9 @@ export class ChunkWriter {
       blocks: chunk.blocks,
       names: new Uint8Array(names),
     });
+    for (const list of [chunk.names, chunk.details]) {
+      list.length = 0;
+      this.#spare.push(list);
+    }
   }
 }

@@ -30,7 +30,7 @@ export default function place(options: PlaceOptions): PipeModule {
       context = given;
       media = factory.default(options.media.options);
       writer = new ChunkWriter(options.chunks, media, sealer, random, (chunk) =>
-        given.post({ type: 'placed', chunk }),
+        given.post({ type: 'placed', chunk }, [chunk.names.buffer]),
       );
     },
     process: (buffer: PipeBuffer) => {
