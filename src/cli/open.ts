@@ -9,7 +9,7 @@ import { hostname } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { CWD, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
+import { CWD, keepMemorySmall, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
 import { openEmptyStore } from '../media/empty-store.ts';
 import { OBJECT_KINDS } from '../media/object-store.ts';
@@ -44,6 +44,7 @@ export async function openRepositoryOf(
   place: RepositoryPlace,
   options: OpenOptions = {},
 ): Promise<Repository> {
+  keepMemorySmall();
   const path = localPathOf(place.repoUrl);
   try {
     return await openExisting(place, path);
@@ -74,6 +75,7 @@ export async function makeRepositoryOf(
   place: RepositoryPlace,
   encrypted: boolean,
 ): Promise<Repository> {
+  keepMemorySmall();
   const path = localPathOf(place.repoUrl);
   await refuseUsed(path);
   const passphrase = encrypted ? await place.passphrases.initial(path) : undefined;

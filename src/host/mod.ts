@@ -18,7 +18,7 @@ export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
 export type { Attribute, Files } from './files.ts';
 export { CWD, NO_ATTRIBUTES } from './files.ts';
 export { openKeyedHash } from './native/hash.ts';
-export { shareHeaps } from './native/memory.ts';
+export { keepMemorySmall } from './native/memory.ts';
 export type { Random } from './random.ts';
 export { openRandom, seededRandom } from './random.ts';
 export type { ProcessIdentity, ProcessState, System } from './system.ts';

@@ -9,7 +9,6 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
-import { shareHeaps } from '../host/mod.ts';
 import { usedChunks } from '../index/blob-index.ts';
 import { COUNTER } from '../modules/backup-buffers.ts';
 import type { ChunkWriterOptions, PlacedChunk } from '../modules/chunk-writer.ts';
@@ -160,7 +159,6 @@ class Backup {
     const walked = new Promise<WalkReport>((resolve) => {
       this.#walked = resolve;
     });
-    shareHeaps(2);
     const pipe = await startPipe({
       ...backupPipe({
         repository: this.#repository,
