@@ -90,7 +90,10 @@ function encodeLeaf(
 }
 
 /** Seals blobs into chunks of their own; returns their names. */
-async function storeBlobs(repository: Repository, blobs: readonly Blob[]): Promise<Buffer[]> {
+export async function storeBlobs(
+  repository: Repository,
+  blobs: readonly Blob[],
+): Promise<Buffer[]> {
   const { around, settings, store } = repository;
   const keyring = toKeyringRecord(repository.keyring);
   const session = around.random.bytes(16).toString('hex');

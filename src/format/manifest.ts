@@ -224,6 +224,10 @@ export class LeafReader {
     this.#depthMax = this.prefix === '' ? 0 : this.prefix.split('/').length;
     if (this.#left === 0 && start !== bytes.length) throw damaged('bytes follow the last entry');
   }
+  /** Shows no more entries. */
+  close(): void {
+    this.#left = 0;
+  }
   /** Moves `entry` to the next entry; false after the last. DAMAGED when it is not valid. */
   next(): boolean {
     if (this.#left === 0) return false;

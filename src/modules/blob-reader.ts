@@ -24,6 +24,21 @@ import type { BlobIndex } from '../index/blob-index.ts';
 
 const BLOCKS_KEPT = 4;
 const CHUNKS_OPEN_MAX = 16;
+/** Blocks that are known to be damaged, and are not read again for each of their blobs. */
+const BAD_BLOCKS_KEPT = 256;
+
+/** Errors that say that something stored cannot be read, whatever else can be. */
+const UNREADABLE: ReadonlySet<string> = new Set([
+  'DAMAGED',
+  'OBJECT_MISSING',
+  'REPO_IO',
+  'REPO_READ_ONLY',
+]);
+
+/** Whether what was thrown says that one thing cannot be read, while others may be. */
+export function isUnreadable(thrown: unknown): thrown is PenstockError {
+  return thrown instanceof PenstockError && UNREADABLE.has(thrown.code);
+}
 
 interface OpenBlock {
   readonly key: string;
@@ -41,6 +56,7 @@ export class BlobReader {
   readonly #chunkIds: readonly string[];
   readonly #chunks = new Map<string, ChunkSource>();
   readonly #blocks: OpenBlock[] = [];
+  readonly #badBlocks = new Map<string, PenstockError>();
   readonly #sealed: Buffer = Buffer.allocUnsafe(
     LIMITS.headerRoomBytes + LIMITS.blockRawBytesDefault,
   );
@@ -118,10 +134,22 @@ export class BlobReader {
       this.#blocks.push(block);
       return block;
     }
+    const known = this.#badBlocks.get(key);
+    if (known !== undefined) throw known;
     const oldest = this.#blocks.length >= BLOCKS_KEPT ? this.#blocks.shift() : undefined;
-    const block = this.#openBlock(key, chunk, offset, bytes, oldest);
-    this.#blocks.push(block);
-    return block;
+    try {
+      const block = this.#openBlock(key, chunk, offset, bytes, oldest);
+      this.#blocks.push(block);
+      return block;
+    } catch (error) {
+      if (error instanceof PenstockError && error.code === 'DAMAGED') this.#noteBad(key, error);
+      throw error;
+    }
+  }
+  #noteBad(key: string, error: PenstockError): void {
+    if (this.#badBlocks.size >= BAD_BLOCKS_KEPT)
+      this.#badBlocks.delete(this.#badBlocks.keys().next().value ?? '');
+    this.#badBlocks.set(key, error);
   }
 
   #openBlock(
@@ -182,5 +210,6 @@ export class BlobReader {
     for (const source of this.#chunks.values()) source.close();
     this.#chunks.clear();
     this.#blocks.length = 0;
+    this.#badBlocks.clear();
   }
 }

@@ -4,8 +4,9 @@
  *
  * A file of one blob is created when that blob has been verified; the pieces of larger ones go to a
  * file under a temporary name, which the initiator renames when the last has come. So damage never
- * leaves a wrong file. Files are created by the handle of their directory, without following links
- * and without replacing: what stands in the way is told to the initiator, who decides.
+ * leaves a wrong file; what it costs the initiator looks for elsewhere (mover/restore-retry.ts).
+ * Files are created by the handle of their directory, without following links and without
+ * replacing: what stands in the way is told to the initiator, who decides.
  */
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
@@ -45,15 +46,15 @@ export type RestoreMessage =
       readonly errno: string;
       readonly call: string;
     }
+  /** A piece that could not be written. It has arrived when the initiator says so. */
   | { readonly type: 'slot-error'; readonly slot: number; readonly errno: string }
+  /** Pieces that a block does not give. It is done when the initiator says so. */
   | {
       readonly type: 'damage';
       readonly chunk: number;
       readonly window: number;
-      readonly block: number;
       readonly reason: string;
-      readonly files: readonly number[];
-      readonly slots: readonly number[];
+      readonly pieces: readonly number[];
     }
   | { readonly type: 'refusals'; readonly refusals: MetadataRefusals };
 
@@ -109,12 +110,15 @@ class Restoring {
       bytes === 0
         ? 'it could not be read'
         : this.#opener.open(buffer.memory, buffer.headerOffset, bytes);
-    if (wrong === undefined) this.#write(window, block);
-    else this.#damaged(window, block, buffer.word(FETCH_WORD.chunk), wrong, new Set());
-    if (window.blockDone()) this.#post({ type: 'window', number: window.number });
+    const isWhole =
+      wrong === undefined
+        ? this.#write(window, block)
+        : this.#damaged(window, block, buffer.word(FETCH_WORD.chunk), wrong, new Set());
+    if (isWhole && window.blockDone()) this.#post({ type: 'window', number: window.number });
   }
 
-  #write(window: RestoreWindow, block: number): void {
+  /** Writes what the plan wants of the block; false when something was not in it. */
+  #write(window: RestoreWindow, block: number): boolean {
     const { reader, names } = this.#opener;
     const found = new Set<number>();
     const wanted = window.pieces(block);
@@ -136,14 +140,14 @@ class Restoring {
         this.#piece(window, piece, reader.offsets[blob] ?? 0, reader.lengths[blob] ?? 0);
       }
     }
-    if (left > 0)
-      this.#damaged(
-        window,
-        block,
-        window.chunk(block),
-        'a blob is not in the block that the index names, or not as long as the file says',
-        found,
-      );
+    if (left === 0) return true;
+    return this.#damaged(
+      window,
+      block,
+      window.chunk(block),
+      'a blob is not in the block that the index names, or not as long as the file says',
+      found,
+    );
   }
 
   #piece(window: RestoreWindow, piece: number, at: number, length: number): void {
@@ -167,6 +171,7 @@ class Restoring {
       // Told once: what else fails of this file makes it no worse.
       if (written < 0 && this.#slots.fail(slot)) {
         this.#post({ type: 'slot-error', slot, errno: errnoName(-written) });
+        return;
       }
     }
     if (this.#slots.arrived(slot)) this.#post({ type: 'slot', slot });
@@ -193,28 +198,20 @@ class Restoring {
     this.#post({ type: 'file', window: window.number, file, errno: errnoName(-result), call });
   }
 
-  /** Everything of the block that was not written is lost. */
+  /** Hands everything of the block that was not written back to the initiator. Returns false. */
   #damaged(
     window: RestoreWindow,
     block: number,
     chunk: number,
     reason: string,
     written: ReadonlySet<number>,
-  ): void {
-    const files: number[] = [];
-    const slots: number[] = [];
+  ): false {
+    const pieces: number[] = [];
     const first = window.firstPiece(block);
-    for (let piece = first; piece < first + window.pieces(block); piece++) {
-      if (written.has(piece)) continue;
-      if (!window.isSlot(piece)) files.push(window.target(piece));
-      else {
-        const slot = window.target(piece);
-        this.#slots.fail(slot);
-        slots.push(slot);
-      }
-    }
-    this.#post({ type: 'damage', chunk, window: window.number, block, reason, files, slots });
-    for (const slot of slots) if (this.#slots.arrived(slot)) this.#post({ type: 'slot', slot });
+    for (let piece = first; piece < first + window.pieces(block); piece++)
+      if (!written.has(piece)) pieces.push(piece);
+    this.#post({ type: 'damage', chunk, window: window.number, reason, pieces });
+    return false;
   }
 
   #post(message: RestoreMessage): void {

@@ -8,10 +8,16 @@ import picomatch from 'picomatch';
 import { type ByteString, isText, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { ENTRY, EntryView } from '../format/entry.ts';
-import type { ManifestRef } from '../format/manifest.ts';
-import type { BlobReader } from '../modules/blob-reader.ts';
-import type { ManifestRoot } from '../modules/manifest-cursor.ts';
-import { entriesOf, type LeafEntry, leafKey, leavesOf } from './manifest-leaves.ts';
+import { type BlobReader, isUnreadable } from '../modules/blob-reader.ts';
+import type { ManifestRoot, OnGap } from '../modules/manifest-cursor.ts';
+import { gapError } from './manifest-damage.ts';
+import {
+  entriesOf,
+  type LeafEntry,
+  leafKey,
+  leavesOf,
+  type ManifestLeaf,
+} from './manifest-leaves.ts';
 
 export type PathMatch = (path: ByteString, isDirectory: boolean) => boolean;
 
@@ -77,25 +83,30 @@ export class ArchiveSearch {
   /** What matches in an archive; `onProblem` is told what of it could not be read. */
   *in(root: ManifestRoot, onProblem: (error: PenstockError) => void): Generator<LeafEntry> {
     const view = new EntryView();
-    const leaves = leavesOf(this.#reader, root);
-    for (;;) {
-      let leaf: ManifestRef | undefined;
-      let matches: readonly Match[] = [];
-      try {
-        leaf = leaves.next().value ?? undefined;
-        if (leaf === undefined) return;
-        matches = this.#searched.get(leafKey(leaf)) ?? this.#search(leaf);
-      } catch (error) {
-        if (!(error instanceof PenstockError)) throw error;
-        onProblem(error);
-        // Without a node the leaves below it and after it cannot be told.
-        if (leaf === undefined) return;
+    const onGap: OnGap = (gap) => onProblem(gapError(gap));
+    try {
+      for (const leaf of leavesOf(this.#reader, root, onGap)) {
+        for (const { path, raw } of this.#matchesOf(leaf, root.level === 0 ? undefined : onGap))
+          yield { path, entry: view.set(raw, 0) };
       }
-      for (const { path, raw } of matches) yield { path, entry: view.set(raw, 0) };
+    } catch (error) {
+      // Without its root nothing of an archive can be told.
+      if (!isUnreadable(error)) throw error;
+      onProblem(error);
     }
   }
 
-  #search(leaf: ManifestRef): readonly Match[] {
+  #matchesOf(leaf: ManifestLeaf, onGap: OnGap | undefined): readonly Match[] {
+    try {
+      return this.#searched.get(leafKey(leaf)) ?? this.#search(leaf);
+    } catch (error) {
+      if (onGap === undefined || !isUnreadable(error)) throw error;
+      onGap({ ...leaf, error });
+      return [];
+    }
+  }
+
+  #search(leaf: ManifestLeaf): readonly Match[] {
     const found: Match[] = [];
     let bytes = 0;
     for (const { entry, path } of entriesOf(this.#reader, leaf)) {

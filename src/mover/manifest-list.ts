@@ -6,7 +6,13 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { ENTRY } from '../format/entry.ts';
 import type { BlobReader } from '../modules/blob-reader.ts';
-import { findEntry, ManifestCursor, type ManifestRoot } from '../modules/manifest-cursor.ts';
+import {
+  ManifestCursor,
+  type ManifestGap,
+  type ManifestRoot,
+  type OnGap,
+  seekEntry,
+} from '../modules/manifest-cursor.ts';
 import type { LeafEntry } from './manifest-leaves.ts';
 import { toManifestPath } from './manifest-walk.ts';
 
@@ -24,7 +30,8 @@ export interface ListRequest {
 
 /**
  * The entries that a directory holds, in the order of the archive; of anything else, itself. What is
- * yielded is valid until the next step.
+ * yielded is valid until the next step. Where `onGap` is given, parts of the manifest that cannot
+ * be read are told to it, maybe more than once, and passed over.
  *
  * @throws PATH_UNKNOWN, DAMAGED, OBJECT_MISSING
  */
@@ -32,55 +39,93 @@ export function* listEntries(
   reader: BlobReader,
   root: ManifestRoot,
   request: ListRequest,
+  onGap?: OnGap,
 ): Generator<LeafEntry> {
   const path = toManifestPath(request.path);
   if (path === '') {
-    yield* below(reader, root, new ManifestCursor(reader, root), '', 0, request.recursive);
+    const listing = new Listing(reader, root, '', 0, request.recursive, onGap);
+    yield* listing.from(new ManifestCursor(reader, root, '', onGap));
     return;
   }
-  const cursor = findEntry(reader, root, path);
-  if (cursor === undefined) {
+  const { cursor, found, lostIn } = seekEntry(reader, root, path, onGap);
+  if (!found && lostIn === undefined) {
     throw new PenstockError('PATH_UNKNOWN', `the archive has no ${toDisplay(`/${path}`)}`, {
       subject: path,
     });
   }
-  if (cursor.entry.kind !== ENTRY.directory) {
-    yield { entry: cursor.entry, path };
-    return;
-  }
-  const prefix = `${path}/`;
-  yield* below(reader, root, cursor, prefix, cursor.depth + 1, request.recursive);
+  const depth = path.split('/').length;
+  const listing = new Listing(reader, root, `${path}/`, depth, request.recursive, onGap);
+  if (!found) {
+    // The entry of the directory is lost, not all that lies in it.
+    if (cursor.valid) yield* listing.at(cursor);
+  } else if (cursor.entry.kind !== ENTRY.directory) yield { entry: cursor.entry, path };
+  else yield* listing.from(cursor);
 }
 
-/** From the entry after the one that `start` stands on, as long as paths begin with `prefix`. */
-function* below(
-  reader: BlobReader,
-  root: ManifestRoot,
-  start: ManifestCursor,
-  prefix: ByteString,
-  depth: number,
-  recursive: boolean,
-): Generator<LeafEntry> {
-  let cursor = start;
-  let child = '';
-  let scanned = 0;
-  let more = cursor.advance();
-  while (more) {
-    const path = cursor.path();
-    if (!path.startsWith(prefix)) return;
-    if (recursive || cursor.depth === depth) {
-      yield { entry: cursor.entry, path };
-      child = path;
-      scanned = 0;
-      more = cursor.advance();
-    } else if (++scanned < SCAN_ENTRIES) {
-      more = cursor.advance();
-    } else {
-      const end = `${child}/${BEYOND_NAMES}`;
-      cursor = new ManifestCursor(reader, root, end);
-      do more = cursor.advance();
-      while (more && comparePaths(cursor.path(), end) < 0);
-      scanned = 0;
+/** Lists what lies below a directory whose entries have this depth. */
+class Listing {
+  readonly #reader: BlobReader;
+  readonly #root: ManifestRoot;
+  readonly #prefix: ByteString;
+  readonly #depth: number;
+  readonly #recursive: boolean;
+  readonly #onGap: OnGap | undefined;
+
+  constructor(
+    reader: BlobReader,
+    root: ManifestRoot,
+    prefix: ByteString,
+    depth: number,
+    recursive: boolean,
+    onGap: OnGap | undefined,
+  ) {
+    this.#reader = reader;
+    this.#root = root;
+    this.#prefix = prefix;
+    this.#depth = depth;
+    this.#recursive = recursive;
+    this.#onGap = onGap;
+  }
+
+  /** From the entry behind the one that the cursor stands on. */
+  *from(cursor: ManifestCursor): Generator<LeafEntry> {
+    if (cursor.advance()) yield* this.at(cursor);
+  }
+
+  /** From the entry that the cursor stands on, as long as paths begin with the prefix. */
+  *at(start: ManifestCursor): Generator<LeafEntry> {
+    let cursor = start;
+    let scanned = 0;
+    let more = true;
+    while (more) {
+      const path = cursor.path();
+      if (!path.startsWith(this.#prefix)) return;
+      if (this.#recursive || cursor.depth === this.#depth) {
+        yield { entry: cursor.entry, path };
+        scanned = 0;
+        more = cursor.advance();
+      } else if (++scanned < SCAN_ENTRIES) {
+        more = cursor.advance();
+      } else {
+        // Not of the last child that was shown: the entry of this one may be lost.
+        const child = cursor.components().slice(0, this.#depth + 1);
+        cursor = this.#behind(`${child.join('/')}/`);
+        more = cursor.valid;
+        scanned = 0;
+      }
     }
+  }
+  /** On the first entry behind all that lies below a child. */
+  #behind(child: ByteString): ManifestCursor {
+    const end = child + BEYOND_NAMES;
+    const onGap = this.#onGap;
+    const listen = (gap: ManifestGap): void => {
+      const isWithin = gap.ref.path.startsWith(child) && gap.until?.startsWith(child);
+      if (isWithin !== true) onGap?.(gap);
+    };
+    const tell = onGap === undefined ? undefined : listen;
+    const cursor = new ManifestCursor(this.#reader, this.#root, end, tell);
+    while (cursor.advance() && comparePaths(cursor.path(), end) < 0);
+    return cursor;
   }
 }

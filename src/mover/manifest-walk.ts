@@ -9,7 +9,13 @@ import { NAME_BYTES } from '../format/block.ts';
 import { CONTENT_RECORD_BYTES, contentIsHole, contentLength } from '../format/content.ts';
 import type { EntryView } from '../format/entry.ts';
 import type { BlobReader } from '../modules/blob-reader.ts';
-import { findEntry, ManifestCursor, type ManifestRoot } from '../modules/manifest-cursor.ts';
+import {
+  ManifestCursor,
+  type ManifestRoot,
+  type OnGap,
+  type SoughtEntry,
+  seekEntry,
+} from '../modules/manifest-cursor.ts';
 
 export interface WalkedEntry {
   readonly entry: EntryView;
@@ -37,6 +43,8 @@ export function isBelow(path: ByteString, paths: readonly ByteString[]): boolean
 
 /**
  * Walks the archive in order; `paths` empty: all of it. What is yielded is valid until the next step.
+ * Where `onGap` is given, parts of the manifest that cannot be read are told to it, maybe more than
+ * once, and passed over: directories may then be missing above what is yielded.
  *
  * @throws PATH_UNKNOWN, DAMAGED, OBJECT_MISSING
  */
@@ -44,14 +52,15 @@ export function* walkManifest(
   reader: BlobReader,
   root: ManifestRoot,
   paths: readonly ByteString[],
+  onGap?: OnGap,
 ): Generator<WalkedEntry> {
   const wanted = [...new Set(paths.map(toManifestPath))].sort(comparePaths);
   if (wanted.length === 0 || wanted[0] === '') {
-    yield* subtree(new ManifestCursor(reader, root), undefined);
+    yield* subtree(new ManifestCursor(reader, root, '', onGap), undefined);
     return;
   }
   // Before anything is yielded: what is asked for is there as a whole.
-  for (const path of wanted) locate(reader, root, path);
+  for (const path of wanted) locate(reader, root, path, onGap);
   const shown = new Set<ByteString>();
   let last: ByteString | undefined;
   for (const path of wanted) {
@@ -63,30 +72,52 @@ export function* walkManifest(
       const above = parts.slice(0, i).join('/');
       if (shown.has(above)) continue;
       shown.add(above);
-      const cursor = locate(reader, root, above);
+      const { cursor, found } = locate(reader, root, above, onGap);
+      if (!found) continue;
       yield { entry: cursor.entry, path: above, components: parts.slice(0, i), wanted: false };
     }
-    const cursor = locate(reader, root, path);
-    yield { entry: cursor.entry, path, components: parts, wanted: true };
-    yield* subtree(cursor, path);
+    const { cursor, found } = locate(reader, root, path, onGap);
+    if (found) {
+      yield { entry: cursor.entry, path, components: parts, wanted: true };
+      yield* subtree(cursor, path);
+    } else yield* orphans(cursor, path);
   }
 }
 
-function locate(reader: BlobReader, root: ManifestRoot, path: ByteString): ManifestCursor {
-  const cursor = findEntry(reader, root, path);
-  if (cursor === undefined) {
-    throw new PenstockError('PATH_UNKNOWN', `the archive has no ${toDisplay(path)}`, {
-      subject: path,
-    });
-  }
-  return cursor;
+/** Finds an entry, or the gap in which it is lost. PATH_UNKNOWN when there surely is none. */
+function locate(
+  reader: BlobReader,
+  root: ManifestRoot,
+  path: ByteString,
+  onGap: OnGap | undefined,
+): SoughtEntry {
+  const sought = seekEntry(reader, root, path, onGap);
+  if (sought.found || sought.lostIn !== undefined) return sought;
+  throw new PenstockError('PATH_UNKNOWN', `the archive has no ${toDisplay(path)}`, {
+    subject: path,
+  });
 }
 
 function* subtree(cursor: ManifestCursor, below: ByteString | undefined): Generator<WalkedEntry> {
   const depth = below === undefined ? -1 : cursor.depth;
   const walked = new CursorEntry(cursor);
+  let { gaps } = cursor;
   while (cursor.advance()) {
     if (cursor.depth <= depth) return;
+    // Behind a gap the depth alone does not tell in which directory the entry is.
+    if (cursor.gaps !== gaps) {
+      gaps = cursor.gaps;
+      if (below !== undefined && !walked.path.startsWith(`${below}/`)) return;
+    }
+    yield walked;
+  }
+}
+
+/** What is left of a directory whose own entry is lost; the cursor stands on the first of it. */
+function* orphans(cursor: ManifestCursor, path: ByteString): Generator<WalkedEntry> {
+  const walked = new CursorEntry(cursor);
+  for (let more = cursor.valid; more; more = cursor.advance()) {
+    if (!walked.path.startsWith(`${path}/`)) return;
     yield walked;
   }
 }

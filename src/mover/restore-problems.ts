@@ -20,6 +20,10 @@ export class RestoreProblems {
       new PenstockError(code, message, { subject: path, ...(hint === undefined ? {} : { hint }) }),
     );
   }
+  /** An error that names what it concerns. */
+  tell(path: ByteString, error: PenstockError): void {
+    this.#add(path, error);
+  }
   unlinked(path: ByteString, to: ByteString): void {
     const message = `cannot link ${toDisplay(path)} to ${toDisplay(to)}, which was not restored`;
     this.add(path, 'RESTORE_PARTIAL', message);

@@ -124,7 +124,8 @@ export class SlotFiles {
   finish(slot: number): void {
     const file = must(this.#used.get(slot), 'a slot in use');
     this.#used.delete(slot);
-    const isThere = this.#dryRun || this.#settle(file, this.slots.failed(slot));
+    const failed = this.slots.failed(slot);
+    const isThere = this.#dryRun ? !failed : this.#settle(file, failed);
     if (isThere) this.complete++;
     else this.#events.lost(file.path);
     for (const link of file.links) this.#events.link(link);

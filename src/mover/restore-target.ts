@@ -21,7 +21,7 @@ export interface TargetDirectory {
   readonly path: ByteString;
   /** Handle; -1 in a dry run. */
   readonly fd: number;
-  /** Its entry; empty for the target itself. */
+  /** Its entry; empty for the target itself, and where it is lost. */
   readonly entry: Buffer;
   /** It was not there before: nothing can stand in it. */
   readonly created: boolean;
@@ -89,8 +89,26 @@ export class RestoreTarget {
   /** Makes or enters a directory; undefined when it cannot be (that is told). */
   enter(parent: TargetDirectory, walked: WalkedEntry): TargetDirectory | undefined {
     const { entry, path, wanted } = walked;
-    const name = entry.name;
-    const raw = Buffer.from(entry.raw());
+    return this.#enter(parent, entry.name, path, Buffer.from(entry.raw()), wanted);
+  }
+  /**
+   * The same where the directory's own entry is lost. What is made for it is open to its owner
+   * alone: nobody knows who might look into it.
+   */
+  enterLost(
+    parent: TargetDirectory,
+    name: ByteString,
+    path: ByteString,
+  ): TargetDirectory | undefined {
+    return this.#enter(parent, name, path, Buffer.alloc(0), false);
+  }
+  #enter(
+    parent: TargetDirectory,
+    name: ByteString,
+    path: ByteString,
+    raw: Buffer,
+    wanted: boolean,
+  ): TargetDirectory | undefined {
     if (this.#options.dryRun) return { name, path, fd: -1, entry: raw, created: true, wanted };
     const made = this.#files.makeDirectory(parent.fd, name, 0o700);
     if (made < 0 && errnoName(-made) !== 'EEXIST') {
@@ -114,7 +132,11 @@ export class RestoreTarget {
   /** Gives a directory its metadata, once all that lies in it is there, and lets it go. */
   leave(directory: TargetDirectory, view: EntryView): void {
     if (directory.fd < 0) return;
-    if (directory.created || (directory.wanted && this.#options.overwrite !== 'never')) {
+    const isKnown = directory.entry.length > 0;
+    if (
+      isKnown &&
+      (directory.created || (directory.wanted && this.#options.overwrite !== 'never'))
+    ) {
       this.#metadata.apply(directory.fd, view.set(directory.entry, 0));
     }
     this.#files.close(directory.fd);

@@ -4,6 +4,7 @@
  *
  * At most two windows are out while one is being planned; their memory is used again.
  */
+import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { EntryView } from '../format/entry.ts';
 import { RestoreWindow, WindowBuilder } from '../modules/restore-window.ts';
@@ -111,6 +112,15 @@ export class RestoreWindows {
     this.#closings.delete(closing.number - 1);
     for (const link of closing.links) this.#events.link(link);
     for (const directory of closing.directories) this.#events.leave(directory);
+  }
+
+  /** A window that is out, and the directories of its files by their numbers. */
+  outstanding(number: number): {
+    readonly window: RestoreWindow;
+    readonly parents: readonly TargetDirectory[];
+  } {
+    const { window, parents } = must(this.#closings.get(number), 'a window that is out');
+    return { window: must(window, 'a window that was sent'), parents };
   }
 
   /** Path of a file of a window. */

@@ -7,14 +7,18 @@
  * of any length work and nothing is ever written through a link: a restore stays below its target
  * whatever a manifest or somebody else in the target does. A window's links and directories get their
  * metadata when its files are done.
+ *
+ * Damage costs what it hits and nothing else: a part of the manifest that cannot be read is told
+ * and passed over, directories whose entries are lost are made for what is left in them, and blobs of a
+ * damaged block are looked for elsewhere (restore-retry.ts).
  */
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
-import type { PenstockError } from '../base/errors.ts';
+import type { ErrorCode, PenstockError } from '../base/errors.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
-import { contentIsHole, contentLength } from '../format/content.ts';
 import { ENTRY, ENTRY_FLAG, EntryView, EXTRA, renamedEntry } from '../format/entry.ts';
 import { type Files, openFiles } from '../host/mod.ts';
+import { isUnreadable } from '../modules/blob-reader.ts';
 import { FETCH_COUNTER, type FetchCommand, type FetchOptions } from '../modules/fetch.ts';
 import {
   localNumbers,
@@ -32,11 +36,14 @@ import {
 import { Slots } from '../modules/restore-window.ts';
 import { type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
-import { contentOf, isBelow, type WalkedEntry, walkManifest } from './manifest-walk.ts';
+import { ManifestDamage } from './manifest-damage.ts';
+import { isBelow, type WalkedEntry, walkManifest } from './manifest-walk.ts';
 import { moduleFile } from './module-file.ts';
 import { type ArchiveReader, openArchiveReader } from './reader.ts';
 import type { Repository } from './repository.ts';
+import { ContentPlan } from './restore-content.ts';
 import { mergeRefusals, RestoreProblems } from './restore-problems.ts';
+import { RestoreRetry } from './restore-retry.ts';
 import { type FurtherLink, SlotFiles } from './restore-slots.ts';
 import { type Overwrite, RestoreTarget, type TargetDirectory } from './restore-target.ts';
 import { RestoreWindows } from './restore-windows.ts';
@@ -110,7 +117,13 @@ class Restore {
   readonly #standIns = new Map<ByteString, ByteString>();
   /** Entries with further links that were not restored: at their paths may stand other files. */
   readonly #absent = new Set<ByteString>();
+  readonly #damage: ManifestDamage;
+  readonly #content: ContentPlan;
+  readonly #retry: RestoreRetry;
+  /** The last directory that could not be made, which was told. */
+  #refused: ByteString | undefined;
   #pipe: Pipe | undefined;
+  #isOver = false;
   #entries = 0;
   #wholeFiles = 0;
   #directories = 0;
@@ -156,6 +169,17 @@ class Restore {
         if (!this.#slots.holds(directory)) this.#target.leave(directory, this.#view);
       },
     });
+    const problems = this.#problems;
+    this.#damage = new ManifestDamage((error, path) => problems.tell(path, error));
+    const [windows, slots] = [this.#windows, this.#slots];
+    this.#content = new ContentPlan({
+      ...{ archive, target: this.#target, windows, slots, problems },
+      openDirectories: () => this.#stack.length,
+    });
+    const metadata = this.#metadata;
+    this.#retry = new RestoreRetry({
+      ...{ archive, files, metadata, problems, windows, slots, dryRun },
+    });
   }
 
   async run(): Promise<RestoreResult> {
@@ -172,6 +196,7 @@ class Restore {
       await pipe.done;
     } catch (error) {
       await pipe.stop('failed');
+      this.#isOver = true;
       this.#slots.dropAll();
       signal.throwIfAborted();
       throw error;
@@ -189,7 +214,7 @@ class Restore {
     return {
       entries: this.#entries,
       files: this.#filesDone(pipe),
-      bytes: pipe.counter(FETCH_COUNTER.bytesRestored),
+      bytes: this.#bytesDone(pipe),
       directories: this.#directories,
       others: this.#others,
       skipped: this.#target.skipped,
@@ -200,7 +225,11 @@ class Restore {
     };
   }
   #filesDone(pipe: Pipe): number {
-    return this.#wholeFiles + this.#slots.complete + pipe.counter(FETCH_COUNTER.filesRestored);
+    const apart = this.#wholeFiles + this.#content.emptyFiles + this.#retry.filesRestored;
+    return apart + this.#slots.complete + pipe.counter(FETCH_COUNTER.filesRestored);
+  }
+  #bytesDone(pipe: Pipe): number {
+    return this.#retry.bytesRestored + pipe.counter(FETCH_COUNTER.bytesRestored);
   }
   #progress(): void {
     const pipe = this.#pipe;
@@ -208,7 +237,7 @@ class Restore {
     const { paths, archive } = this.#request;
     this.#request.onProgress({
       files: this.#filesDone(pipe),
-      bytes: pipe.counter(FETCH_COUNTER.bytesRestored),
+      bytes: this.#bytesDone(pipe),
       bytesTotal: paths.length === 0 ? archive.root.ref.fileBytes : undefined,
     });
   }
@@ -245,11 +274,12 @@ class Restore {
 
   async #plan(): Promise<void> {
     const { archive, paths, signal } = this.#request;
-    for (const walked of walkManifest(this.#archive.blobs, archive.root, paths)) {
+    const { note } = this.#damage;
+    for (const walked of walkManifest(this.#archive.blobs, archive.root, paths, note)) {
       signal.throwIfAborted();
       this.#leaveTo(walked.components);
       if (walked.wanted) this.#entries++;
-      const parent = this.#parent(walked.components.length - 1);
+      const parent = this.#parent(walked.components);
       // Where its directory could not be made, that was told.
       if (parent !== undefined) await this.#entry(parent, walked);
       if (this.#windows.isFull(this.#stack.length)) await this.#windows.end();
@@ -258,9 +288,35 @@ class Restore {
     await this.#windows.finish();
   }
 
-  #parent(depth: number): TargetDirectory | undefined {
+  #parent(components: readonly ByteString[]): TargetDirectory | undefined {
+    const depth = components.length - 1;
     if (depth === 0) return this.#target.root;
-    return this.#stack.length === depth ? this.#stack[depth - 1] : undefined;
+    return this.#stack.length === depth ? this.#stack[depth - 1] : this.#lostParent(components);
+  }
+  /** Makes directories whose own entries are lost; undefined where one was refused. */
+  #lostParent(components: readonly ByteString[]): TargetDirectory | undefined {
+    const stack = this.#stack;
+    if (this.#refused !== undefined && components.join('/').startsWith(`${this.#refused}/`))
+      return undefined;
+    while (stack.length < components.length - 1) {
+      const parent = stack.at(-1) ?? this.#target.root;
+      const path = components.slice(0, stack.length + 1).join('/');
+      const directory = this.#target.enterLost(
+        parent,
+        must(components[stack.length], 'name'),
+        path,
+      );
+      if (directory === undefined) {
+        this.#refused = path;
+        return undefined;
+      }
+      const what = `what the archive says of the directory ${toDisplay(path)} is lost`;
+      const message = `${what}: its owner, mode, times and attributes are not restored`;
+      this.#problems.add(path, 'DAMAGED', message);
+      this.#directories++;
+      stack.push(directory);
+    }
+    return stack.at(-1);
   }
   /** Leaves the directories that the next entry is not in. */
   #leaveTo(components: readonly ByteString[]): void {
@@ -281,7 +337,8 @@ class Restore {
     if (entry.kind === ENTRY.directory) {
       this.#directories++;
       const directory = this.#target.enter(parent, walked);
-      if (directory !== undefined) this.#stack.push(directory);
+      if (directory === undefined) this.#refused = walked.path;
+      else this.#stack.push(directory);
       return;
     }
     const place = this.#target.mayPut(parent, entry, walked);
@@ -291,86 +348,8 @@ class Restore {
     }
     const replace = place === 'replace';
     if ((entry.flags & ENTRY_FLAG.hardLink) !== 0) await this.#hardLink(parent, walked, replace);
-    else if (entry.kind === ENTRY.file) await this.#file(parent, entry, walked, replace);
+    else if (entry.kind === ENTRY.file) await this.#content.file(parent, entry, walked, replace);
     else if (this.#target.makeSpecial(parent, entry, walked.path, replace)) this.#others++;
-  }
-
-  async #file(
-    parent: TargetDirectory,
-    entry: EntryView,
-    of: { readonly path: ByteString },
-    replace: boolean,
-  ): Promise<void> {
-    if (!replace && entry.contentCount <= 1 && entry.contentLevels === 0) {
-      if (entry.contentCount === 0) {
-        if (this.#target.makeEmptyFile(parent, entry, of.path)) this.#wholeFiles++;
-        return;
-      }
-      const at = entry.contentAt;
-      if (contentLength(entry.bytes, at) === entry.size && !contentIsHole(entry.bytes, at)) {
-        if (!this.#locate(entry.bytes, at + 8, of)) return;
-        const file = this.#windows.addFile(parent, entry);
-        this.#addPiece(entry.bytes, at + 8, file, false, 0, entry.size);
-        return;
-      }
-    }
-    const own = new EntryView().set(Buffer.from(entry.raw()), 0);
-    await this.#piecewise(parent, own, of.path, replace);
-  }
-  /** A piece of the blob that was located last. */
-  #addPiece(
-    names: Buffer,
-    at: number,
-    target: number,
-    slot: boolean,
-    offset: number,
-    length: number,
-  ): void {
-    const { chunk, blockOffset, blockBytes } = this.#archive.index;
-    const { builder } = this.#windows;
-    builder.addPiece(chunk, blockOffset, blockBytes, names, at, target, slot, offset, length);
-  }
-  #locate(names: Buffer, at: number, of: { readonly path: ByteString }): boolean {
-    if (this.#archive.index.find(names, at)) return true;
-    const name = names.toString('hex', at, at + 8);
-    const { path } = of;
-    const message = `the content of ${toDisplay(path)} is not in the repository: no chunk holds blob ${name}`;
-    this.#problems.add(path, 'OBJECT_MISSING', message);
-    return false;
-  }
-
-  /** A file of several pieces, or one that replaces another. */
-  async #piecewise(
-    parent: TargetDirectory,
-    entry: EntryView,
-    path: ByteString,
-    replace: boolean,
-  ): Promise<void> {
-    if (this.#slots.isFull) {
-      await this.#windows.end();
-      await this.#slots.whenFree();
-    }
-    const slot = this.#slots.open(parent, entry, path, replace);
-    if (slot === undefined) return;
-    const { slots } = this.#slots;
-    let end = 0;
-    for (const piece of contentOf(this.#archive.blobs, entry)) {
-      end = piece.offset + piece.length;
-      if (piece.name === undefined) continue;
-      if (end > entry.size || !this.#locate(piece.name, 0, { path })) {
-        slots.fail(slot);
-        break;
-      }
-      slots.expect(slot, 1);
-      this.#addPiece(piece.name, 0, slot, true, piece.offset, piece.length);
-      if (this.#windows.isFull(this.#stack.length)) await this.#windows.end();
-    }
-    if (end > entry.size) {
-      slots.fail(slot);
-      const message = `the content of ${toDisplay(path)} is longer than the file`;
-      this.#problems.add(path, 'DAMAGED', message);
-    }
-    if (slots.arrived(slot)) this.#slots.finish(slot);
   }
 
   /**
@@ -381,23 +360,42 @@ class Restore {
     const { entry, path } = walked;
     const { name } = entry;
     const first = entry.extra(EXTRA.hardLink)?.toString('latin1') ?? '';
+    if (this.#damage.holds(first)) {
+      const reason = 'whose entry is lost';
+      return this.#brokenLink(path, first, 'DAMAGED', reason);
+    }
     let to: ByteString | undefined = first;
     if (!isBelow(first, this.#request.paths) || this.#absent.has(first)) {
       to = this.#standIns.get(first);
       if (to === undefined) {
         this.#standIns.set(first, path);
-        const found = findEntry(this.#archive.blobs, this.#request.archive.root, first);
-        if (found === undefined) {
-          const message = `${toDisplay(path)} is a link to ${toDisplay(first)}, which the archive does not have`;
-          return this.#problems.add(path, 'DAMAGED', message);
-        }
-        const own = renamedEntry(found.entry, name);
-        if (own.kind === ENTRY.file) await this.#file(parent, own, { path }, replace);
+        const own = this.#firstEntry(path, first, name);
+        if (own === undefined) return;
+        if (own.kind === ENTRY.file) await this.#content.file(parent, own, { path }, replace);
         else if (this.#target.makeSpecial(parent, own, path, replace)) this.#others++;
         return;
       }
     }
     this.#windows.link({ parent, name, path, to, replace });
+  }
+  /** The entry that holds a link's content, under the link's name; undefined when it is lost. */
+  #firstEntry(path: ByteString, first: ByteString, name: ByteString): EntryView | undefined {
+    try {
+      const found = findEntry(this.#archive.blobs, this.#request.archive.root, first);
+      if (found !== undefined) return renamedEntry(found.entry, name);
+      this.#brokenLink(path, first, 'DAMAGED', 'which the archive does not have');
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.#brokenLink(path, first, error.code, `of which no more is known: ${error.message}`);
+    }
+    return undefined;
+  }
+  #brokenLink(path: ByteString, first: ByteString, code: ErrorCode, reason: string): void {
+    // What stands at its path, if anything, is another one.
+    this.#absent.add(path);
+    const link = `it is a link to ${toDisplay(first)}, ${reason}`;
+    const message = `cannot restore ${toDisplay(path)}: ${link}`;
+    this.#problems.add(path, code, message);
   }
 
   #link({ parent, name, path, to, replace }: FurtherLink): void {
@@ -408,6 +406,8 @@ class Restore {
   /** Messages of the pipe ------------------------------------------------------------------------ */
 
   #message(message: RestoreMessage): void {
+    // Its files are closed: what a thread still says of them is too late.
+    if (this.#isOver) return;
     switch (message.type) {
       case 'window':
         this.#windows.isDone(message.number);
@@ -427,21 +427,11 @@ class Restore {
         break;
       case 'slot-error':
         this.#problems.refused(this.#slots.pathOf(message.slot), message.errno, 'write');
+        if (this.#slots.slots.arrived(message.slot)) this.#slots.finish(message.slot);
         break;
       case 'damage':
-        this.#damage(message);
+        this.#retry.block(message);
         break;
-    }
-  }
-  #damage(message: Extract<RestoreMessage, { type: 'damage' }>): void {
-    const chunk = this.#archive.chunkIds[message.chunk] ?? '?';
-    const lost = [
-      ...message.files.map((file) => this.#windows.pathOf(message.window, file)),
-      ...new Set(message.slots.map((slot) => this.#slots.pathOf(slot))),
-    ];
-    for (const path of lost) {
-      const text = `cannot restore ${toDisplay(path)}: chunk ${chunk} is damaged: ${message.reason}`;
-      this.#problems.add(path, 'DAMAGED', text);
     }
   }
 }

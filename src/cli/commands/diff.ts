@@ -2,7 +2,11 @@
  * `penstock diff A B`: what differs between two archives.
  */
 import { EXIT } from '../../base/errors.ts';
-import { type ArchiveDifference, compareArchives } from '../../mover/archive-diff.ts';
+import {
+  type ArchiveDifference,
+  compareArchives,
+  type OnDiffDamage,
+} from '../../mover/archive-diff.ts';
 import { openArchive } from '../archive-list.ts';
 import { kindName, Pace, shownPath, withReader } from '../browse.ts';
 import type { Invocation } from '../invocation.ts';
@@ -16,7 +20,13 @@ export default async function run(invocation: Invocation<'diff'>): Promise<numbe
     const to = await openArchive(invocation, repository, positionals.to);
     const counts = { added: 0, removed: 0, modified: 0 };
     const pace = new Pace(invocation);
-    for (const difference of compareArchives(blobs, from.root, to.root)) {
+    let problems = 0;
+    const onDamage: OnDiffDamage = ({ message, code, hint }, side) => {
+      problems++;
+      const id = (side === 'from' ? from : to).id.slice(0, 8);
+      output.warning(`archive ${id} cannot be compared whole: ${message}`, { code, hint });
+    };
+    for (const difference of compareArchives(blobs, from.root, to.root, onDamage)) {
       const facts = toFacts(difference);
       if (output.json) output.entry(differenceRecord(facts));
       else output.line(differenceLine(facts));
@@ -25,8 +35,8 @@ export default async function run(invocation: Invocation<'diff'>): Promise<numbe
     }
     const ids = { from: from.id, to: to.id };
     const text = `${plural(counts.added, 'path')} added, ${counts.removed} removed, ${counts.modified} modified`;
-    output.summary({ command: 'diff', ...ids, ...counts }, text);
-    return EXIT.ok;
+    output.summary({ command: 'diff', ...ids, ...counts, problems }, text);
+    return problems > 0 ? EXIT.partial : EXIT.ok;
   });
 }
 

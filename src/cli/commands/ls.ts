@@ -2,9 +2,10 @@
  * `penstock ls ARCHIVE [PATH]`: lists what an archive contains.
  */
 import { EXIT } from '../../base/errors.ts';
+import { ManifestDamage } from '../../mover/manifest-damage.ts';
 import { listEntries } from '../../mover/manifest-list.ts';
 import { openArchive } from '../archive-list.ts';
-import { entryFacts, namesOf, Pace, withReader } from '../browse.ts';
+import { entryFacts, namesOf, Pace, shownPath, withReader } from '../browse.ts';
 import type { Invocation } from '../invocation.ts';
 import { entryLine, entryRecord, LongListing } from '../render.ts';
 
@@ -18,7 +19,12 @@ export default async function run(invocation: Invocation<'ls'>): Promise<number>
     const request = { path: positionals.path ?? '', recursive: options.recursive };
     let entries = 0;
     let bytes = 0;
-    for (const { entry, path } of listEntries(blobs, archive.root, request)) {
+    let problems = 0;
+    const damage = new ManifestDamage(({ message, code, hint }, path) => {
+      problems++;
+      output.warning(message, { code, path: shownPath(path), hint });
+    });
+    for (const { entry, path } of listEntries(blobs, archive.root, request, damage.note)) {
       const facts = entryFacts(entry, path, names);
       if (output.json) output.entry(entryRecord(facts));
       else output.line(long === undefined ? entryLine(facts) : long.line(facts));
@@ -26,7 +32,7 @@ export default async function run(invocation: Invocation<'ls'>): Promise<number>
       bytes += facts.bytes;
       await pace.step();
     }
-    output.summary({ command: 'ls', archive: archive.id, entries, bytes }, '');
-    return EXIT.ok;
+    output.summary({ command: 'ls', archive: archive.id, entries, bytes, problems }, '');
+    return problems > 0 ? EXIT.partial : EXIT.ok;
   });
 }
