@@ -61,11 +61,11 @@ export const COMPRESSION = { none: 0, zstd: 1 } as const;
 export const ENCRYPTION = { none: 0, aes256gcm: 1 } as const;
 
 export const TAG_FLAG = {
-  /** The last block of its chunk. */
+  /** The last part of its chunk: its footer. */
   lastBlock: 1,
   /** Several small blobs are grouped in this block (M12). Identity. */
   grouped: 2,
-  /** Everything up to this block is safe: a restart may begin after it (M11). */
+  /** Everything of the session up to this part is safe: a restart may begin after it (M11). */
   restartPoint: 4,
   /** Duplicates of blobs were discarded while this block was filled (M10). */
   duplicatesDropped: 8,

@@ -29,6 +29,7 @@ import {
   PART,
   setPlace,
   TAG_FIXED_BYTES,
+  TAG_FLAG,
   writeTag,
 } from '../format/tag-header.ts';
 import type { Random } from '../host/mod.ts';
@@ -161,11 +162,17 @@ export class ChunkWriter {
     this.#writePart(this.#chunk(contentClass), part, [payload], true, []);
   }
 
-  /** Commits all open chunks; each footer names the class of the next, the last one none. */
+  /**
+   * Commits all open chunks; each footer names the class of the next, the last one none and that
+   * everything up to it is safe.
+   */
   commitAll(): void {
     const open = [...this.#open.values()].sort((a, b) => a.contentClass - b.contentClass);
-    for (const [i, chunk] of open.entries())
-      this.#commit(chunk, open[i + 1]?.contentClass ?? 0, undefined);
+    for (const [i, chunk] of open.entries()) {
+      const next = open[i + 1];
+      const restart = next === undefined ? TAG_FLAG.restartPoint : 0;
+      this.#commit(chunk, next?.contentClass ?? 0, undefined, restart);
+    }
   }
   /** Leaves nothing of open chunks behind. */
   discard(): void {
@@ -211,6 +218,7 @@ export class ChunkWriter {
     payload: readonly Buffer[],
     sealed: boolean,
     specials: readonly SpecialHeader[],
+    flags = 0,
   ): number {
     const headerBytes = TAG_FIXED_BYTES + specialBytes(specials);
     this.#part.length = 0;
@@ -224,7 +232,7 @@ export class ChunkWriter {
       contentClass: chunk.contentClass,
       compression: COMPRESSION.none,
       encryption: sealed ? this.#sealer.encryption : ENCRYPTION.none,
-      flags: 0,
+      flags,
       keyGeneration: this.#sealer.keyring.newest.number,
       rawBytes: payloadBytes,
       storedBytes: payloadBytes,
@@ -247,7 +255,7 @@ export class ChunkWriter {
   }
 
   /** Ends a chunk, makes it durable and tells the initiator. */
-  #commit(chunk: OpenChunk, nextClass: number, nextChunk: string | undefined): void {
+  #commit(chunk: OpenChunk, nextClass: number, nextChunk: string | undefined, restart = 0): void {
     if (nextChunk !== undefined) {
       this.#writePart(chunk, PART.options, [], false, [
         { type: SPECIAL.nextChunk, value: Buffer.from(nextChunk, 'hex') },
@@ -258,7 +266,8 @@ export class ChunkWriter {
     const footerOffset = chunk.position;
     const footer = encodeFooter({ blocks: chunk.blocks, names });
     const specials = [{ type: SPECIAL.nextClass, value: Buffer.from([nextClass]) }];
-    const footerBytes = this.#writePart(chunk, PART.chunkFooter, footer, false, specials);
+    const flags = TAG_FLAG.lastBlock | restart;
+    const footerBytes = this.#writePart(chunk, PART.chunkFooter, footer, false, specials, flags);
     chunk.sink.write(
       encodeTrailer(footerOffset, footerBytes, this.#crc),
       0,

@@ -5,7 +5,8 @@ import { enableCompileCache } from 'node:module';
 import { workerData } from 'node:worker_threads';
 
 const { runner, cacheFolder, modules, port } = workerData;
-enableCompileCache(cacheFolder);
+// Without a folder Node.js would take a shared one, where another user could put code for us to run.
+if (cacheFolder !== undefined) enableCompileCache(cacheFolder);
 const planned = new Promise((resolve) => {
   port.once('message', resolve);
 });

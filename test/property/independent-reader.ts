@@ -207,6 +207,10 @@ export class IndependentReader {
     const footer = this.#readPart(chunk, footerAt, id);
     assert.equal(footer.kind, KIND.footer);
     assert.equal(footer.specials.get(1)?.length, 1);
+    assert.equal(chunk.readUInt32LE(footerAt + 12) & 1, 1);
+    // Everything up to the footer that names no further class is safe.
+    const isLast = footer.specials.get(1)?.[0] === 0;
+    assert.equal((chunk.readUInt32LE(footerAt + 12) & 4) !== 0, isLast);
     const offsets = this.#readFooter(id, footer.payload);
     const found: number[] = [];
     const kinds: number[] = [];
