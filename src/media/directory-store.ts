@@ -76,6 +76,13 @@ export function storeError(result: number, call: string, subject: string): Penst
   return new PenstockError('REPO_IO', message, details);
 }
 
+/** The same of a call that only reads: what may not be read is not what may not be written. */
+function readError(result: number, call: string, subject: string): PenstockError {
+  const error = storeError(result, call, subject);
+  if (error.code !== 'REPO_READ_ONLY') return error;
+  return new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' });
+}
+
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
   readonly #files: Files;
@@ -149,7 +156,12 @@ export class DirectoryStore implements ObjectStore {
     return found;
   }
   #listOne(): StoredObject[] {
-    if (this.#files.status(this.#root, 'repository', this.#status) < 0) return [];
+    const result = this.#files.status(this.#root, 'repository', this.#status);
+    if (result < 0) {
+      if (errnoName(-result) === 'ENOENT') return [];
+      // Not to be taken for a place in which there is no repository.
+      throw readError(result, 'look at', `${this.url}/repository`);
+    }
     return [{ name: 'repository', bytes: this.#status.size, modifiedMs: mtimeMs(this.#status) }];
   }
   #list(fd: number, what: string, listing: DirectoryListing): void {
@@ -173,7 +185,8 @@ export class DirectoryStore implements ObjectStore {
   async read(kind: ObjectKind, name: string, bytesMax: number): Promise<Buffer> {
     const fd = await this.openFile(kind, name);
     try {
-      this.#files.statusOf(fd, this.#status);
+      const looked = this.#files.statusOf(fd, this.#status);
+      if (looked < 0) throw storeError(looked, 'look at', `${this.url}/${kind}/${name}`);
       const size = this.#status.size;
       if (size > bytesMax) {
         throw new PenstockError(
@@ -195,10 +208,7 @@ export class DirectoryStore implements ObjectStore {
     const [directory, file] = this.#place(kind, name);
     const fd = directory < 0 ? directory : this.#files.openRead(directory, file);
     if (fd >= 0) return fd;
-    const error = storeError(fd, 'open', `${this.url}/${kind}/${name}`);
-    throw error.code === 'REPO_READ_ONLY'
-      ? new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' })
-      : error;
+    throw readError(fd, 'open', `${this.url}/${kind}/${name}`);
   }
 
   async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
@@ -264,11 +274,11 @@ export class DirectoryStore implements ObjectStore {
     const name = `clock.${openRandom().bytes(6).toString('hex')}`;
     const fd = this.#files.createExclusive(writing, name, 0o600);
     if (fd < 0) throw storeError(fd, 'create', `${this.url}/writing/${name}`);
-    this.#files.statusOf(fd, this.#status);
-    const now = mtimeMs(this.#status);
+    const looked = this.#files.statusOf(fd, this.#status);
     this.#files.close(fd);
     this.#files.remove(writing, name);
-    return now;
+    if (looked < 0) throw storeError(looked, 'look at', `${this.url}/writing/${name}`);
+    return mtimeMs(this.#status);
   }
 
   async sweep(olderThanMs: number): Promise<number> {

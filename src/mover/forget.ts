@@ -12,6 +12,7 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type ArchiveHead, decodeArchive } from './archives.ts';
 import { listForgotten, noteForgotten } from './forgotten.ts';
+import { timeForReading } from './protocol-adapter.ts';
 import type { Repository } from './repository.ts';
 import { applyKeepRules, type KeepReason, type KeepRules } from './retention.ts';
 import { isSessionMap, readSessionMap } from './storage-map.ts';
@@ -67,7 +68,7 @@ export async function forget(
     });
   }
   const records = await readRecords(repository, name);
-  const nowMs = await repository.store.nowMs();
+  const nowMs = await (dryRun ? timeForReading(repository) : repository.store.nowMs());
   const result =
     ids.length > 0
       ? await judgeNamed(repository, records, ids, name, nowMs)

@@ -102,3 +102,18 @@ export function protocolStore(repository: Repository): ProtocolStore {
     now: () => store.nowMs(),
   };
 }
+
+/** The store as a dry run sees it: it tells the time also where nothing can be written. */
+export function readingStore(repository: Repository): ProtocolStore {
+  return { ...protocolStore(repository), now: () => timeForReading(repository) };
+}
+
+/** The store's time; our own where nothing can be written, which asking the store needs. */
+export async function timeForReading({ store, around }: Repository): Promise<number> {
+  try {
+    return await store.nowMs();
+  } catch (error) {
+    if (!(error instanceof PenstockError) || error.code !== 'REPO_READ_ONLY') throw error;
+    return around.clock.nowMs();
+  }
+}

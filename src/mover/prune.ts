@@ -13,7 +13,7 @@ import { LIMITS } from '../base/limits.ts';
 import { dropForgotten, listForgotten } from './forgotten.ts';
 import { mergeIndex } from './index-store.ts';
 import { readLeases } from './leases.ts';
-import { protocolStore } from './protocol-adapter.ts';
+import { readingStore } from './protocol-adapter.ts';
 import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { type ArchiveNote, ChunkFiles } from './prune-chunk.ts';
 import { type CondemnedEntry, Condemning, toCondemned } from './prune-condemning.ts';
@@ -103,7 +103,7 @@ class Prune {
     this.#request = request;
     this.#files = files;
     this.#session = session;
-    this.#store = session?.store ?? protocolStore(repository);
+    this.#store = session?.store ?? readingStore(repository);
     this.#policy = leasePolicy(request.graceMs);
     const leastAgeMs = request.graceMs ?? 0;
     this.#settler = new CondemnSettler(repository, this.#store, this.#policy, leastAgeMs);

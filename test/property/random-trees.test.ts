@@ -25,7 +25,7 @@ import { assertSameTree, capture, type Tree } from '../tree-compare.ts';
 import { addition, mutation, RandomTree } from './random-tree.ts';
 
 const SEED = Number(process.env.PENSTOCK_SEED ?? 20_261_121);
-const RUNS = Number(process.env.PENSTOCK_RUNS ?? 20);
+const RUNS = Number(process.env.PENSTOCK_RUNS ?? 16);
 const scratch = scratchFolder();
 
 const KIB = 1024;
