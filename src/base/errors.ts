@@ -109,13 +109,13 @@ export const ERRORS = {
   DAMAGED: spec(
     1,
     false,
-    'stored bytes do not match their checksum, seal or name',
+    'stored bytes do not match their checksum, seal or name; a warning, with status 3, where the rest was done',
     'run `penstock check --read-data` to see all damage',
   ),
   OBJECT_MISSING: spec(
     1,
     false,
-    'an object that others refer to is not there',
+    'an object that others refer to is not there; a warning, with status 3, where the rest was done',
     'run `penstock check`, then `penstock catalog rebuild`',
   ),
   FORMAT: spec(

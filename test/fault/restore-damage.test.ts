@@ -52,7 +52,7 @@ function makeManyFiles(): string {
   for (let d = 0; d < 24; d++) {
     const directory = join(source, `d${String(d).padStart(2, '0')}`, 'inner');
     mkdirSync(directory, { recursive: true, mode: 0o755 });
-    for (let f = 0; f < 120; f++) {
+    for (let f = 0; f < 200; f++) {
       const path = join(directory, `file ${String(f).padStart(3, '0')} ${'x'.repeat(60)}`);
       writeFileSync(path, `content of ${d} ${f}`);
     }
@@ -135,6 +135,8 @@ test('a leaf that is damaged or missing costs its own entries, whichever it is',
   const leaves = await leafRefs(bench.repository, archive);
   assert.ok(leaves.length > 4, `${leaves.length} leaves`);
   for (const [i, leaf] of leaves.entries()) {
+    // The ends, and some between.
+    if (i > 3 && i < leaves.length - 1) continue;
     const how = i % 2 === 0 ? 'damaged' : 'missing';
     const undo = await spoilBlob(bench.repository, leaf.name, how);
     const code = how === 'damaged' ? 'DAMAGED' : 'OBJECT_MISSING';
