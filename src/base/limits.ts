@@ -10,8 +10,10 @@ const MIB = 1024 * KIB;
 export const LIMITS = {
   /** Raw bytes of one block by default: the payload of one buffer. */
   blockRawBytesDefault: 2 * MIB,
-  /** The least that a block can be made to hold. */
-  blockRawBytesMin: 64 * KIB,
+  /** The least that a block can be made to hold: more than the largest blob. */
+  blockRawBytesMin: MIB + 4 * KIB,
+  /** A block's raw bytes are whole pages. */
+  blockRawBytesUnit: 4 * KIB,
   /** The most raw bytes of one block. */
   blockRawBytesMax: 16 * MIB,
   /** Blobs in one block. */
@@ -134,7 +136,7 @@ export const LIMITS = {
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');
 assert(LIMITS.cutBytesAverage < LIMITS.cutBytesMax, 'cutBytesAverage < cutBytesMax');
-assert(LIMITS.cutBytesMax < LIMITS.blockRawBytesDefault, 'a blob fits a block');
+assert(LIMITS.cutBytesMax < LIMITS.blockRawBytesMin, 'a blob fits a block');
 assert(LIMITS.wholeFileBytesMax <= LIMITS.blockRawBytesDefault, 'a whole file fits a block');
 assert(LIMITS.leafBytesMax <= LIMITS.blockRawBytesDefault, 'a manifest leaf fits a block');
 assert(LIMITS.leaseBeatMs * 10 <= LIMITS.leaseExpiryMs, 'ten beats before a lease expires');

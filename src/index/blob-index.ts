@@ -107,9 +107,20 @@ export class BlobIndex {
   get blockBytes(): number {
     return this.#bytes;
   }
+  /** The block of the last place found is damaged: `use` passes over it from now on. */
+  distrust(): void {
+    this.#distrusted.add(this.#place());
+  }
+  readonly #distrusted = new Set<string>();
+  #place(): string {
+    return `${this.chunk}:${this.block}`;
+  }
   /** As find, and notes that the archive being made needs the chunk. */
   use(names: Buffer, at: number): boolean {
-    if (!this.find(names, at)) return false;
+    for (let skip = 0; ; skip++) {
+      if (!this.find(names, at, skip)) return false;
+      if (this.#distrusted.size === 0 || !this.#distrusted.has(this.#place())) break;
+    }
     const word = this.chunk >>> 5;
     const bit = 1 << (this.chunk & 31);
     if (((this.#used[word] ?? 0) & bit) === 0) Atomics.or(this.#used, word, bit);

@@ -104,6 +104,8 @@ class Walker {
       media,
       new Sealer(keyring, codec, random),
     );
+    // What of the manifest turns out damaged is stored again.
+    this.#reader.onBadPlace = () => this.#index.distrust();
     this.#packer = new BlockPacker(
       context,
       codec.hash,

@@ -183,9 +183,13 @@ class Backup {
         this.#isOver = true;
       });
     } catch (error) {
-      await this.#indexing.catch(() => undefined);
+      // Where indexing failed, that is what ended the pipe.
+      const cause = await this.#indexing.then(
+        () => error,
+        (first: unknown) => first,
+      );
       signal.throwIfAborted();
-      throw error;
+      throw cause;
     } finally {
       ended.abort();
       clearInterval(progress);

@@ -229,7 +229,7 @@ function readSettings(
     typeof id === 'string' &&
     /^[0-9a-f]{32}$/.test(id) &&
     typeof settings.encrypted === 'boolean' &&
-    Number.isInteger(blockBytes) &&
+    blockBytes % LIMITS.blockRawBytesUnit === 0 &&
     blockBytes >= LIMITS.blockRawBytesMin &&
     blockBytes <= LIMITS.blockRawBytesMax &&
     Number.isInteger(chunkBytes) &&
