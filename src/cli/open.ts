@@ -9,10 +9,10 @@ import { hostname } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { OBJECT_KINDS } from '../format/object-store.ts';
 import { CWD, keepMemorySmall, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
 import { openEmptyStore } from '../media/empty-store.ts';
-import { OBJECT_KINDS } from '../media/object-store.ts';
 import {
   createRepository,
   openRepository,

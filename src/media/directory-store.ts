@@ -13,6 +13,8 @@
 
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
+import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
+import { OBJECT_KINDS } from '../format/object-store.ts';
 import {
   CWD,
   type DirectoryListing,
@@ -25,8 +27,6 @@ import {
   openRandom,
 } from '../host/mod.ts';
 import { findForeign } from './directory-foreign.ts';
-import type { ObjectKind, ObjectStore, StoredObject } from './object-store.ts';
-import { OBJECT_KINDS } from './object-store.ts';
 
 const WRITING = 'writing';
 /** Chunk names are 32 hex digits; the store never makes a path of anything else. */

@@ -4,7 +4,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from '../format/object-store.ts';
 
 export function openEmptyStore(url: string, nowMs: () => number): ObjectStore {
   const refuse = async (): Promise<never> => {

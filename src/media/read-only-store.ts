@@ -2,7 +2,7 @@
  * A store that can only be read: for repositories that a newer version has marked so.
  */
 import type { PenstockError } from '../base/errors.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore } from '../format/object-store.ts';
 
 /** The store, of which every change is refused with `reason`. */
 export function readOnlyStore(store: ObjectStore, reason: PenstockError): ObjectStore {

@@ -3,8 +3,8 @@
  */
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { ObjectKind, StoredObject } from '../format/object-store.ts';
 import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
-import type { ObjectKind, StoredObject } from '../media/object-store.ts';
 import { compareByTime, type RecordedArchive, readArchiveHead } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
 import { listForgotten } from './forgotten.ts';

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { PenstockError } from '../base/errors.ts';
+import type { ObjectStore } from '../format/object-store.ts';
 import { openClock, openRandom, type Random } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
-import type { ObjectStore } from '../media/object-store.ts';
 import { addKey, changePassphrase, listKeys, removeKey, rotateKeys } from './keys.ts';
 import { createRepository, openRepository, type Repository } from './repository.ts';
 

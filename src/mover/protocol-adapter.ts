@@ -4,6 +4,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { ObjectKind } from '../format/object-store.ts';
 import {
   clearOfRecord,
   decodeRecord,
@@ -11,7 +12,6 @@ import {
   finishRecord,
   RECORD,
 } from '../format/record.ts';
-import type { ObjectKind } from '../media/object-store.ts';
 import { SEGMENT_BYTES_MAX } from './index-store.ts';
 import type {
   Kind,

@@ -15,6 +15,7 @@ import {
   SECRET_BYTES,
 } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
+import type { ObjectStore } from '../format/object-store.ts';
 import {
   checkFeatures,
   clearOfRecord,
@@ -23,7 +24,6 @@ import {
   RECORD,
 } from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
-import type { ObjectStore } from '../media/object-store.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
 
 /** What was decided when the repository was made. */

@@ -1,5 +1,5 @@
 /**
- * What every object store must do (src/media/object-store.ts), and the chunk media that belongs to it.
+ * What every object store must do (src/format/object-store.ts), and the chunk media that belongs to it.
  *
  * Method: each test gets an empty, prepared store; contents are compared byte by byte.
  */
@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { PenstockError } from '../../src/base/errors.ts';
 import type { ChunkMedia, ChunkMediaFactory } from '../../src/format/chunk-media.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 
 /** Makes an empty store; `dispose` removes what it left. */
 export type StoreMaker = () => Promise<{ store: ObjectStore; dispose: () => Promise<void> }>;

@@ -13,7 +13,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type ErrorCode, PenstockError } from '../../src/base/errors.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import { noteForgotten } from '../../src/mover/forgotten.ts';
 import {

@@ -7,9 +7,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 import { openClock, openRandom } from '../../src/host/mod.ts';
 import { openDirectoryStore } from '../../src/media/directory-store.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import { createRepository, type Repository } from '../../src/mover/repository.ts';
 import {

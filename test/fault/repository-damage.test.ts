@@ -21,7 +21,7 @@ import { after, before, test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
 import type { ChunkSource } from '../../src/format/chunk-media.ts';
 import { readChunkEnd, scanChunk } from '../../src/format/chunk-scan.ts';
-import { OBJECT_KINDS } from '../../src/media/object-store.ts';
+import { OBJECT_KINDS } from '../../src/format/object-store.ts';
 import { listArchives } from '../../src/mover/archives.ts';
 import { type CheckResult, check } from '../../src/mover/check.ts';
 import type { Repository } from '../../src/mover/repository.ts';

@@ -10,8 +10,8 @@ import { basename } from 'node:path';
 import { after, before, test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
 import { readChunkEnd, scanChunk } from '../../src/format/chunk-scan.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 import { PART } from '../../src/format/tag-header.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
 import {
   type Archive,
   encodeArchive,

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { OBJECT_KINDS } from '../../src/media/object-store.ts';
+import { OBJECT_KINDS } from '../../src/format/object-store.ts';
 import { scratchFolder, succeed } from '../commands.ts';
 
 const FIXTURE = join(import.meta.dirname, '../fixtures/repository-v1');

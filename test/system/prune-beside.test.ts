@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { PenstockError } from '../../src/base/errors.ts';
 import { LIMITS } from '../../src/base/limits.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 import { encodeArchive, listArchives } from '../../src/mover/archives.ts';
 import { noteForgotten } from '../../src/mover/forgotten.ts';
 import { loadIndex, rewriteSegments } from '../../src/mover/index-store.ts';

@@ -21,9 +21,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ENTRY } from '../../src/format/entry.ts';
+import type { ObjectStore } from '../../src/format/object-store.ts';
 import { openClock, openRandom, seededRandom } from '../../src/host/mod.ts';
 import { openDirectoryStore } from '../../src/media/directory-store.ts';
-import type { ObjectStore } from '../../src/media/object-store.ts';
 import { type Archive, listArchives } from '../../src/mover/archives.ts';
 import { type BackupRequest, backup } from '../../src/mover/backup.ts';
 import { contentOf, walkManifest } from '../../src/mover/manifest-walk.ts';
