@@ -8,6 +8,7 @@
  * blobs (length: bytes of the *file* that the blob's records cover); again if that is too long still.
  * How many levels there are stands in the entry's `contentLevels`.
  */
+import { compareBytes } from '../base/bytes.ts';
 import { readU64, writeU64 } from './tag-header.ts';
 
 export const CONTENT_RECORD_BYTES = 40;
@@ -26,5 +27,5 @@ export function writeHoleRecord(view: Buffer, at: number, length: number): void 
 export const contentLength = (view: Buffer, at: number): number => readU64(view, at);
 
 export function contentIsHole(view: Buffer, at: number): boolean {
-  return ZERO_NAME.compare(view, at + 8, at + CONTENT_RECORD_BYTES) === 0;
+  return compareBytes(ZERO_NAME, 0, view, at + 8, ZERO_NAME.length) === 0;
 }

@@ -165,9 +165,12 @@ export class EntryView {
   get contentCount(): number {
     return this.bytes.readUInt32LE(this.at + 76);
   }
+  /** Offset of the name in `bytes`. */
+  get nameAt(): number {
+    return this.at + ENTRY_FIXED_BYTES;
+  }
   get name(): ByteString {
-    const start = this.at + ENTRY_FIXED_BYTES;
-    return this.bytes.toString('latin1', start, start + this.nameBytes);
+    return this.bytes.toString('latin1', this.nameAt, this.nameAt + this.nameBytes);
   }
   /** Offset of the first content record in `bytes`. */
   get contentAt(): number {

@@ -8,6 +8,7 @@ import type { Codec, KeyedHash } from './codec.ts';
 import { assertKeyAndTag, rangeOf } from './codec-ranges.ts';
 import { crc32cOf } from './native/hash.ts';
 import { contentLength } from './zstd-frame.ts';
+import { shapeOfLevel } from './zstd-level.ts';
 
 const NONCE: Uint8Array = new Uint8Array(12);
 const CIPHER = 'aes-256-gcm';
@@ -34,11 +35,14 @@ export class NodeCodec implements Codec {
   ): number {
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
+    const { hashLog, minMatch } = shapeOfLevel(level);
     let frame: Uint8Array;
     try {
       frame = zstdCompressSync(from as Plain, {
         params: {
           [constants.ZSTD_c_compressionLevel]: level,
+          [constants.ZSTD_c_hashLog]: hashLog,
+          [constants.ZSTD_c_minMatch]: minMatch,
           [constants.ZSTD_c_contentSizeFlag]: 1,
           [constants.ZSTD_c_checksumFlag]: 0,
         },

@@ -7,7 +7,9 @@
  * hashes. Chunks that must not be used (missing; for a backup condemned ones) have number -1. Places
  * in chunks of last resort (condemned, for a reader) come after all others.
  */
+
 import { must } from '../base/assert.ts';
+import { compareBytes } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import {
   bucketOf,
@@ -211,7 +213,7 @@ class SegmentReader {
   }
   #compare(record: number, names: Buffer, at: number): number {
     const from = this.#recordAt(record);
-    return this.#recordBytes(record).compare(names, at, at + 32, from, from + 32);
+    return compareBytes(this.#recordBytes(record), from, names, at, 32);
   }
   #recordAt(record: number): number {
     if (this.#share.fd < 0) return this.#layout.records + record * INDEX_RECORD_BYTES;

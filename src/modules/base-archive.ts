@@ -2,7 +2,6 @@
  * An earlier archive as the base of a backup: a cursor that keeps step with the walk, and the decision
  * whether an entry can be taken over.
  */
-import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { NAME_BYTES } from '../format/block.ts';
 import { CONTENT_RECORD_BYTES, contentIsHole } from '../format/content.ts';
@@ -10,6 +9,12 @@ import { ENTRY, ENTRY_FLAG, type EntryFields, type EntryView } from '../format/e
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { BlobReader } from './blob-reader.ts';
 import { ManifestCursor, type ManifestRoot } from './manifest-cursor.ts';
+
+/** What is sought, compared in place. */
+export interface SoughtName {
+  /** Negative when the name in `bytes` is less than the sought one, 0 when it is the same. */
+  compareTo(bytes: Buffer, at: number, length: number): number;
+}
 
 export class BaseArchive {
   readonly #reader: BlobReader;
@@ -37,11 +42,15 @@ export class BaseArchive {
   }
 
   /** Moves to the entry `name` of the directory whose entries have this depth; false: there is none. */
-  seek(depth: number, name: ByteString): boolean {
+  seek(depth: number, name: SoughtName): boolean {
     return this.#at((cursor) => {
-      while (cursor.valid && cursor.depth >= depth && (cursor.depth > depth || cursor.name < name))
-        cursor.advance();
-      return cursor.valid && cursor.depth === depth && cursor.name === name;
+      for (; cursor.valid && cursor.depth >= depth; cursor.advance()) {
+        if (cursor.depth > depth) continue;
+        const { bytes, nameAt, nameBytes } = cursor.entry;
+        const order = name.compareTo(bytes, nameAt, nameBytes);
+        if (order >= 0) return order === 0;
+      }
+      return false;
     });
   }
 

@@ -11,7 +11,7 @@ import type { ByteString } from '../base/bytes.ts';
 import { comparePaths, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { EntryView } from '../format/entry.ts';
+import { ENTRY, type EntryView } from '../format/entry.ts';
 import { decodeNode, LeafReader, type ManifestRef } from '../format/manifest.ts';
 import { type BlobReader, isUnreadable } from './blob-reader.ts';
 
@@ -53,7 +53,8 @@ export class ManifestCursor {
   readonly #levels: Level[] = [];
   readonly #onGap: OnGap | undefined;
   #leafRef: ManifestRef;
-  #path: ByteString[] = [];
+  /** Components of the path of the directory of the current entry. */
+  #parents: ByteString[] = [];
   /** Whether there is a current entry. */
   valid = false;
   /** Depth of the current entry; -1 when there is none. */
@@ -78,21 +79,22 @@ export class ManifestCursor {
     return this.#leaf.entry.name;
   }
   path(): ByteString {
-    return this.#path.join('/');
+    return this.depth === 0 ? this.name : `${this.#parents.join('/')}/${this.name}`;
   }
   /** Components of the path of the current entry. */
-  components(): readonly ByteString[] {
-    return this.#path;
+  components(): ByteString[] {
+    return [...this.#parents, this.name];
   }
 
   /** Moves to the next entry; false at the end. DAMAGED, OBJECT_MISSING. */
   advance(): boolean {
+    // What follows a directory may lie in it.
+    if (this.valid && this.entry.kind === ENTRY.directory) this.#parents.push(this.name);
     for (;;) {
       if (this.#nextInLeaf()) {
         this.valid = true;
         this.depth = this.#leaf.entry.depth;
-        this.#path.length = this.depth;
-        this.#path.push(this.#leaf.entry.name);
+        this.#parents.length = this.depth;
         return true;
       }
       if (!this.#nextLeaf()) {
@@ -136,7 +138,7 @@ export class ManifestCursor {
       for (let at = level; at > 0; at--) current = this.#childOf(current, at, from);
       this.#leafRef = current;
       this.#leaf.open(Buffer.from(this.#reader.read(current.name)));
-      this.#path = this.#leaf.prefix === '' ? [] : this.#leaf.prefix.split('/');
+      this.#parents = this.#leaf.prefix === '' ? [] : this.#leaf.prefix.split('/');
     } catch (error) {
       this.#passOver(current, error);
     }

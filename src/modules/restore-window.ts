@@ -13,7 +13,9 @@
  * A piece that is its file's whole content names a file of this window, which is created when the
  * blob has been verified. Other pieces name a slot: a file under a temporary name (slots.ts).
  */
+
 import { must } from '../base/assert.ts';
+import { compareBytes } from '../base/bytes.ts';
 import { NAME_BYTES } from '../format/block.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
 
@@ -208,7 +210,7 @@ export class WindowBuilder {
     const difference = this.#pieces.readUInt32BE(a) - this.#pieces.readUInt32BE(b);
     return difference !== 0
       ? difference
-      : this.#pieces.compare(this.#pieces, b, b + NAME_BYTES, a, a + NAME_BYTES);
+      : compareBytes(this.#pieces, a, this.#pieces, b, NAME_BYTES);
   }
 }
 
@@ -269,7 +271,7 @@ export class RestoreWindow {
       const difference = this.bytes.readUInt32BE(from) - prefix;
       const before =
         difference === 0
-          ? this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) < 0
+          ? compareBytes(this.bytes, from, names, at, NAME_BYTES) < 0
           : difference < 0;
       if (before) low = middle + 1;
       else high = middle;
@@ -278,7 +280,7 @@ export class RestoreWindow {
   }
   hasName(piece: number, names: Buffer, at: number): boolean {
     const from = this.nameAt(piece);
-    return this.bytes.compare(names, at, at + NAME_BYTES, from, from + NAME_BYTES) === 0;
+    return compareBytes(this.bytes, from, names, at, NAME_BYTES) === 0;
   }
   target(piece: number): number {
     return this.bytes.readUInt32LE(this.nameAt(piece) + 32);

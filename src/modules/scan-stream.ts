@@ -7,8 +7,8 @@
  * A directory that is entered is followed by its entries, by name, and a `leave`. Only threads of one
  * process see this.
  */
-import { assert } from '../base/assert.ts';
-import type { ByteString } from '../base/bytes.ts';
+import { assert, must } from '../base/assert.ts';
+import { type ByteString, compareBytes } from '../base/bytes.ts';
 import { FileStatus } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
 
@@ -81,7 +81,10 @@ export class ScanReader {
   kind = 0;
   flags = 0;
   readonly status: FileStatus = new FileStatus();
-  #name: ByteString = '';
+  /** The name, made when it is asked for: of most entries of a later backup it is not. */
+  #name: ByteString | undefined;
+  #nameAt = 0;
+  #nameBytes = 0;
   readonly #context: ModuleContext;
   #buffer: PipeBuffer | null = null;
   #at = 0;
@@ -91,7 +94,17 @@ export class ScanReader {
     this.#context = context;
   }
   get name(): ByteString {
+    this.#name ??= this.#memory().toString('latin1', this.#nameAt, this.#nameAt + this.#nameBytes);
     return this.#name;
+  }
+  /** Order of a name, `length` bytes at `at`, before (negative), at or behind the current one. */
+  compareTo(bytes: Buffer, at: number, length: number): number {
+    const shorter = Math.min(length, this.#nameBytes);
+    const order = compareBytes(bytes, at, this.#memory(), this.#nameAt, shorter);
+    return order === 0 ? length - this.#nameBytes : order;
+  }
+  #memory(): Buffer {
+    return must(this.#buffer ?? undefined, 'an entry').memory;
   }
 
   /** Moves to the next record, waiting for it; false at the end. */
@@ -103,15 +116,16 @@ export class ScanReader {
       this.#at = this.#buffer.payloadOffset;
       this.#end = this.#at + this.#buffer.length;
     }
-    const memory = (this.#buffer as PipeBuffer).memory;
+    const memory = this.#memory();
     const at = this.#at;
     this.#at += memory.readUInt32LE(at);
     this.kind = memory.readUInt16LE(at + 4);
     this.flags = memory.readUInt16LE(at + 6);
     if (this.kind === SCAN.entry) {
-      const nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
+      this.#nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
+      this.#nameAt = at + NAME_AT;
+      this.#name = undefined;
       this.status.copyFrom(memory, at + STATUS_AT);
-      this.#name = memory.toString('latin1', at + NAME_AT, at + NAME_AT + nameBytes);
     }
     return true;
   }

@@ -138,7 +138,7 @@ class Walker {
     while (this.#scan.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
       if (this.#scan.kind === SCAN.leave) this.#leave(frame);
-      else if (frame.fd >= 0) this.#visit(frame, this.#scan.name);
+      else if (frame.fd >= 0) this.#visit(frame);
       else if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(frame);
       if (this.#checkpointWanted) this.#checkpoint();
     }
@@ -192,24 +192,27 @@ class Walker {
     }
   }
 
-  #visit(frame: Frame, name: ByteString): void {
-    const path = childPath(frame.path, name);
+  #visit(frame: Frame): void {
     const { kind } = this.#status;
-    const matches = this.#matches(frame, name);
+    const matches = this.#matches(frame);
     this.#context.progress(COUNTER.entries, 1);
     this.#entry.take(this.#status, frame.depth);
     if (kind === KIND.directory) {
+      const { name } = this.#scan;
+      const path = childPath(frame.path, name);
       this.#context.progress(COUNTER.directories, 1);
       const inside = this.#directory(frame, name, path, matches);
       if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(inside);
       return;
     }
-    if (this.#status.nlink > 1 && this.#isFurtherLink(name, path, matches)) return;
+    if (this.#status.nlink > 1 && this.#isFurtherLink(frame, matches)) return;
     if (kind === KIND.file) {
       this.#context.progress(COUNTER.filesSeen, 1);
       this.#context.progress(COUNTER.bytesSeen, this.#status.size);
     } else this.#context.progress(COUNTER.others, 1);
     if (this.#takeOver(matches)) return;
+    const { name } = this.#scan;
+    const path = childPath(frame.path, name);
     if (kind === KIND.file) {
       if (matches !== 0) this.#context.progress(COUNTER.filesChanged, 1);
       this.#file(frame, name, path);
@@ -217,10 +220,13 @@ class Walker {
   }
 
   /** Bases whose directory has an entry of this name; their cursors stand on it. */
-  #matches(frame: Frame, name: ByteString): number {
+  #matches(frame: Frame): number {
     let matches = 0;
     for (let i = 0; i < this.#bases.length; i++) {
-      if ((frame.bases & (1 << i)) !== 0 && must(this.#bases[i], 'base').seek(frame.depth, name))
+      if (
+        (frame.bases & (1 << i)) !== 0 &&
+        must(this.#bases[i], 'base').seek(frame.depth, this.#scan)
+      )
         matches |= 1 << i;
     }
     return matches;
@@ -277,8 +283,10 @@ class Walker {
   }
 
   /** A further link of a file that is in the archive already. */
-  #isFurtherLink(name: ByteString, path: ByteString, matches: number): boolean {
+  #isFurtherLink(frame: Frame, matches: number): boolean {
     const status = this.#status;
+    const { name } = this.#scan;
+    const path = childPath(frame.path, name);
     const first = this.#links.find(status, path, (lost) => this.#output.isOmitted(lost));
     if (first === undefined) return false;
     const writer = this.#output.literal;

@@ -11,6 +11,7 @@ import { assert } from '../../base/assert.ts';
 import type { Codec, KeyedHash } from '../codec.ts';
 import { assertKeyAndTag, rangeOf } from '../codec-ranges.ts';
 import { contentLength } from '../zstd-frame.ts';
+import { shapeOfLevel } from '../zstd-level.ts';
 import { crc32cOf } from './hash.ts';
 import { type CFunction, loadProgram } from './libc.ts';
 
@@ -43,6 +44,8 @@ const SIGNATURES = {
 type Functions = Readonly<Record<keyof typeof SIGNATURES, CFunction>>;
 
 const ZSTD_COMPRESSION_LEVEL = 100;
+const ZSTD_HASH_LOG = 102;
+const ZSTD_MIN_MATCH = 105;
 const ZSTD_CONTENT_SIZE_FLAG = 200;
 const ZSTD_CHECKSUM_FLAG = 201;
 const ZSTD_TARGET_TOO_SMALL = -70;
@@ -151,6 +154,10 @@ export class NativeCodec implements Codec {
       assertDone(
         c.ZSTD_CCtx_setParameter(this.#contexts.compressor, ZSTD_COMPRESSION_LEVEL, level) >= 0,
       );
+      const { hashLog, minMatch } = shapeOfLevel(level);
+      const { compressor } = this.#contexts;
+      assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_HASH_LOG, hashLog) >= 0);
+      assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_MIN_MATCH, minMatch) >= 0);
       this.#level = level;
     }
     const length = c.ZSTD_compress2(
