@@ -11,7 +11,11 @@ type Loaders = { readonly [C in CommandName]: () => Promise<CommandModule<C>> };
 
 const LOADERS: Loaders = {
   init: () => import('./commands/init.ts'),
-  backup: () => import('./commands/backup.ts'),
+  backup: async () => {
+    const { warmBackup } = await import('../mover/backup-warm.ts');
+    warmBackup();
+    return import('./commands/backup.ts');
+  },
   restore: () => import('./commands/restore.ts'),
   archives: () => import('./commands/archives.ts'),
   ls: () => import('./commands/ls.ts'),

@@ -18,7 +18,7 @@ import type { ScanOptions } from '../modules/scan.ts';
 import { type SealOptions, sealWindowBytes } from '../modules/seal.ts';
 import { sourceTree } from '../modules/source-tree.ts';
 import type { WalkOptions } from '../modules/walk-options.ts';
-import { type ModuleSpec, type PipeSpec, type StageSpec, warmThread } from '../pipe/mod.ts';
+import type { ModuleSpec, PipeSpec, StageSpec } from '../pipe/mod.ts';
 import type { BackupRequest } from './backup.ts';
 import { moduleFile } from './module-file.ts';
 import type { Repository } from './repository.ts';
@@ -35,13 +35,6 @@ export interface BackupParts {
 
 /** Of each allocating instance: an open buffer per content class and one on its way. */
 const BUFFERS_LEAST = 4;
-
-/** Starts threads of a backup ahead, while the repository is still being opened. */
-export function warmBackup(): void {
-  warmThread('scan', modulesOf(moduleFile('scan')));
-  warmThread('walk', modulesOf(moduleFile('walk')));
-  warmThread('place', modulesOf(moduleFile('place')));
-}
 
 function modulesOf(module: URL, options?: unknown): readonly ModuleSpec[] {
   return [{ module, options }];

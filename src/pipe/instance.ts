@@ -9,8 +9,9 @@ import type { MessagePort, Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { FromInstance, ToInstance } from './messages.ts';
+import { moduleUrl } from './module-url.ts';
 import { ATTENTION, type Segment } from './segment.ts';
-import { moduleUrl, type StageSpec } from './spec.ts';
+import type { StageSpec } from './spec.ts';
 import { sendPlan, startThread, takeWarmThread } from './warm.ts';
 
 /** How an instance ended. */

@@ -7,4 +7,4 @@ export { attachSegment, createSegment, type Segment } from './segment.ts';
 export { type ModuleSpec, makePipeName, type PipeSpec, type StageSpec } from './spec.ts';
 export type { InstanceStatus, PipeStatus, StageStatus } from './status.ts';
 export { PipeStopped } from './waiting.ts';
-export { dropWarmThreads, warmThread } from './warm.ts';
+export { dropWarmThreads } from './warm.ts';

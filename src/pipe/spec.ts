@@ -5,8 +5,6 @@
  * is refused by topology.ts.
  */
 import { hostname } from 'node:os';
-import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { PenstockError } from '../base/errors.ts';
 import { openClock } from '../host/mod.ts';
@@ -112,10 +110,4 @@ function lookUp(numberOf: ReadonlyMap<string, number>, name: string): number {
   const stage = numberOf.get(name);
   if (stage === undefined) throw new PenstockError('PIPE_CONFIG', `there is no stage ${name}`);
   return stage;
-}
-
-/** The URL that a thread imports a module from. */
-export function moduleUrl(module: string | URL): string {
-  if (module instanceof URL) return module.href;
-  return /^(file|data):/.test(module) ? module : pathToFileURL(resolve(module)).href;
 }

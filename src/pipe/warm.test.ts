@@ -5,7 +5,8 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { dropWarmThreads, type ModuleSpec, startPipe, warmThread } from './mod.ts';
+import { dropWarmThreads, type ModuleSpec, startPipe } from './mod.ts';
+import { warmThread } from './warm.ts';
 
 const code = (source: string): ModuleSpec => ({
   module: `data:text/javascript,${encodeURIComponent(source)}`,
@@ -68,7 +69,7 @@ test('modules that cannot be loaded ahead are reported when they are to run', as
 });
 
 test('a thread that nobody takes does not keep the process', () => {
-  const door = new URL('./mod.ts', import.meta.url).href;
+  const door = new URL('./warm.ts', import.meta.url).href;
   const program = `import { warmThread } from ${JSON.stringify(door)};
     warmThread('idle', [${JSON.stringify(TAIL)}]);`;
   const { status, signal, stderr } = spawnSync(

@@ -9,7 +9,8 @@
 import { getCompileCacheDir } from 'node:module';
 import { MessageChannel, type MessagePort, SHARE_ENV, Worker } from 'node:worker_threads';
 import type { WorkerPlan } from './messages.ts';
-import { type ModuleSpec, moduleUrl } from './spec.ts';
+import { moduleUrl } from './module-url.ts';
+import type { ModuleSpec } from './spec.ts';
 
 /** An instance needs a small heap: its data lies in the segment. */
 export const RESOURCE_LIMITS = {

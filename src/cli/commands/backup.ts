@@ -28,8 +28,6 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
   const opening = openRepositoryOf(invocation, { create: !options.dryRun, dryRun: options.dryRun });
   opening.catch(() => undefined);
-  const { warmBackup } = await import('../../mover/backup-pipe.ts');
-  warmBackup();
   const { backup } = await import('../../mover/backup.ts');
   const repository = await opening;
   try {
