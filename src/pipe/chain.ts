@@ -50,6 +50,23 @@ export class Chain {
     if (this.#primitives.role !== 'head') this.#discard();
   }
 
+  /** Whether the first module runs beside an event loop. */
+  get loops(): boolean {
+    return this.#modules[0]?.runAsync !== undefined;
+  }
+
+  /** As `run`, for such a module. */
+  async runAsync(): Promise<void> {
+    const context = this.contexts[0];
+    assert(context !== undefined, 'a stage has a module');
+    await this.#modules[0]?.runAsync?.(context);
+    const primitives = this.#primitives;
+    while (primitives.role !== 'head' && !primitives.drained) {
+      const buffer = await primitives.receiveBufLater();
+      if (buffer !== null) primitives.freeBuf(buffer);
+    }
+  }
+
   #fill(head: PipeModule): void {
     assert(head.fill !== undefined, 'the first module of a head has fill or run');
     for (let more = true; more; ) {
@@ -142,6 +159,15 @@ class Context implements ModuleContext {
 
   allocBuf(): PipeBuffer {
     return this.#primitives.allocBuf();
+  }
+
+  allocBufLater(): Promise<PipeBuffer> {
+    return this.#primitives.allocBufLater();
+  }
+
+  receiveBufLater(): Promise<PipeBuffer | null> {
+    assert(this.#position === 0, 'only the first module of a stage receives');
+    return this.#primitives.receiveBufLater();
   }
 
   tryAllocBuf(): PipeBuffer | null {

@@ -2,8 +2,9 @@
  * What a module is, and what it is given (P5, P7, P15).
  *
  * A module file exports by default a PipeModule, or a function of its options that makes one. Its code is
- * synchronous, except that `open` and `close` may return promises. The stage runner (runner.ts) calls,
- * in this order: `open`; then for a head `fill` or `run`, for other stages `process` or `run`; `close`.
+ * synchronous, except that `open` and `close` may return promises, and `runAsync` does. The stage runner (runner.ts) calls,
+ * in this order: `open`; then for a head `fill` or `run`, for other stages `process` or `run` (or, as the
+ * first module of either, `runAsync`); `close`.
  * Once the pipe stops or a call has thrown, `abort` is called on each module whose `close` is not done,
  * whether or not it was opened.
  * Modules of one stage run one after the other in one thread: what one sends, the next processes.
@@ -21,6 +22,12 @@ export interface PipeModule {
   fill?(buffer: PipeBuffer): boolean;
   /** Drives the primitives itself until the input ends (head: until there is nothing more to send). */
   run?(context: ModuleContext): void;
+  /**
+   * As `run`, beside an event loop: for modules of sockets and timers. It waits with the primitives whose
+   * names end in `Later`, never with the others; control messages come between its steps. Once the pipe
+   * stops nobody waits for it any more: what its sockets and timers then do must not throw.
+   */
+  runAsync?(context: ModuleContext): Promise<void>;
   /**
    * Other stages. What is returned goes to the next module or stage, from the last module of a tail to
    * the free pool; `undefined` means the same buffer. Null: the module has sent or freed it itself.
@@ -59,6 +66,9 @@ export interface ModuleContext {
   /** What the stage's `workerData` says, cloned. */
   readonly workerData: unknown;
   allocBuf(): PipeBuffer;
+  /** As `allocBuf` and `receiveBuf`, for `runAsync`. */
+  allocBufLater(): Promise<PipeBuffer>;
+  receiveBufLater(): Promise<PipeBuffer | null>;
   tryAllocBuf(): PipeBuffer | null;
   receiveBuf(): PipeBuffer | null;
   sendBuf(buffer: PipeBuffer, stage?: string): void;

@@ -104,6 +104,7 @@ export class Pipe {
     );
     for (const instance of this.#instances) segment.demandAttention(instance.id, ATTENTION.pause);
     segment.wakeEveryone();
+    for (const instance of this.#running()) instance.wake();
     return Promise.all(halted);
   }
 

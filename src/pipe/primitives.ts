@@ -115,6 +115,15 @@ export class Primitives {
     return this.#take();
   }
 
+  /** As `allocBuf`, while the event loop goes on. */
+  async allocBufLater(): Promise<PipeBuffer> {
+    const share = this.#mayAllocate();
+    assert(!this.#config.overShareFails, 'who fails over the share does not wait for it');
+    await this.waiting.acquireLater(share, STATE.waitingShare);
+    await this.waiting.acquireLater(this.#poolReady, STATE.waitingPool);
+    return this.#take();
+  }
+
   /** A free buffer within the share, or null if there is none now. */
   tryAllocBuf(): PipeBuffer | null {
     const share = this.#mayAllocate();
@@ -151,16 +160,36 @@ export class Primitives {
 
   /** The next buffer, waiting for it; null once all that may send have closed and none is left. */
   receiveBuf(): PipeBuffer | null {
-    assert(this.role !== 'head', `stage ${this.#config.name} is a head: it never receives`);
-    assert(
-      this.#section === null || this.#owned === 0,
-      `stage ${this.#config.name} finishes a buffer before it receives the next while order is kept`,
-    );
+    this.#mayReceive();
     this.waiting.asks();
     if (!this.waiting.acquire(this.#inputReady, STATE.waitingInput, this.#producers)) {
       this.#drained = true;
       return null;
     }
+    return this.#received();
+  }
+
+  /** As `receiveBuf`, while the event loop goes on. One call at a time. */
+  async receiveBufLater(): Promise<PipeBuffer | null> {
+    this.#mayReceive();
+    this.waiting.asks();
+    const { waiting } = this;
+    if (!(await waiting.acquireLater(this.#inputReady, STATE.waitingInput, this.#producers))) {
+      this.#drained = true;
+      return null;
+    }
+    return this.#received();
+  }
+
+  #mayReceive(): void {
+    assert(this.role !== 'head', `stage ${this.#config.name} is a head: it never receives`);
+    assert(
+      this.#section === null || this.#owned === 0,
+      `stage ${this.#config.name} finishes a buffer before it receives the next while order is kept`,
+    );
+  }
+
+  #received(): PipeBuffer {
     const index = this.#input.pop();
     assert(index >= 0, 'the semaphore of a queue counts what it holds');
     this.#own(index, ownerInQueue(this.#stage));

@@ -6,8 +6,8 @@
  *
  * Contract: exactly one of `ended`, `stopped` and `failed` is posted. A failure marks itself as the first
  * cause and stops the pipe before it is reported, so that the others notice it even while the initiator
- * is busy. Only `open` and `close` may wait for promises; the event
- * loop turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
+ * is busy. Only `open`, `close` and `runAsync` may wait for promises; the event loop
+ * turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import {
@@ -44,6 +44,8 @@ class InstanceThread {
   #closed = 0;
   /** All modules are open: before, control messages wait. */
   #opened = false;
+  /** A module runs beside the event loop. */
+  #loops = false;
 
   constructor(port: MessagePort, workerPlan: WorkerPlan) {
     this.#port = port;
@@ -87,7 +89,8 @@ class InstanceThread {
     this.#primitives.segment.demandAttention(this.#plan.instance, ATTENTION.control);
     await turn();
     waiting.state = STATE.running;
-    chain.run();
+    if (chain.loops) await this.#loop(chain);
+    else chain.run();
     waiting.state = STATE.closing;
     for (const module of this.#modules) {
       await this.#interruptible(module.close?.());
@@ -96,6 +99,20 @@ class InstanceThread {
     // What was asked before the end is still answered.
     waiting.notice();
     this.#primitives.close();
+  }
+
+  /** Runs a module beside the event loop, which hands it what comes meanwhile. */
+  async #loop(chain: Chain): Promise<void> {
+    const { waiting } = this.#primitives;
+    waiting.beginLoop();
+    this.#loops = true;
+    // Before the listener takes the messages away from `#control`.
+    waiting.glance();
+    try {
+      await this.#interruptible(chain.runAsync());
+    } finally {
+      this.#loops = false;
+    }
   }
 
   async #load(): Promise<void> {
@@ -124,7 +141,13 @@ class InstanceThread {
     const stop = Promise.withResolvers<never>();
     const listen = (message: ToInstance): void => {
       if (message.type === 'control') this.#early.push(message);
-      if (segment.stopRequested) stop.reject(new PipeStopped('the pipe stops'));
+      try {
+        if (segment.stopRequested) throw new PipeStopped('the pipe stops');
+        if (this.#loops) this.#primitives.waiting.glance();
+        if (this.#early.length > 0) this.#control();
+      } catch (thrown) {
+        stop.reject(thrown);
+      }
     };
     this.#port.on('message', listen);
     try {
@@ -137,6 +160,7 @@ class InstanceThread {
 
   #control(): void {
     if (!this.#opened) return;
+    // The messages of an event loop come one by one to its listener.
     for (;;) {
       const message: ToInstance | undefined =
         this.#early.shift() ?? receiveMessageOnPort(this.#port)?.message;

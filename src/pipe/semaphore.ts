@@ -76,4 +76,12 @@ export class Semaphore {
   sleep(ticket: number): void {
     Atomics.wait(this.#words, this.#signal, ticket);
   }
+
+  /**
+   * As `sleep`, while the thread's event loop goes on; to be awaited. It does not keep the loop alive.
+   * No time-out here either: each would stay in memory until it runs out.
+   */
+  sleepLater(ticket: number): Promise<string> | string {
+    return Atomics.waitAsync(this.#words, this.#signal, ticket).value;
+  }
 }

@@ -3,7 +3,9 @@
  *
  * Contract: `notice` costs one load when there is nothing. Every wait looks at the attention word after
  * it took its ticket (semaphore.ts), so nothing is missed and no time-out is needed (P12). A stop is
- * thrown as PipeStopped; control messages are answered and the wait goes on.
+ * thrown as PipeStopped; control messages are answered and the wait goes on. The waits whose names end
+ * in `Later` are the same ones for a module that runs an event loop; several of them may be under way in
+ * one thread, whose state is then that of the last one that began or ended.
  */
 import { assert } from '../base/assert.ts';
 import { HEADER, INSTANCE, instanceAt } from './layout.ts';
@@ -54,6 +56,8 @@ export class Waiting {
   readonly #received: number;
   readonly #pause: Semaphore;
   readonly #user: Semaphore;
+  /** The thread's event loop runs beside the waits: nothing may hold it up. */
+  #loops = false;
 
   constructor(segment: Segment, instance: number, hooks: InstanceHooks) {
     const { layout, words } = segment;
@@ -123,6 +127,58 @@ export class Waiting {
     }
   }
 
+  /** From now on only the waits that are awaited halt for a pause, and `glance` answers messages. */
+  beginLoop(): void {
+    this.#loops = true;
+  }
+
+  /** What came while the event loop ran: answers it without halting. Throws PipeStopped. */
+  glance(): void {
+    this.notice();
+    if ((Atomics.load(this.#words, this.#attention) & ATTENTION.pause) === 0) return;
+    this.#hooks.paused(Atomics.load(this.#words, HEADER.pauses));
+  }
+
+  /** As `acquire`, while the event loop goes on. */
+  async acquireLater(semaphore: Semaphore, state: number, producers = -1): Promise<boolean> {
+    const before = this.state;
+    semaphore.enter();
+    this.state = state;
+    try {
+      for (;;) {
+        const ticket = semaphore.ticket();
+        this.notice();
+        await this.#haltLater();
+        const over = producers >= 0 && Atomics.load(this.#words, producers) === 0;
+        if (semaphore.tryAcquire()) return true;
+        if (over) return false;
+        await semaphore.sleepLater(ticket);
+      }
+    } finally {
+      this.state = before;
+      semaphore.leave();
+    }
+  }
+
+  async #haltLater(): Promise<void> {
+    if ((Atomics.load(this.#words, this.#attention) & ATTENTION.pause) === 0) return;
+    const before = this.state;
+    this.state = STATE.paused;
+    this.#pause.enter();
+    try {
+      for (;;) {
+        const ticket = this.#pause.ticket();
+        this.notice();
+        if ((Atomics.load(this.#words, this.#attention) & ATTENTION.pause) === 0) return;
+        this.#hooks.paused(Atomics.load(this.#words, HEADER.pauses));
+        await this.#pause.sleepLater(ticket);
+      }
+    } finally {
+      this.#pause.leave();
+      this.state = before;
+    }
+  }
+
   /** Waits until a shared word is no longer `value`; who changes one calls `notifyShared`. */
   whileShared(index: number, value: number): void {
     const words = this.#segment.sharedWords;
@@ -157,7 +213,7 @@ export class Waiting {
         // First the bit, then the messages: one that comes between sets it again.
         Atomics.and(this.#words, this.#attention, ~ATTENTION.control);
         this.#hooks.control();
-      } else if ((bits & ATTENTION.pause) !== 0) this.#halt();
+      } else if ((bits & ATTENTION.pause) !== 0 && !this.#loops) this.#halt();
       else return;
     }
   }

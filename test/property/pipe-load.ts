@@ -1,6 +1,7 @@
 /**
  * A module that checks what it is given and wastes time: head, middle or tail by its place.
  */
+import { setImmediate as turn } from 'node:timers/promises';
 import { assert } from '../../src/base/assert.ts';
 import { ALLOCATOR_MASK, DESCRIPTOR, descriptorAt, ownerInQueue } from '../../src/pipe/layout.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../../src/pipe/mod.ts';
@@ -13,6 +14,8 @@ export interface LoadOptions {
   /** Sends a buffer of its own in place of each that it receives. */
   readonly replaces: boolean;
   readonly checksOrder: boolean;
+  /** Runs beside an event loop. */
+  readonly later: boolean;
 }
 
 const WORD = { item: 0, head: 1 } as const;
@@ -33,19 +36,13 @@ export default function load(options: LoadOptions): PipeModule {
   };
   const run = (given: ModuleContext): void => {
     for (let item = 0; item < (options.items ?? 0); item++) {
-      const buffer = given.allocBuf();
-      buffer.setWord(WORD.item, item);
-      buffer.setWord(WORD.head, given.instance);
-      buffer.length = buffer.payloadCapacity - (item % 100);
-      buffer.payload().fill(patternOf(buffer), 0, buffer.length);
-      waste();
-      given.sendBuf(buffer);
+      given.sendBuf(fill(given.allocBuf(), item));
     }
   };
   const process = (buffer: PipeBuffer): PipeBuffer => {
     check(buffer);
     waste();
-    if (options.replaces) return replace(context, buffer);
+    if (options.replaces) return replace(context, buffer, context.allocBuf());
     if (context.stage === 'tail') arrive(buffer);
     return buffer;
   };
@@ -59,9 +56,41 @@ export default function load(options: LoadOptions): PipeModule {
     seen.push(head * 1e6 + item);
     context.progress(0, 1);
   };
+  const fill = (buffer: PipeBuffer, item: number): PipeBuffer => {
+    buffer.setWord(WORD.item, item);
+    buffer.setWord(WORD.head, context.instance);
+    buffer.length = buffer.payloadCapacity - (item % 100);
+    buffer.payload().fill(patternOf(buffer), 0, buffer.length);
+    waste();
+    return buffer;
+  };
+  const makeLater = async (given: ModuleContext): Promise<void> => {
+    for (let item = 0; item < (options.items ?? 0); item++) {
+      given.sendBuf(fill(await given.allocBufLater(), item));
+      if (random() < 0.05) await turn();
+    }
+  };
+  const passLater = async (given: ModuleContext): Promise<void> => {
+    for (;;) {
+      const buffer = await given.receiveBufLater();
+      if (buffer === null) return;
+      check(buffer);
+      waste();
+      if (random() < 0.05) await turn();
+      if (options.replaces) {
+        given.sendBuf(replace(given, buffer, await given.allocBufLater()));
+      } else if (given.stage === 'tail') {
+        arrive(buffer);
+        given.freeBuf(buffer);
+      } else given.sendBuf(buffer);
+    }
+  };
   const close = (): void => {
     if (seen.length > 0) context.post(seen);
   };
+  if (options.later) {
+    return { open, runAsync: options.items === undefined ? passLater : makeLater, close };
+  }
   return options.items === undefined ? { open, process, close } : { open, run };
 }
 
@@ -93,8 +122,7 @@ function allocatedBy({ segment, stage, instance }: ModuleContext): number {
   return count;
 }
 
-function replace(context: ModuleContext, buffer: PipeBuffer): PipeBuffer {
-  const copy = context.allocBuf();
+function replace(context: ModuleContext, buffer: PipeBuffer, copy: PipeBuffer): PipeBuffer {
   const mine = allocatedBy(context);
   assert(mine <= context.share, `${mine} buffers are within the share of ${context.share}`);
   for (const word of [WORD.item, WORD.head]) copy.setWord(word, buffer.word(word));

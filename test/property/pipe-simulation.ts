@@ -19,6 +19,7 @@ const FILES = ['semaphore', 'queue', 'sequencer', 'waiting', 'route', 'segment',
 /** Methods that reach an atomic operation. */
 const METHODS = (
   'push pop tryAcquire release wakeAll #wake enter leave ticket sleep next deliver skip #put #drain ' +
+  'allocBufLater receiveBufLater acquireLater sleepLater #haltLater #received beginLoop glance ' +
   'asks received notice acquire #acquireSlowly whileShared notifyShared #attend #halt allocBuf ' +
   'tryAllocBuf #take receiveBuf sendBuf freeBuf close sequenceNext #number #stamp #skip #startMore ' +
   '#own #disown requestStop demandAttention withdrawAttention wakeEveryone closeInstances'
@@ -76,6 +77,8 @@ function rewrite(source: string): string {
         ? `from './${name}.mjs'`
         : `from '${new URL(path, SOURCES).href}'`;
     })
+    // A wait that is awaited is a wait: the scheduler runs others meanwhile in any case.
+    .replace(/\b(?:async|await) /g, '')
     .replace(DEFINITION, '  *$1(')
     .replace(/^export function (closeInstances)\(/gm, 'export function* $1(')
     // Getters are one load, and what sets a segment up runs alone: neither is interrupted.
@@ -190,7 +193,7 @@ function isReady(step: Step): boolean {
 function perform(step: Step, thread: number, sleeping: Map<number, Sleeper>): unknown {
   const [words, at, value] = step.args;
   if (step.op === 'woken' || step.op === 'until') return 'ok';
-  if (step.op === 'wait') {
+  if (step.op === 'wait' || step.op === 'waitAsync') {
     if (words[at] !== value) return 'not-equal';
     sleeping.set(thread, { words, at });
     return 'ok';

@@ -17,7 +17,14 @@ const MODULE = new URL('./pipe-load.ts', import.meta.url);
 
 interface Plan {
   readonly heads: number;
-  readonly middles: readonly { instances: number; allocates: boolean; lazy: boolean }[];
+  readonly middles: readonly {
+    instances: number;
+    allocates: boolean;
+    lazy: boolean;
+    later: boolean;
+  }[];
+  /** Which ends run beside an event loop. */
+  readonly later: readonly string[];
   readonly tails: number;
   readonly ordered: boolean;
   /** Buffers beyond the one that each allocating instance needs. */
@@ -33,9 +40,11 @@ const planArbitrary: fc.Arbitrary<Plan> = fc.record({
       instances: fc.integer({ min: 1, max: 3 }),
       allocates: fc.boolean(),
       lazy: fc.boolean(),
+      later: fc.boolean(),
     }),
     { maxLength: 2 },
   ),
+  later: fc.subarray(['head', 'tail']),
   tails: fc.integer({ min: 1, max: 2 }),
   ordered: fc.boolean(),
   spare: fc.integer({ min: 0, max: 6 }),
@@ -44,17 +53,26 @@ const planArbitrary: fc.Arbitrary<Plan> = fc.record({
 });
 
 function specOf(plan: Plan): PipeSpec {
-  const stage = (name: string, more: Omit<StageSpec, 'name' | 'modules'>): StageSpec => {
+  const stage = (
+    name: string,
+    more: Omit<StageSpec, 'name' | 'modules'>,
+    later = plan.later.includes(name),
+  ): StageSpec => {
     const options: LoadOptions = {
       items: name === 'head' ? plan.items : undefined,
       seed: plan.seed,
       replaces: more.allocates === true,
       checksOrder: name === 'tail' && plan.ordered && plan.tails === 1,
+      later,
     };
     return { name, modules: [{ module: MODULE, options }], ...more };
   };
-  const middles = plan.middles.map(({ instances, allocates, lazy }, i) =>
-    stage(`middle-${i}`, { instances, allocates, ...(lazy ? { startWhen: 'first-buffer' } : {}) }),
+  const middles = plan.middles.map(({ instances, allocates, lazy, later }, i) =>
+    stage(
+      `middle-${i}`,
+      { instances, allocates, ...(lazy ? { startWhen: 'first-buffer' } : {}) },
+      later,
+    ),
   );
   const allocating = plan.middles.filter(({ allocates }) => allocates);
   const least = plan.heads + allocating.reduce((sum, { instances }) => sum + instances, 0);
@@ -94,6 +112,6 @@ test('random pipes in real threads lose nothing, keep shares and order', async (
         spec.stages.map(() => 0),
       );
     }),
-    { numRuns: 12 },
+    { numRuns: 20 },
   );
 });

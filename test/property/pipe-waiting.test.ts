@@ -75,6 +75,22 @@ function* receiveAll(tail: Simulated): Thread {
   }
 }
 
+/** The same with the waits of an event loop; a wait that is awaited is a wait here. */
+function* receiveAllLater(tail: Simulated): Thread {
+  tail.waiting.beginLoop();
+  for (let count = 0; ; count++) {
+    const buffer = yield* tail.receiveBufLater();
+    if (buffer === null) return count;
+    yield* tail.freeBuf(buffer);
+  }
+}
+
+function* sendTwoLater(head: Simulated): Thread {
+  head.waiting.beginLoop();
+  for (let i = 0; i < 2; i++) yield* head.sendBuf(yield* head.allocBufLater());
+  return 'sent';
+}
+
 function* sendOne(head: Simulated): Thread {
   const buffer = yield* head.allocBuf();
   yield* head.sendBuf(buffer);
@@ -98,6 +114,46 @@ const CASES: readonly Case[] = [
       yield* head.close();
     },
     result: 2,
+    preemptions: 2,
+  },
+  {
+    what: 'buffers and the end of the stream beside an event loop',
+    waits: ({ tail }) => receiveAllLater(tail),
+    *wakes({ head }) {
+      yield* sendOne(head);
+      yield* sendOne(head);
+      yield* head.close();
+    },
+    result: 2,
+    preemptions: 2,
+  },
+  {
+    what: 'a buffer that is freed, beside an event loop',
+    waits: ({ head }) => sendTwoLater(head),
+    *wakes({ tail }) {
+      for (let i = 0; i < 2; i++) yield* tail.freeBuf(yield* tail.receiveBuf());
+    },
+    result: 'sent',
+    preemptions: 2,
+  },
+  {
+    what: 'a stop, while it waits for input beside an event loop',
+    waits: ({ tail }) => receiveAllLater(tail),
+    wakes: ({ attached }) => attached.requestStop(HEAD),
+    result: 'stopped',
+    preemptions: 3,
+  },
+  {
+    what: 'a pause that is over, beside an event loop',
+    waits: ({ tail }) => receiveAllLater(tail),
+    *wakes({ attached, head }) {
+      yield* attached.demandAttention(TAIL, ATTENTION.pause);
+      yield* attached.wakeEveryone();
+      yield* head.close();
+      yield* attached.withdrawAttention(TAIL, ATTENTION.pause);
+      yield* attached.wakeEveryone();
+    },
+    result: 0,
     preemptions: 2,
   },
   {
