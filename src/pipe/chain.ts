@@ -193,6 +193,22 @@ class Context implements ModuleContext {
     this.#primitives.inherit(target, source, last);
   }
 
+  get carriedMax(): number {
+    return this.#primitives.carriedMax;
+  }
+
+  carry(buffer: PipeBuffer, sequence: number): void {
+    this.#primitives.carry(buffer, sequence);
+  }
+
+  passed(about: number): number {
+    return this.#primitives.passed(about);
+  }
+
+  passedLater(seen: number): Promise<number> {
+    return this.#primitives.passedLater(seen);
+  }
+
   sequenceNext(stage: string): number {
     return this.#primitives.sequenceNext(stage);
   }

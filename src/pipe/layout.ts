@@ -87,7 +87,14 @@ export const STAGE = {
   startsOver: LINE + 4,
 } as const;
 const STAGE_NAME_BYTES_MAX = (LINE - STAGE.name) * WORD_BYTES;
-const FLAG = { allocates: 1, overShareFails: 2, ordered: 4, numbered: 8, lazy: 16 } as const;
+const FLAG = {
+  allocates: 1,
+  overShareFails: 2,
+  ordered: 4,
+  numbered: 8,
+  lazy: 16,
+  carries: 32,
+} as const;
 
 /** Words of a semaphore. */
 export const SEMAPHORE = { count: 0, waiters: 1, signal: 2 } as const;
@@ -280,7 +287,8 @@ export function writeConfig(bytes: Buffer, words: Int32Array, config: SegmentCon
       (stage.overShareFails ? FLAG.overShareFails : 0) |
       (stage.ordered ? FLAG.ordered : 0) |
       (stage.numbered ? FLAG.numbered : 0) |
-      (stage.lazy ? FLAG.lazy : 0);
+      (stage.lazy ? FLAG.lazy : 0) |
+      (stage.carries === true ? FLAG.carries : 0);
     words[at + STAGE.windowBytes] = stage.windowBytes;
     words[at + STAGE.partsMax] = stage.partsMax;
     for (const target of stage.targets) {
@@ -316,6 +324,7 @@ export function readConfig(bytes: Buffer, words: Int32Array): SegmentConfig {
       ordered: (flags & FLAG.ordered) !== 0,
       numbered: (flags & FLAG.numbered) !== 0,
       lazy: (flags & FLAG.lazy) !== 0,
+      ...((flags & FLAG.carries) === 0 ? {} : { carries: true }),
       partsMax: word(at + STAGE.partsMax),
       windowBytes: word(at + STAGE.windowBytes),
       targets,

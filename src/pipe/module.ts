@@ -75,6 +75,17 @@ export interface ModuleContext {
   freeBuf(buffer: PipeBuffer): void;
   /** Lets `target` take the place of `source` in the order (several parts: all but the last `false`). */
   inherit(target: PipeBuffer, source: PipeBuffer, last?: boolean): void;
+  /** Gives a buffer of a head that `carries` its number: 1 and on, each once, in any order. */
+  carry(buffer: PipeBuffer, sequence: number): void;
+  /**
+   * Carried numbers may be at most so far ahead of those that have passed, so that the bearer of the
+   * lowest missing one always finds a buffer; Infinity where no later stage asks for order.
+   */
+  readonly carriedMax: number;
+  /** How many carried numbers have passed; 0 where no later stage asks for order. */
+  passed(about: number): number;
+  /** Resolves with that count once it is no longer `seen`. */
+  passedLater(seen: number): Promise<number>;
   /** The next number of a stage. */
   sequenceNext(stage: string): number;
   /** Answers control messages and notices a stop: for long work between primitives. */

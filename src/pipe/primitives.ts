@@ -22,6 +22,7 @@ import {
   ownerInQueue,
   ownerInstance,
   queueSemaphoreAt,
+  RESEQUENCER,
   STAGE,
   shareAt,
   stageAt,
@@ -34,6 +35,11 @@ import { Semaphore } from './semaphore.ts';
 import { type Resequencer, Sequencer } from './sequencer.ts';
 import type { Role, StageConfig } from './topology.ts';
 import { type InstanceHooks, STATE, Waiting } from './waiting.ts';
+
+/** The number closest to `about` whose lowest 32 bits are those of `low`. */
+function closest(about: number, low: number): number {
+  return about + ((low - (about | 0)) | 0);
+}
 
 export class Primitives {
   readonly segment: Segment;
@@ -138,7 +144,10 @@ export class Primitives {
     const share = this.#share;
     assert(share !== null, `stage ${this.#config.name} declares that it allocates`);
     assert(
-      this.#section === null || this.#drained || this.#allocated < this.#config.partsMax,
+      this.role === 'head' ||
+        this.#section === null ||
+        this.#drained ||
+        this.#allocated < this.#config.partsMax,
       `stage ${this.#config.name} makes at most partsMax buffers of one while order is kept`,
     );
     return share;
@@ -277,6 +286,45 @@ export class Primitives {
     if (last) words[from + DESCRIPTOR.flags] = 0;
   }
 
+  /** Gives a buffer of a head the number that it bears from elsewhere. */
+  carry(buffer: PipeBuffer, sequence: number): void {
+    assert(this.#config.carries === true, `stage ${this.#config.name} declares that it carries`);
+    const words = this.#words;
+    const at = descriptorAt(this.segment.layout, buffer.index);
+    assert(words[at + DESCRIPTOR.owner] === this.#me, 'an instance numbers what it owns');
+    buffer.sequence = sequence;
+    if (this.#section === null) return;
+    const ahead = sequence - this.passed(sequence);
+    assert(ahead > 0 && ahead <= this.carriedMax, 'a carried number is within the window');
+    words[at + DESCRIPTOR.part] = 0;
+    words[at + DESCRIPTOR.flags] = BUFFER_FLAG.numbered | BUFFER_FLAG.last;
+  }
+
+  /** How far a carried number may be ahead of those that have passed; Infinity without order. */
+  get carriedMax(): number {
+    const { sections, sectionOf } = this.segment.topology;
+    return sections[sectionOf[this.#stage] ?? -1]?.window ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** How many carried numbers have passed the resequencer: of 53 bits, the count closest to `about`. */
+  passed(about: number): number {
+    const at = this.#passedWord;
+    return at < 0 ? 0 : closest(about, Atomics.load(this.#words, at) - 1);
+  }
+
+  /** Resolves with that count once it is no longer `seen`; never without order. */
+  async passedLater(seen: number): Promise<number> {
+    const at = this.#passedWord;
+    assert(at >= 0, `the numbers of stage ${this.#config.name} pass a resequencer`);
+    const window = (this.#section as Route).window as Semaphore;
+    return closest(seen, (await this.waiting.changedLater(window, at, (seen + 1) | 0)) - 1);
+  }
+
+  get #passedWord(): number {
+    const at = this.segment.layout.resequencers[this.segment.topology.sectionOf[this.#stage] ?? -1];
+    return at === undefined ? -1 : at + RESEQUENCER.next;
+  }
+
   /** Takes the next number of a stage by hand. */
   sequenceNext(stage: string): number {
     const index = this.segment.config.stages.findIndex((config) => config.name === stage);
@@ -309,7 +357,10 @@ export class Primitives {
     const section = this.#section;
     if (section !== null) {
       // What an instance adds at the end of its input comes after everything else.
-      assert(this.#drained, 'a buffer in an ordered section inherits its number');
+      const carried = this.segment.topology.sections.some(
+        (one) => one.carried === true && one.stages.includes(this.#stage),
+      );
+      assert(this.#drained && !carried, 'a buffer in an ordered section inherits its number');
       this.#stamp(section, at);
     } else if (route.sequencer !== null) this.#stamp(route, at);
   }

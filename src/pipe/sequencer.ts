@@ -54,6 +54,7 @@ export class Resequencer {
   readonly #slots: number;
   readonly #mask: number;
   readonly #columns: number;
+  readonly #carried: boolean;
   readonly #queue: BufferQueue;
   readonly #ready: Semaphore;
   readonly #window: Semaphore;
@@ -62,7 +63,7 @@ export class Resequencer {
   constructor(
     words: Int32Array,
     at: number,
-    size: { window: number; parts: number },
+    size: { window: number; parts: number; carried?: true },
     queue: BufferQueue,
     ready: Semaphore,
     window: Semaphore,
@@ -72,6 +73,7 @@ export class Resequencer {
     this.#slots = at + RESEQUENCER.slots;
     this.#mask = powerOfTwo(size.window) - 1;
     this.#columns = size.parts + 1;
+    this.#carried = size.carried === true;
     this.#queue = queue;
     this.#ready = ready;
     this.#window = window;
@@ -119,7 +121,9 @@ export class Resequencer {
       } else {
         words[part] = 0;
         words[next] = (number + 1) | 0;
-        this.#window.release();
+        // Whoever gives out carried numbers is told how many have passed, and takes no permits.
+        if (this.#carried) this.#window.tellAll();
+        else this.#window.release();
       }
     }
   }

@@ -31,6 +31,11 @@ export interface StageSpec {
   readonly ordered?: boolean;
   /** Buffers sent to this stage are numbered, also where order needs no numbers. */
   readonly numbered?: boolean;
+  /**
+   * A head whose modules give each buffer a number that it bears from elsewhere (`carry`): from 1 on, each
+   * once, in any order. A later stage that is `ordered` gets them in the order of these numbers.
+   */
+  readonly carries?: boolean;
   /** Buffers that one which was received may become where order is kept. Default 1. */
   readonly partsMax?: number;
   /** Private scratch memory of each instance, in the segment. */
@@ -93,6 +98,7 @@ export function toSegmentConfig(spec: PipeSpec, name: string): SegmentConfig {
       windowBytes: stage.windowBytes ?? 0,
       lazy: stage.startWhen === 'first-buffer',
       targets,
+      ...(stage.carries === true ? { carries: true } : {}),
     };
   });
   const isTarget = new Set(stages.flatMap((stage) => stage.targets));

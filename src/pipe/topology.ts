@@ -13,6 +13,9 @@
  *      ... A ──sequencer──▶ B ─────▶ C ──resequencer──▶ D ...
  *          └ stamps here    first              last ┘   └ receives in order
  *
+ * A head that *carries* numbers (buffers that come from another machine, whose sequencer is there) begins
+ * a section itself; whoever sends them keeps to its window.
+ *
  * Window (P4). Of the numbers that were given out, at most `window` have not passed the resequencer.
  * An instance between them that allocates holds at most `parts` buffers per number, and
  * window x parts <= share: so the bearer of the lowest missing number always finds a buffer of its own
@@ -31,6 +34,11 @@ export interface StageConfig {
   readonly ordered: boolean;
   /** Buffers sent to this stage are stamped with its next number, also where order needs none. */
   readonly numbered: boolean;
+  /**
+   * A head whose buffers bear numbers that were given elsewhere: each from 1 on once, in any order,
+   * and none beyond the section's window after those that have passed.
+   */
+  readonly carries?: boolean;
   /** Buffers that one which was received may become, inside a section (P5). */
   readonly partsMax: number;
   /** Private scratch memory of each instance, in the segment. */
@@ -43,7 +51,7 @@ export interface StageConfig {
 
 export type Role = 'head' | 'middle' | 'tail';
 
-/** The stages between a sequencer (in front of `first`) and a resequencer (in front of `last`). */
+/** The stages between a sequencer (in front of `first`, or on another machine) and a resequencer (in front of `last`). */
 export interface Section {
   readonly stages: readonly number[];
   readonly first: number;
@@ -52,6 +60,8 @@ export interface Section {
   readonly window: number;
   /** Buffers that may carry the same number. */
   readonly parts: number;
+  /** The numbers come from elsewhere; nobody here takes permits for them. */
+  readonly carried?: true;
 }
 
 export interface Topology {
@@ -142,6 +152,9 @@ function within(what: string, value: number, least: number, most: number): void 
 
 function roleOf(stage: StageConfig, sourceCount: number): Role {
   const tail = stage.targets.length === 0;
+  if (stage.carries === true && sourceCount > 0) {
+    refuse(`stage ${stage.name} is no head: its buffers bear the numbers of this pipe`);
+  }
   if (sourceCount > 0) {
     if (tail && stage.allocates) refuse(`stage ${stage.name} is a tail: it cannot allocate`);
     return tail ? 'tail' : 'middle';
@@ -170,7 +183,7 @@ function planSections(
       if (between.length > 0) sections.push(sizeSection(stages, between, i, maxBuffers, share));
       arrives = true;
     }
-    keepsOrder.push(arrives && stage.instances === 1);
+    keepsOrder.push(arrives && stage.instances === 1 && stage.carries !== true);
   }
   return sections;
 }
@@ -178,7 +191,7 @@ function planSections(
 /** The first stage of one instance at or after stage i. */
 function firstSingle(stages: readonly StageConfig[], i: number): number {
   const stage = stages[i];
-  if (stage === undefined || stage.instances === 1) return i;
+  if (stage === undefined || (stage.instances === 1 && stage.carries !== true)) return i;
   const [next, ...others] = stage.targets;
   if (next === undefined || others.length > 0) {
     refuse(
@@ -189,7 +202,7 @@ function firstSingle(stages: readonly StageConfig[], i: number): number {
   return firstSingle(stages, next);
 }
 
-/** Walks up from `last` to the sequencer; returns the stages between, in order. */
+/** Walks up from `last` to the sequencer, or to the head that carries numbers; returns the stages between, in order. */
 function sectionStages(
   stages: readonly StageConfig[],
   sources: readonly (readonly number[])[],
@@ -199,8 +212,10 @@ function sectionStages(
   const between: number[] = [];
   for (let stage = last; ; ) {
     const before = sources[stage] ?? [];
-    if (before.every((source) => keepsOrder[source] || sources[source]?.length === 0))
+    const carries = before.some((source) => stages[source]?.carries === true);
+    if (!carries && before.every((source) => keepsOrder[source] || sources[source]?.length === 0)) {
       return between;
+    }
     const [source, ...others] = before;
     if (source === undefined || others.length > 0) {
       refuse(`order cannot be kept where stage ${stages[stage]?.name} joins streams`);
@@ -209,6 +224,7 @@ function sectionStages(
       refuse(`order cannot be kept where stage ${stages[source]?.name} divides the stream`);
     }
     between.unshift(source);
+    if (carries) return between;
     stage = source;
   }
 }
@@ -234,5 +250,7 @@ function sizeSection(
         `but an allocating instance may hold only ${share}`,
     );
   }
-  return { stages: between, first: between[0] ?? last, last, window, parts };
+  const first = between[0] ?? last;
+  const section = { stages: between, first, last, window, parts };
+  return stages[first]?.carries === true ? { ...section, carried: true } : section;
 }

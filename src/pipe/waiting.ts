@@ -160,6 +160,22 @@ export class Waiting {
     }
   }
 
+  /** Waits until a word is no longer `value`; who changes it tells all that wait for `semaphore`. */
+  async changedLater(semaphore: Semaphore, word: number, value: number): Promise<number> {
+    semaphore.enter();
+    try {
+      for (;;) {
+        const ticket = semaphore.ticket();
+        this.notice();
+        const now = Atomics.load(this.#words, word);
+        if (now !== value) return now;
+        await semaphore.sleepLater(ticket);
+      }
+    } finally {
+      semaphore.leave();
+    }
+  }
+
   async #haltLater(): Promise<void> {
     if ((Atomics.load(this.#words, this.#attention) & ATTENTION.pause) === 0) return;
     const before = this.state;

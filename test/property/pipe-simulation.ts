@@ -20,7 +20,7 @@ const FILES = ['semaphore', 'queue', 'sequencer', 'waiting', 'route', 'segment',
 const METHODS = (
   'push pop tryAcquire release wakeAll #wake enter leave ticket sleep next deliver skip #put #drain ' +
   'allocBufLater receiveBufLater acquireLater sleepLater #haltLater #received beginLoop glance ' +
-  'asks received notice acquire #acquireSlowly whileShared notifyShared #attend #halt allocBuf ' +
+  'tellAll changedLater carry passed passedLater asks received notice acquire #acquireSlowly whileShared notifyShared #attend #halt allocBuf ' +
   'tryAllocBuf #take receiveBuf sendBuf freeBuf close sequenceNext #number #stamp #skip #startMore ' +
   '#own #disown requestStop demandAttention withdrawAttention wakeEveryone closeInstances'
 ).split(' ');
