@@ -181,6 +181,61 @@ export const ERRORS = {
   ),
   LIMIT: spec(1, false, 'a named limit was exceeded', 'see docs/limits.md'),
 
+  NET_UNREACHABLE: spec(
+    1,
+    true,
+    'no connection to the other machine came about',
+    'check the address, that `penstock serve` runs there, and what filters the network',
+  ),
+  NET_LOST: spec(
+    1,
+    true,
+    'a connection to the other machine broke, and was not re-made within the limit',
+    'look at the network between the machines, then run the command again: it continues',
+  ),
+  NET_UNTRUSTED: spec(
+    1,
+    false,
+    'the other machine is not the one that this one was paired with',
+    'pair the machines: `penstock pair token` there, `penstock pair HOST --token T` here',
+  ),
+  NET_REFUSED: spec(
+    1,
+    false,
+    'the other machine does not know this one',
+    'pair the machines: `penstock pair token` there, `penstock pair HOST --token T` here',
+  ),
+  NET_DENIED: spec(
+    1,
+    false,
+    'the other machine does not let this one do that',
+    'ask its administrator; `penstock pair list` there shows what was granted',
+  ),
+  NET_BUSY: spec(
+    1,
+    true,
+    'the other machine has too much to do, or is being stopped',
+    'wait a little, then run the command again',
+  ),
+  NET_PROTOCOL: spec(
+    1,
+    false,
+    'the other machine answered with something that cannot be understood',
+    'use the same version of Penstock on both machines',
+  ),
+  PAIRING_REFUSED: spec(
+    1,
+    false,
+    'a pairing token is wrong, was used, or is too old',
+    'make a new one with `penstock pair token` on the server',
+  ),
+  PEER_UNKNOWN: spec(
+    1,
+    false,
+    'no paired machine, or more than one, matches',
+    'run `penstock pair list`',
+  ),
+
   HOST_IO: spec(
     1,
     true,

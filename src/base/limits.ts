@@ -132,6 +132,64 @@ export const LIMITS = {
   smallChunksMergeAbove: 16,
   /** Old chunks are condemned once so much of them was rewritten. */
   pruneBatchBytes: 512 * MIB,
+
+  /** A file in the state folder: a key, a certificate, a paired machine. */
+  stateFileBytesMax: 64 * KIB,
+  /** Paired machines of one kind. */
+  peersMax: 1024,
+  /** The name of a paired machine, or of a repository that is served, in characters. */
+  peerNameLengthMax: 64,
+  /** Folders in which a paired machine may copy. */
+  copyPathsMax: 64,
+  /** How often a daemon looks whether machines with open connections are still paired. */
+  peersPollMs: 500,
+  /** A pairing token is good for so long. */
+  pairTokenMs: 3_600_000,
+  /** Pairing tokens that wait to be used. */
+  pairTokensMax: 64,
+  /** Attempts to pair from one address in a minute. */
+  pairAttemptsMax: 10,
+  /** Addresses whose attempts are counted at the same time. */
+  pairAddressesMax: 4096,
+  /** An attempt to pair that is refused is answered after this long. */
+  pairRefusalMs: 250,
+  /** The body of an attempt to pair. */
+  pairBodyBytesMax: 4 * KIB,
+
+  /** Connections to a daemon. */
+  monitorConnectionsMax: 2048,
+  /** Connections to a daemon from one address. */
+  monitorAddressConnectionsMax: 512,
+  /** Connections to a daemon of which it is not known yet, or never, that they are from a paired
+   * machine; when one more comes the oldest is ended. */
+  monitorStrangersMax: 128,
+  /** How long a machine may take to say who it is. */
+  monitorHandshakeMs: 10_000,
+  /** How long the head of a request may take. */
+  monitorHeadMs: 10_000,
+  /** How long a whole request may take. */
+  monitorRequestMs: 300_000,
+  /** A connection on which nothing moves while it should is ended after this long. */
+  monitorIdleMs: 120_000,
+  /** A connection without a request is kept for so long. */
+  monitorKeepMs: 60_000,
+  /** The head of a request. */
+  monitorHeadBytesMax: 16 * KIB,
+  /** The body of a request, where its route does not say otherwise. */
+  monitorBodyBytesMax: 1 * MIB,
+  /** One message on a WebSocket. */
+  monitorMessageBytesMax: 1 * MIB,
+  /** How long a daemon that is told to end lets run what runs. */
+  monitorDrainMs: 30_000,
+
+  /** How long a connection to another machine may take to come about. */
+  apiConnectMs: 15_000,
+  /** How long an answer, or its next part, may take. */
+  apiAnswerMs: 120_000,
+  /** An answer, where the caller does not say otherwise. */
+  apiAnswerBytesMax: 64 * MIB,
+  /** Connections of one client that it keeps for further requests. */
+  apiConnectionsKept: 8,
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');
@@ -142,3 +200,8 @@ assert(LIMITS.leafBytesMax <= LIMITS.blockRawBytesDefault, 'a manifest leaf fits
 assert(LIMITS.leaseBeatMs * 10 <= LIMITS.leaseExpiryMs, 'ten beats before a lease expires');
 assert(LIMITS.blobsPerBlockMax <= LIMITS.blobsPerChunkMax, 'a block fits a chunk');
 assert(LIMITS.regionBytes % LIMITS.blockRawBytesDefault === 0, 'a region is whole blocks');
+assert(LIMITS.monitorStrangersMax < LIMITS.monitorConnectionsMax, 'strangers leave room for peers');
+assert(
+  LIMITS.monitorAddressConnectionsMax < LIMITS.monitorConnectionsMax,
+  'one address leaves room for others',
+);

@@ -32,6 +32,11 @@ const LOADERS: Loaders = {
   'key rotate': () => import('./commands/key-rotate.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
   upgrade: () => import('./commands/upgrade.ts'),
+  serve: () => import('./commands/serve.ts'),
+  'pair token': () => import('./commands/pair-token.ts'),
+  pair: () => import('./commands/pair.ts'),
+  'pair list': () => import('./commands/pair-list.ts'),
+  'pair remove': () => import('./commands/pair-remove.ts'),
   completion: () => import('./commands/completion.ts'),
   help: () => import('./commands/help.ts'),
 };

@@ -61,11 +61,13 @@ async function runParsed(
   const output = openOutput(host, parsed.options, (error) => interruption.stop(error));
   const endings = [interruption.listen(), endOnDefects(output, interruption)];
   const onHardExit = (callback: () => void): (() => void) => interruption.onHardExit(callback);
+  const { repo } = parsed.options;
   const invocation: Invocation = {
     ...parsed,
     output,
     signal: interruption.signal,
-    repoUrl: parsed.options.repo ?? defaultRepoUrl(variable),
+    // Some commands have a --repo of their own.
+    repoUrl: typeof repo === 'string' ? repo : defaultRepoUrl(variable),
     stateDirectory: parsed.options.state ?? defaultStateDirectory(variable),
     passphrases: takePassphrases({
       environment: host.environment,

@@ -9,6 +9,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
+import { commandsBelow } from './describe.ts';
 import { commandHint } from './parse.ts';
 import { COMMAND_NAMES, type CommandName, commandSpec, GLOBAL_OPTIONS, PROGRAM } from './table.ts';
 import type { OptionSpec, OptionSpecs } from './types.ts';
@@ -43,6 +44,8 @@ export function readCommandLine(args: readonly string[]): CommandLine {
     leaf.argument('[arguments...]').action((positionals: string[]) => {
       found = { command: name, positionals };
     });
+    // `pair HOST` stands beside `pair list`.
+    if (commandsBelow(name).length > 1) leaf.enablePositionalOptions();
     groupOf(program, words, options).addCommand(leaf);
   }
   const stop = parse(program, args);

@@ -21,17 +21,24 @@ export function completionScript(shell: Shell): string {
 const GLOBALS: readonly OptionSpec[] = Object.values(GLOBAL_OPTIONS);
 
 function optionsOf(name: CommandName): readonly OptionSpec[] {
-  return [...Object.values(commandSpec(name).options), ...GLOBALS];
+  const own = Object.values(commandSpec(name).options);
+  const flags = new Set(own.map(({ flag }) => flag));
+  return [...own, ...GLOBALS.filter(({ flag }) => !flags.has(flag))];
 }
 
 function positionalsOf(name: CommandName): readonly PositionalSpec[] {
   return Object.values(commandSpec(name).positionals);
 }
 
-/** Words that only begin commands, such as `key`. */
+/** Words that begin commands of several words, such as `key`; `pair` is a command as well. */
 function groups(): string[] {
   const first = COMMAND_NAMES.filter((name) => name.includes(' ')).map(firstWord);
   return [...new Set(first)];
+}
+
+/** The commands below a group, itself left out. */
+function subcommands(group: string): readonly CommandName[] {
+  return commandsBelow(group).filter((name) => name !== group);
 }
 
 function firstWord(name: string): string {
@@ -101,10 +108,12 @@ function bash(): string[] {
     '  case $command in',
     `    '') words=${quoted([...topWords(), ...GLOBALS.flatMap(longFlag)].join(' '))} ;;`,
     ...groups().map((group) => {
-      const words = commandsBelow(group).map(lastWord).join(' ');
+      const own = COMMAND_NAMES.find((name) => name === group);
+      const options = own === undefined ? [] : optionsOf(own).flatMap(longFlag);
+      const words = [...subcommands(group).map(lastWord), ...options].join(' ');
       return `    ${quoted(group)}) words=${quoted(words)} ;;`;
     }),
-    ...COMMAND_NAMES.map(bashCommand),
+    ...COMMAND_NAMES.filter((name) => !groups().includes(name)).map(bashCommand),
     '  esac',
     '  if [[ $cur != -* && -n $files ]]; then _penstock_files; return; fi',
     '  if [[ $cur != -* ]]; then',
@@ -148,11 +157,9 @@ function zsh(): string[] {
     '      _describe command commands ;;',
     '    rest)',
     '      case $line[1] in',
-    ...COMMAND_NAMES.filter((name) => !name.includes(' ')).flatMap((name) => [
-      `        ${name})`,
-      ...zshArguments(name, '          '),
-      '          ;;',
-    ]),
+    ...COMMAND_NAMES.filter((name) => !name.includes(' ') && !groups().includes(name)).flatMap(
+      (name) => [`        ${name})`, ...zshArguments(name, '          '), '          ;;'],
+    ),
     ...groups().flatMap(zshGroup),
     '      esac ;;',
     '  esac',
@@ -169,7 +176,7 @@ function zshDescription(word: string): string {
 }
 
 function zshGroup(group: string): string[] {
-  const names = commandsBelow(group);
+  const names = subcommands(group);
   return [
     `        ${group})`,
     '          if (( CURRENT == 2 )); then',
@@ -185,6 +192,11 @@ function zshGroup(group: string): string[] {
     '            case $word in',
     ...names.flatMap((name) => [
       `              ${lastWord(name)})`,
+      ...zshArguments(name, '                '),
+      '                ;;',
+    ]),
+    ...COMMAND_NAMES.filter((name) => name === group).flatMap((name) => [
+      '              *)',
       ...zshArguments(name, '                '),
       '                ;;',
     ]),
@@ -239,9 +251,9 @@ function fish(): string[] {
       return `${complete} -n __fish_use_subcommand -a ${word} -d ${fishQuoted(help)}`;
     }),
     ...groups().flatMap((group) => {
-      const words = commandsBelow(group).map(lastWord).join(' ');
+      const words = subcommands(group).map(lastWord).join(' ');
       const none = `${FISH_SEEN} ${group}; and not ${FISH_SEEN} ${words}`;
-      return commandsBelow(group).map((name) => {
+      return subcommands(group).map((name) => {
         const help = fishQuoted(commandSpec(name).summary);
         return `${complete} -n ${fishQuoted(none)} -a ${lastWord(name)} -d ${help}`;
       });

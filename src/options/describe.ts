@@ -48,9 +48,12 @@ export function describeCommand(name: CommandName): CommandDescription {
   };
 }
 
-/** The global options, in the order of the table. */
-export function describeGlobalOptions(): readonly Definition[] {
-  return describeOptions(GLOBAL_OPTIONS);
+/** The global options, in the order of the table; without those that a command has of its own. */
+export function describeGlobalOptions(name?: CommandName): readonly Definition[] {
+  const own = name === undefined ? {} : commandSpec(name).options;
+  return describeOptions(
+    Object.fromEntries(Object.entries(GLOBAL_OPTIONS).filter(([key]) => !(key in own))),
+  );
 }
 
 /** Every variable of the environment that counts, those of options among them, each once. */

@@ -67,7 +67,7 @@ function commandHelp(command: CommandDescription, width: number): string {
     ...command.description.flatMap((paragraph) => ['', ...wrap(paragraph, width)]),
     ...section('arguments', command.arguments, width),
     ...section('options', command.options, width),
-    ...section('options of every command', describeGlobalOptions(), width),
+    ...section('options of every command', describeGlobalOptions(command.name), width),
     '',
     'examples:',
     ...command.examples.flatMap(({ line, help }) => [

@@ -7,6 +7,7 @@
  */
 import { BACKUP_COMMANDS } from './table-backup.ts';
 import { BROWSE_COMMANDS } from './table-browse.ts';
+import { MACHINE_COMMANDS } from './table-machines.ts';
 import { SELF_COMMANDS } from './table-self.ts';
 import { UPKEEP_COMMANDS } from './table-upkeep.ts';
 import type { CommandSpec, OptionSpecs, ValuesOf } from './types.ts';
@@ -86,6 +87,7 @@ export const COMMANDS = {
   ...BACKUP_COMMANDS,
   ...BROWSE_COMMANDS,
   ...UPKEEP_COMMANDS,
+  ...MACHINE_COMMANDS,
   ...SELF_COMMANDS,
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 
@@ -93,9 +95,11 @@ export const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS;
 
 export type GlobalValues = ValuesOf<typeof GLOBAL_OPTIONS>;
-/** The options of a command, the global ones among them. */
-export type OptionValues<C extends CommandName> = GlobalValues &
-  ValuesOf<(typeof COMMANDS)[C]['options']>;
+/** The options of a command, the global ones among them; its own go before global ones. */
+export type OptionValues<C extends CommandName> = C extends CommandName
+  ? Omit<GlobalValues, keyof (typeof COMMANDS)[C]['options']> &
+      ValuesOf<(typeof COMMANDS)[C]['options']>
+  : never;
 export type PositionalValues<C extends CommandName> = ValuesOf<(typeof COMMANDS)[C]['positionals']>;
 
 /** What a command line says, ready for use. */

@@ -1,0 +1,58 @@
+/**
+ * Makes the self-signed certificate of a machine. Apart from identity.ts, since the package that
+ * writes certificates takes long to load and is needed once in a machine's life.
+ *
+ * Contract: the certificate says nothing about the machine (no name, no address): whoever connects
+ * is shown it. It is only ever trusted by its fingerprint, so its dates and extensions do not matter.
+ */
+import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { openRandom } from '../../host/mod.ts';
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const YEARS = 20;
+const YEAR_MS = 365.25 * 86_400_000;
+const SERIAL_BYTES = 16;
+
+/** A self-signed certificate as PEM for an ECDSA P-256 key in PEM. */
+export async function makeCertificate(keyPem: string, nowMs: number): Promise<string> {
+  standInForMetadata();
+  const { X509CertificateGenerator } = await import('@peculiar/x509');
+  const privateKey = createPrivateKey(keyPem);
+  const der = (type: 'pkcs8' | 'spki'): Uint8Array<ArrayBuffer> => {
+    const bytes =
+      type === 'pkcs8'
+        ? privateKey.export({ type, format: 'der' })
+        : createPublicKey(privateKey).export({ type, format: 'der' });
+    return new Uint8Array(bytes);
+  };
+  const { subtle } = webcrypto;
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: openRandom().bytes(SERIAL_BYTES).toString('hex'),
+    name: 'CN=penstock',
+    // A client's clock may be behind.
+    notBefore: new Date(nowMs - YEAR_MS),
+    notAfter: new Date(nowMs + YEARS * YEAR_MS),
+    signingAlgorithm: ALGORITHM,
+    keys: {
+      privateKey: await subtle.importKey('pkcs8', der('pkcs8'), ALGORITHM, true, ['sign']),
+      publicKey: await subtle.importKey('spki', der('spki'), ALGORITHM, true, ['verify']),
+    },
+    extensions: [],
+  });
+  return certificate.toString('pem');
+}
+
+/**
+ * The package stands on one that asks for the proposal "metadata reflection", of which no more than
+ * this is used.
+ */
+function standInForMetadata(): void {
+  if ('getOwnMetadata' in Reflect) return;
+  const all = new WeakMap<object, Map<unknown, unknown>>();
+  const get = (key: unknown, target: object): unknown => all.get(target)?.get(key);
+  const define = (key: unknown, value: unknown, target: object): void => {
+    const own = all.get(target) ?? new Map<unknown, unknown>();
+    all.set(target, own.set(key, value));
+  };
+  Object.assign(Reflect, { getMetadata: get, getOwnMetadata: get, defineMetadata: define });
+}

@@ -1,0 +1,27 @@
+/**
+ * Addresses of machines as people write them: `host`, `host:port`, `[::1]:port`.
+ */
+import { PenstockError } from '../base/errors.ts';
+
+/** Where a monitor listens if nothing else is said. */
+export const MONITOR_PORT = 7420;
+
+export interface MachineAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Splits an address; an IPv6 address with a port stands in brackets. USAGE. */
+export function parseAddress(text: string, defaultPort: number): MachineAddress {
+  const [, bracketed, plain, port] =
+    /^(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const bare = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/.test(text) ? text : undefined;
+  const host = bracketed ?? plain ?? bare;
+  const number = port === undefined ? defaultPort : Number(port);
+  if (host === undefined || number > 65_535) {
+    throw new PenstockError('USAGE', `not an address: ${text}`, {
+      hint: 'write HOST, HOST:PORT or [IPV6]:PORT',
+    });
+  }
+  return { host, port: number };
+}

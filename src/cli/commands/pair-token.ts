@@ -1,0 +1,51 @@
+/**
+ * `penstock pair token`: makes a one-time pairing token, on the server.
+ *
+ * It writes into the state folder, where a running daemon finds it: no connection is needed, and
+ * whoever may write there may pair.
+ */
+import { hostname } from 'node:os';
+import { toDisplay } from '../../base/bytes.ts';
+import { EXIT, PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { openIdentity } from '../../channel/net/identity.ts';
+import { PendingTokens } from '../../channel/net/pairing.ts';
+import { isRepositoryName } from '../../channel/net/peers.ts';
+import { StateFolder } from '../../channel/net/state-folder.ts';
+import { openRandom } from '../../host/mod.ts';
+import type { Invocation } from '../invocation.ts';
+import { ensureStateDirectory } from '../state-folder.ts';
+
+export default async function run(invocation: Invocation<'pair token'>): Promise<number> {
+  const { options, output, stateDirectory } = invocation;
+  const { repo, access: level, copyPaths } = options;
+  for (const name of repo) {
+    if (!isRepositoryName(name)) {
+      throw new PenstockError('USAGE', `--repo takes the name of a repository, not ${name}`, {
+        hint: 'the name that `penstock serve --repo NAME=DIR` gives it',
+      });
+    }
+  }
+  for (const path of copyPaths) {
+    if (!path.startsWith('/')) {
+      throw new PenstockError('USAGE', `--copy-path is not absolute: ${toDisplay(path)}`);
+    }
+  }
+  if (copyPaths.length > LIMITS.copyPathsMax) {
+    throw new PenstockError('LIMIT', `more than ${LIMITS.copyPathsMax} folders`);
+  }
+  ensureStateDirectory(stateDirectory);
+  const state = new StateFolder(stateDirectory);
+  const identity = await openIdentity(state);
+  const tokens = new PendingTokens(state, invocation);
+  const access = (repo.length === 0 ? ['*'] : repo).map((repository) => ({ repository, level }));
+  const { token, expiresMs } = tokens.create(identity, { access, copyPaths }, openRandom());
+  const { fingerprint } = identity;
+  if (!output.json) output.line(token);
+  output.summary(
+    { command: 'pair token', token, fingerprint, expiresMs, access },
+    `good for one machine until ${new Date(expiresMs).toISOString()}; there, run:\n` +
+      `  penstock pair ${hostname()} --token ${token}`,
+  );
+  return EXIT.ok;
+}

@@ -1,0 +1,15 @@
+/**
+ * All routes of the monitor: one line for each set (context.ts says how to write one).
+ */
+import type { MonitorRoutes } from './context.ts';
+import { metricsRoutes } from './metrics-routes.ts';
+import { pairRoutes } from './pair-routes.ts';
+import { peerRoutes } from './peer-routes.ts';
+import { statusRoutes } from './status-routes.ts';
+
+export const ROUTES: readonly MonitorRoutes[] = [
+  statusRoutes,
+  metricsRoutes,
+  pairRoutes,
+  peerRoutes,
+];

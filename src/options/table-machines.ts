@@ -1,0 +1,155 @@
+/**
+ * The rows of the table for working with other machines: the monitor and pairing.
+ */
+import type { CommandSpec } from './types.ts';
+
+const ACCESS = ['read', 'append', 'full'] as const;
+
+export const MACHINE_COMMANDS = {
+  serve: {
+    summary: 'run the monitor: the daemon through which other machines reach this one',
+    description: [
+      'Serves until it is told to end (SIGTERM, SIGINT). Only machines that were paired with ' +
+        '`penstock pair` get through, each with what it was granted.',
+      'The first line of standard output says where it listens and what its fingerprint is; log ' +
+        'lines go to standard error.',
+    ],
+    positionals: {},
+    options: {
+      listen: {
+        flag: 'listen',
+        kind: 'text',
+        value: 'ADDR:PORT',
+        many: true,
+        defaultHelp: '0.0.0.0:7420',
+        help: 'where to listen; port 0 is any free one',
+      },
+      repo: {
+        flag: 'repo',
+        kind: 'path',
+        value: 'NAME=DIR',
+        many: true,
+        help: 'serve the repository in DIR under this name',
+      },
+      log: {
+        flag: 'log',
+        kind: 'choice',
+        choices: ['text', 'json'],
+        default: 'text',
+        help: 'the form of log lines',
+      },
+      drainMs: {
+        flag: 'drain',
+        kind: 'duration',
+        value: 'TIME',
+        default: '30s',
+        help: 'how long what runs may go on when it is told to end',
+      },
+    },
+    examples: [
+      { line: 'penstock serve --repo home=/srv/penstock/home', help: 'serve one repository' },
+      { line: 'penstock serve --listen 127.0.0.1:0 --json', help: 'for a program: any free port' },
+    ],
+  },
+  pair: {
+    summary: 'on the client: pair with a server',
+    description: [
+      'Exchanges certificates with the server that made the token. Afterwards both know each ' +
+        "other by their certificates' fingerprints, and `--repo penstock://HOST/NAME` works.",
+    ],
+    positionals: {
+      host: {
+        kind: 'text',
+        value: 'HOST[:PORT]',
+        required: true,
+        help: 'the server, port 7420 where none is given',
+      },
+    },
+    options: {
+      token: {
+        flag: 'token',
+        kind: 'text',
+        value: 'TOKEN',
+        environment: 'PENSTOCK_TOKEN',
+        required: true,
+        help: 'what `penstock pair token` printed on the server',
+      },
+      name: {
+        flag: 'name',
+        kind: 'text',
+        value: 'NAME',
+        defaultHelp: "the machine's name",
+        help: 'what the server is to call this machine',
+      },
+    },
+    examples: [{ line: 'penstock pair backup.example.org --token T', help: 'pair with a server' }],
+  },
+
+  'pair token': {
+    summary: 'on the server: make a one-time token for a machine that is to be paired',
+    description: [
+      'Prints a token with which one machine can be paired within the next hour. It carries the ' +
+        "server's fingerprint and a secret: hand it over on a way that nobody else can read.",
+      'Access `read` lets the machine restore; `append` lets it back up too, but neither delete ' +
+        'nor overwrite backups, so that a stolen machine cannot; `full` lets it do everything.',
+    ],
+    positionals: {},
+    options: {
+      repo: {
+        flag: 'repo',
+        kind: 'path',
+        value: 'NAME',
+        many: true,
+        defaultHelp: 'all',
+        help: 'a repository, by the name that `serve --repo` gives it, that may be accessed',
+      },
+      access: {
+        flag: 'access',
+        kind: 'choice',
+        choices: ACCESS,
+        default: 'append',
+        help: 'what it may do with the repositories',
+      },
+      copyPaths: {
+        flag: 'copy-path',
+        kind: 'path',
+        value: 'DIR',
+        many: true,
+        help: 'a folder of this machine in which `penstock copy` may read and write',
+      },
+    },
+    examples: [
+      { line: 'penstock pair token --repo home', help: 'for backups into one repository' },
+      { line: 'penstock pair token --access full', help: "for the administrator's machine" },
+    ],
+  },
+
+  'pair list': {
+    summary: 'list the machines that this one is paired with',
+    description: [
+      'Lists servers that this machine may use, and clients that may use this machine, with what ' +
+        'they were granted.',
+    ],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock pair list', help: 'list them' }],
+  },
+
+  'pair remove': {
+    summary: 'end the pairing with a machine',
+    description: [
+      'The machine is unknown from now on; connections that it has are ended within a second. On ' +
+        'the other machine the pairing stays listed, and is of no use.',
+    ],
+    positionals: {
+      peer: {
+        kind: 'text',
+        value: 'NAME',
+        required: true,
+        help: 'a name or fingerprint from `pair list`, or a unique prefix of a fingerprint; `client:NAME` or `server:NAME` where both are',
+      },
+    },
+    options: {},
+    examples: [{ line: 'penstock pair remove laptop', help: 'end one' }],
+  },
+} as const satisfies Readonly<Record<string, CommandSpec>>;
