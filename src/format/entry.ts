@@ -179,6 +179,10 @@ export class EntryView {
   get contentLevels(): number {
     return this.extra(EXTRA.contentLevels)?.[0] ?? 0;
   }
+  get hasExtras(): boolean {
+    const contentEnd = this.contentAt + this.contentCount * CONTENT_RECORD_BYTES;
+    return contentEnd < this.at + this.entryBytes;
+  }
   /** First extra of a type, in place; undefined when there is none. */
   extra(type: number): Buffer | undefined {
     let found: Buffer | undefined;

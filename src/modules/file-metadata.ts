@@ -29,6 +29,14 @@ export type MetadataRefusals = Partial<
   Record<MetadataKind, { count: number; first: string; path: ByteString }>
 >;
 
+/** What a new file has from its creation: by its user, its directory, the umask. */
+export interface CreatedStatus {
+  readonly uid: number;
+  readonly gid: number;
+  /** The twelve permission bits. */
+  readonly mode: number;
+}
+
 export class MetadataWriter {
   readonly refusals: MetadataRefusals = {};
   readonly #files: Files;
@@ -49,14 +57,28 @@ export class MetadataWriter {
     else refusal.count++;
   }
 
-  /** Of an open file or directory. */
-  apply(fd: number, entry: EntryView): void {
+  /** Whether a file that was created so belongs to whom the entry says. */
+  isOwner(entry: EntryView, given: CreatedStatus): boolean {
+    return given.uid === this.#uid(entry) && given.gid === this.#gid(entry);
+  }
+  /** Of an open file or directory; of a new one, `given` is what it has from its creation. */
+  apply(fd: number, entry: EntryView, given?: CreatedStatus): void {
     const files = this.#files;
-    const uid = this.#uid(entry);
-    const owned = this.#options.owners ? files.chownOf(fd, uid, this.#gid(entry)) : -1;
+    const { owners } = this.#options;
+    const asCreated = given !== undefined && (!owners || this.isOwner(entry, given));
+    const owned = !owners
+      ? -1
+      : asCreated
+        ? 0
+        : files.chownOf(fd, this.#uid(entry), this.#gid(entry));
     if (owned < 0) this.#notOwned(owned, entry.name);
-    this.#attributes(entry, (name, value) => files.setAttributeOf(fd, name, value));
-    const mode = files.chmodOf(fd, this.#mode(entry, owned >= 0));
+    const attributes = this.#attributes(entry, (name, value) =>
+      files.setAttributeOf(fd, name, value),
+    );
+    const wanted = this.#mode(entry, owned >= 0);
+    // A change of the owner or of an access control list may have changed it.
+    const hasMode = asCreated && attributes === 0 && given.mode === wanted;
+    const mode = hasMode ? 0 : files.chmodOf(fd, wanted);
     if (mode < 0) this.refused('mode', mode, entry.name);
     const { mtimeSeconds, mtimeNanos } = entry;
     const timed = files.timesOf(fd, mtimeSeconds, mtimeNanos, mtimeSeconds, mtimeNanos);
@@ -99,14 +121,18 @@ export class MetadataWriter {
   #gid(entry: EntryView): number {
     return this.#groups.get(entry.gid) ?? entry.gid;
   }
-  #attributes(entry: EntryView, set: (name: ByteString, value: Buffer) => number): void {
+  /** Returns how many there are. */
+  #attributes(entry: EntryView, set: (name: ByteString, value: Buffer) => number): number {
+    let count = 0;
     entry.eachExtra((type, value) => {
       if (type !== EXTRA.attribute) return;
+      count++;
       const attribute = readAttribute(value);
       if (attribute === undefined) return;
       const result = set(attribute.name, attribute.value);
       if (result < 0) this.refused('attribute', result, entry.name);
     });
+    return count;
   }
 }
 

@@ -81,9 +81,9 @@ export class ManifestCursor {
   path(): ByteString {
     return this.depth === 0 ? this.name : `${this.#parents.join('/')}/${this.name}`;
   }
-  /** Components of the path of the current entry. */
-  components(): ByteString[] {
-    return [...this.#parents, this.name];
+  /** Components of the path of the directory of the current entry, valid until the next step. */
+  get parents(): readonly ByteString[] {
+    return this.#parents;
   }
 
   /** Moves to the next entry; false at the end. DAMAGED, OBJECT_MISSING. */

@@ -17,6 +17,7 @@ import { EntryView } from '../format/entry.ts';
 import { errnoName, type Files, openCodec, openFiles, openRandom } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { BlockOpener } from './block-opener.ts';
+import { CreatedFiles } from './created-files.ts';
 import { FETCH_COUNTER, FETCH_WORD } from './fetch.ts';
 import { type MetadataOptions, type MetadataRefusals, MetadataWriter } from './file-metadata.ts';
 import { RestoreWindow, Slots } from './restore-window.ts';
@@ -78,6 +79,7 @@ class Restoring {
   readonly #files: Files = openFiles();
   readonly #opener: BlockOpener;
   readonly #metadata: MetadataWriter;
+  readonly #created: CreatedFiles;
   readonly #slots: Slots;
   readonly #windows = new Map<number, RestoreWindow>();
   readonly #entry = new EntryView();
@@ -89,6 +91,7 @@ class Restoring {
     const sealer = new Sealer(keyring, openCodec(keyring.nameKey), openRandom());
     this.#opener = new BlockOpener(sealer, context.window);
     this.#metadata = new MetadataWriter(this.#files, options.metadata);
+    this.#created = new CreatedFiles(this.#files, this.#metadata);
     this.#slots = new Slots(options.slots);
   }
 
@@ -100,6 +103,8 @@ class Restoring {
   }
 
   process(buffer: PipeBuffer): undefined {
+    // Windows that are done have closed theirs.
+    this.#created.forget();
     const window = must(
       this.#windows.get(buffer.word(FETCH_WORD.window)),
       'the window of a block was announced',
@@ -181,10 +186,10 @@ class Restoring {
     const directory = window.directory(file);
     const entry = this.#entry.set(window.bytes, window.entryAt(file));
     const name: ByteString = entry.name;
-    const fd = this.#files.createExclusive(directory, name, 0o600);
+    const fd = this.#created.create(directory, name, entry);
     if (fd < 0) return this.#refused(window, file, fd, 'create');
     const written = this.#files.write(fd, content, at, length, 0);
-    if (written >= 0) this.#metadata.apply(fd, entry);
+    if (written >= 0) this.#metadata.apply(fd, entry, this.#created.given);
     // Over networks, that data was lost may be told last.
     const closed = this.#files.close(fd);
     if (written >= 0 && closed >= 0) {

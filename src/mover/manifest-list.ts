@@ -108,7 +108,7 @@ class Listing {
         more = cursor.advance();
       } else {
         // Not of the last child that was shown: the entry of this one may be lost.
-        const child = cursor.components().slice(0, this.#depth + 1);
+        const child = [...cursor.parents, cursor.name].slice(0, this.#depth + 1);
         cursor = this.#behind(`${child.join('/')}/`);
         more = cursor.valid;
         scanned = 0;

@@ -20,7 +20,8 @@ import {
 export interface WalkedEntry {
   readonly entry: EntryView;
   readonly path: ByteString;
-  readonly components: readonly ByteString[];
+  /** Components of the path of its directory. */
+  readonly parents: readonly ByteString[];
   /** It was asked for, or lies below what was; else it is a directory on the way there. */
   readonly wanted: boolean;
 }
@@ -74,11 +75,11 @@ export function* walkManifest(
       shown.add(above);
       const { cursor, found } = locate(reader, root, above, onGap);
       if (!found) continue;
-      yield { entry: cursor.entry, path: above, components: parts.slice(0, i), wanted: false };
+      yield { entry: cursor.entry, path: above, parents: parts.slice(0, i - 1), wanted: false };
     }
     const { cursor, found } = locate(reader, root, path, onGap);
     if (found) {
-      yield { entry: cursor.entry, path, components: parts, wanted: true };
+      yield { entry: cursor.entry, path, parents: parts.slice(0, -1), wanted: true };
       yield* subtree(cursor, path);
     } else yield* orphans(cursor, path);
   }
@@ -136,8 +137,8 @@ class CursorEntry implements WalkedEntry {
   get path(): ByteString {
     return this.#cursor.path();
   }
-  get components(): readonly ByteString[] {
-    return this.#cursor.components();
+  get parents(): readonly ByteString[] {
+    return this.#cursor.parents;
   }
 }
 

@@ -38,27 +38,28 @@ export class ContentPlan {
     this.#places = places;
   }
 
-  async file(
+  /** Returns a promise only where something must be waited for. */
+  file(
     parent: TargetDirectory,
     entry: EntryView,
     of: Named,
     replace: boolean,
-  ): Promise<void> {
+  ): Promise<void> | undefined {
     if (!replace && entry.contentCount <= 1 && entry.contentLevels === 0) {
       if (entry.contentCount === 0) {
         if (this.#places.target.makeEmptyFile(parent, entry, of.path)) this.emptyFiles++;
-        return;
+        return undefined;
       }
       const at = entry.contentAt;
       if (contentLength(entry.bytes, at) === entry.size && !contentIsHole(entry.bytes, at)) {
-        if (!this.#locate(entry.bytes, at + 8, of)) return;
+        if (!this.#locate(entry.bytes, at + 8, of)) return undefined;
         const file = this.#places.windows.addFile(parent, entry);
         this.#addPiece(entry.bytes, at + 8, file, false, 0, entry.size);
-        return;
+        return undefined;
       }
     }
     const own = new EntryView().set(Buffer.from(entry.raw()), 0);
-    await this.#piecewise(parent, own, of.path, replace);
+    return this.#piecewise(parent, own, of.path, replace);
   }
   /** A piece of the blob that was located last. */
   #addPiece(

@@ -277,35 +277,32 @@ class Restore {
     const { note } = this.#damage;
     for (const walked of walkManifest(this.#archive.blobs, archive.root, paths, note)) {
       signal.throwIfAborted();
-      this.#leaveTo(walked.components);
+      this.#leaveTo(walked.parents);
       if (walked.wanted) this.#entries++;
-      const parent = this.#parent(walked.components);
+      const parent = this.#parent(walked.parents);
       // Where its directory could not be made, that was told.
-      if (parent !== undefined) await this.#entry(parent, walked);
+      const pending = parent === undefined ? undefined : this.#entry(parent, walked);
+      if (pending !== undefined) await pending;
       if (this.#windows.isFull(this.#stack.length)) await this.#windows.end();
     }
     this.#leaveTo([]);
     await this.#windows.finish();
   }
 
-  #parent(components: readonly ByteString[]): TargetDirectory | undefined {
-    const depth = components.length - 1;
+  #parent(parents: readonly ByteString[]): TargetDirectory | undefined {
+    const depth = parents.length;
     if (depth === 0) return this.#target.root;
-    return this.#stack.length === depth ? this.#stack[depth - 1] : this.#lostParent(components);
+    return this.#stack.length === depth ? this.#stack[depth - 1] : this.#lostParent(parents);
   }
   /** Makes directories whose own entries are lost; undefined where one was refused. */
-  #lostParent(components: readonly ByteString[]): TargetDirectory | undefined {
+  #lostParent(parents: readonly ByteString[]): TargetDirectory | undefined {
     const stack = this.#stack;
-    if (this.#refused !== undefined && components.join('/').startsWith(`${this.#refused}/`))
+    if (this.#refused !== undefined && `${parents.join('/')}/`.startsWith(`${this.#refused}/`))
       return undefined;
-    while (stack.length < components.length - 1) {
+    while (stack.length < parents.length) {
       const parent = stack.at(-1) ?? this.#target.root;
-      const path = components.slice(0, stack.length + 1).join('/');
-      const directory = this.#target.enterLost(
-        parent,
-        must(components[stack.length], 'name'),
-        path,
-      );
+      const path = parents.slice(0, stack.length + 1).join('/');
+      const directory = this.#target.enterLost(parent, must(parents[stack.length], 'name'), path);
       if (directory === undefined) {
         this.#refused = path;
         return undefined;
@@ -319,37 +316,39 @@ class Restore {
     return stack.at(-1);
   }
   /** Leaves the directories that the next entry is not in. */
-  #leaveTo(components: readonly ByteString[]): void {
+  #leaveTo(parents: readonly ByteString[]): void {
     const stack = this.#stack;
     let common = 0;
     while (
       common < stack.length &&
-      common < components.length - 1 &&
-      stack[common]?.name === components[common]
+      common < parents.length &&
+      stack[common]?.name === parents[common]
     ) {
       common++;
     }
     while (stack.length > common) this.#windows.leave(must(stack.pop(), 'a directory'));
   }
 
-  async #entry(parent: TargetDirectory, walked: WalkedEntry): Promise<void> {
+  /** Returns a promise only where something must be waited for: most entries need none. */
+  #entry(parent: TargetDirectory, walked: WalkedEntry): Promise<void> | undefined {
     const { entry } = walked;
     if (entry.kind === ENTRY.directory) {
       this.#directories++;
       const directory = this.#target.enter(parent, walked);
       if (directory === undefined) this.#refused = walked.path;
       else this.#stack.push(directory);
-      return;
+      return undefined;
     }
     const place = this.#target.mayPut(parent, entry, walked);
     if (place === 'skip') {
       if (entry.links > 1 && !this.#target.foundAlike(entry)) this.#absent.add(walked.path);
-      return;
+      return undefined;
     }
     const replace = place === 'replace';
-    if ((entry.flags & ENTRY_FLAG.hardLink) !== 0) await this.#hardLink(parent, walked, replace);
-    else if (entry.kind === ENTRY.file) await this.#content.file(parent, entry, walked, replace);
-    else if (this.#target.makeSpecial(parent, entry, walked.path, replace)) this.#others++;
+    if ((entry.flags & ENTRY_FLAG.hardLink) !== 0) return this.#hardLink(parent, walked, replace);
+    if (entry.kind === ENTRY.file) return this.#content.file(parent, entry, walked, replace);
+    if (this.#target.makeSpecial(parent, entry, walked.path, replace)) this.#others++;
+    return undefined;
   }
 
   /**
