@@ -259,8 +259,14 @@ class Backup {
   /** Checkpoint: a partial archive of all that is safe. */
   #checkpointing: Promise<void> | undefined;
   #isOver = false;
+  /** Bytes that had been read when the last one was taken. */
+  #checkpointBytes = 0;
   async #checkpoint(): Promise<void> {
+    const bytesRead = this.#counter(COUNTER.bytesRead);
+    // Where nothing was read since the last one, there is nothing to make safe.
+    if (bytesRead === this.#checkpointBytes) return;
     if (this.#checkpointing !== undefined || this.#request.dryRun) return;
+    this.#checkpointBytes = bytesRead;
     // A checkpoint that fails is no reason to end the backup: its own commit will tell.
     this.#checkpointing = this.#takeCheckpoint().catch(() => undefined);
     await this.#checkpointing;

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { LIMITS } from '../../src/base/limits.ts';
 import type { Archive } from '../../src/mover/archives.ts';
 import { walkManifest } from '../../src/mover/manifest-walk.ts';
 import { openArchiveReader } from '../../src/mover/reader.ts';
@@ -79,8 +80,9 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
   await newBench();
   const many = join(scratch, 'many');
   const tree = TreeMaker.open(many);
-  tree.file('0', 'the only content');
-  for (let i = 0; i < 30_000; i++) tree.link(`link${i}`, 'target');
+  // One batch, for one of the threads; then what the walk deals with alone.
+  for (let i = 0; i < LIMITS.batchFilesMax; i++) tree.file(`${i}`, `content ${i}`);
+  for (let i = 0; i < 50_000; i++) tree.link(`link${i}`, 'target');
   tree.close();
   let seen = 0;
   const timer = setInterval(() => {
