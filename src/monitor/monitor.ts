@@ -7,7 +7,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import fastify, { type FastifyRequest } from 'fastify';
+import fastify, { type FastifyPluginAsync, type FastifyRequest } from 'fastify';
 import { Registry } from 'prom-client';
 import { assert } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
@@ -131,9 +131,10 @@ class RunningMonitor implements Monitor, MonitorContext {
 
   async start(listen: readonly ListenAddress[]): Promise<void> {
     for (const routes of [describeRoutes, ...ROUTES, ...(this.#options.routes ?? [])]) {
-      await this.#server.register(async (scope) => {
+      const plugin: FastifyPluginAsync = async (scope) => {
         await routes(scope as MonitorServer, this);
-      });
+      };
+      await this.#server.register(plugin);
     }
     await this.#server.ready();
     for (const address of listen) this.addresses.push(await this.#listener.listen(address));
