@@ -9,6 +9,7 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export { externalCommand } from './mover/external-command.ts';
 export {
   attachSegment,
   createSegment,

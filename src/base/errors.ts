@@ -179,6 +179,12 @@ export const ERRORS = {
     'the pipe cannot be built as described',
     'see docs/architecture.md, "The pipe"',
   ),
+  COMMAND_FAILED: spec(
+    1,
+    false,
+    'an external command that is a module of the pipe could not be started, or failed',
+    'see what the command says in the message',
+  ),
   LIMIT: spec(1, false, 'a named limit was exceeded', 'see docs/limits.md'),
 
   NET_UNREACHABLE: spec(
