@@ -160,9 +160,10 @@ export const LIMITS = {
   monitorConnectionsMax: 2048,
   /** Connections to a daemon from one address. */
   monitorAddressConnectionsMax: 512,
-  /** Connections to a daemon of which it is not known yet, or never, that they are from a paired
-   * machine; when one more comes the oldest is ended. */
+  /** Connections to a daemon of machines that are not paired, or not known to be yet. */
   monitorStrangersMax: 128,
+  /** How long such a connection may last. */
+  monitorStrangerMs: 30_000,
   /** How long a machine may take to say who it is. */
   monitorHandshakeMs: 10_000,
   /** How long the head of a request may take. */

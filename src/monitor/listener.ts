@@ -19,6 +19,7 @@ import type { Peer, Peers } from '../channel/net/peers.ts';
 import { peerFingerprint, serverTls } from '../channel/net/pinned-tls.ts';
 import { CountedAddresses } from './addresses.ts';
 import { type ErrorAnswer, STRANGER_ANSWER } from './error-answers.ts';
+import { Strangers } from './strangers.ts';
 
 export interface ListenAddress {
   readonly host: string;
@@ -28,6 +29,8 @@ export interface ListenAddress {
 export interface ListenerSettings {
   readonly identity: Identity;
   readonly peers: Peers;
+  /** A clock that only grows. */
+  readonly clockMs: () => number;
   /** The peer is missing for POST /v1/pair only. */
   handle(request: IncomingMessage, response: ServerResponse, peer: Peer | undefined): void;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): void;
@@ -43,8 +46,7 @@ export class Listener {
   readonly #servers: Server[] = [];
   /** All connections, also those whose TLS is still being set up, and upgraded ones. */
   readonly #sockets = new Set<Socket>();
-  /** Those of which it is not known that they are from a paired machine; oldest first. */
-  readonly #strangers = new Set<Socket>();
+  readonly #strangers: Strangers;
   /** Connections of paired machines, by fingerprint. */
   readonly #ofPeers = new Map<string, Set<Socket>>();
   readonly #addresses = new CountedAddresses(LIMITS.monitorAddressConnectionsMax);
@@ -53,7 +55,11 @@ export class Listener {
 
   constructor(settings: ListenerSettings) {
     this.#settings = settings;
-    this.#poll = setInterval(() => this.#endRemovedPeers(), LIMITS.peersPollMs).unref();
+    this.#strangers = new Strangers(LIMITS.monitorStrangersMax, settings.clockMs);
+    this.#poll = setInterval(() => {
+      this.#strangers.endOld();
+      this.#endRemovedPeers();
+    }, LIMITS.peersPollMs).unref();
   }
 
   /** Listens on one address more; returns it with the port that it got. HOST_IO. */
@@ -75,14 +81,13 @@ export class Listener {
 
   /** Takes no more connections, and ends those on which nothing is asked. */
   stopAccepting(): void {
-    clearInterval(this.#poll);
     for (const server of this.#servers) if (server.listening) server.close();
     this.endIdle();
   }
 
   endIdle(): void {
     for (const server of this.#servers) server.closeIdleConnections();
-    for (const socket of [...this.#strangers]) socket.destroy();
+    this.#strangers.endAll();
   }
 
   /** Whether no connection is left. */
@@ -91,6 +96,7 @@ export class Listener {
   }
 
   endAll(): void {
+    clearInterval(this.#poll);
     for (const socket of [...this.#sockets]) socket.destroy();
   }
 
@@ -128,17 +134,12 @@ export class Listener {
       return;
     }
     this.#sockets.add(socket);
-    this.#strangers.add(socket);
-    if (this.#strangers.size > LIMITS.monitorStrangersMax) {
-      const [oldest] = this.#strangers;
-      this.#refused++;
-      oldest?.destroy();
-    }
     socket.once('close', () => {
       this.#sockets.delete(socket);
-      this.#strangers.delete(socket);
+      this.#strangers.remove(socket);
       this.#addresses.remove(address);
     });
+    if (!this.#strangers.add(socket)) this.#refused++;
   }
 
   /** Tells connections of paired machines from others, once their certificate is there. */
@@ -146,7 +147,7 @@ export class Listener {
     const peer = this.#peerOf(socket);
     const raw = rawSocketOf(socket);
     if (peer === undefined || raw === undefined) return;
-    this.#strangers.delete(raw);
+    this.#strangers.remove(raw);
     const own = this.#ofPeers.get(peer.fingerprint) ?? new Set();
     this.#ofPeers.set(peer.fingerprint, own.add(raw));
     raw.once('close', () => {

@@ -49,7 +49,7 @@ function textLine(time: string, level: LogLevel, message: string, fields: Fields
 }
 
 function quoted(text: string): string {
-  return /^[\w.:/@[\]*-]+$/.test(text) ? text : JSON.stringify(escaped(text));
+  return /^[\w.:/@[\]*-]+$/.test(text) ? text : escaped(JSON.stringify(text));
 }
 
 function escaped(text: string): string {

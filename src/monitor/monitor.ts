@@ -7,7 +7,11 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import fastify, { type FastifyPluginAsync, type FastifyRequest } from 'fastify';
+import fastify, {
+  type FastifyPluginAsync,
+  type FastifyRequest,
+  type onSendHookHandler,
+} from 'fastify';
 import { Registry } from 'prom-client';
 import { assert } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
@@ -21,6 +25,7 @@ import type { MonitorContext, MonitorRoutes, MonitorServer, MonitorSocket } from
 import { answerError, answerNotFound } from './error-answers.ts';
 import { type ListenAddress, Listener } from './listener.ts';
 import type { Logger } from './logger.ts';
+import { measure } from './metrics.ts';
 import { describeRoutes } from './openapi.ts';
 import { ROUTES } from './routes.ts';
 import { WebSockets } from './web-sockets.ts';
@@ -37,6 +42,18 @@ export interface MonitorOptions {
   readonly clock?: Clock;
   /** Further routes, of programs that use the monitor as a library. */
   readonly routes?: readonly MonitorRoutes[];
+  /** Told every answer to a paired machine, so that tests can hold it against the description. */
+  readonly observe?: (answer: ObservedAnswer) => void;
+}
+
+export interface ObservedAnswer {
+  readonly method: string;
+  /** As it was registered; undefined where there is no such route. */
+  readonly route: string | undefined;
+  readonly status: number;
+  readonly contentType: string;
+  /** Text, bytes, or whatever else is sent. */
+  readonly payload: unknown;
 }
 
 export interface Monitor {
@@ -103,6 +120,7 @@ class RunningMonitor implements Monitor, MonitorContext {
     this.#listener = new Listener({
       identity,
       peers: this.peers,
+      clockMs: () => this.clock.monotonicMs(),
       handle: (request, response, peer) => this.#handle(request, response, peer),
       upgrade: (request, socket, head, peer) => {
         if (this.closing.aborted) socket.destroy();
@@ -130,7 +148,11 @@ class RunningMonitor implements Monitor, MonitorContext {
   }
 
   async start(listen: readonly ListenAddress[]): Promise<void> {
-    for (const routes of [describeRoutes, ...ROUTES, ...(this.#options.routes ?? [])]) {
+    const { observe } = this.#options;
+    measure(this.#server, this);
+    if (observe !== undefined) this.#server.addHook('onSend', observeAnswers(observe));
+    describeRoutes(this.#server, this);
+    for (const routes of [...ROUTES, ...(this.#options.routes ?? [])]) {
       const plugin: FastifyPluginAsync = async (scope) => {
         await routes(scope as MonitorServer, this);
       };
@@ -221,4 +243,17 @@ class RunningMonitor implements Monitor, MonitorContext {
     this.log.info('the pairing was removed, connections are ended', { fingerprint });
     for (const callback of this.#onRemoved) callback(fingerprint);
   }
+}
+
+function observeAnswers(observe: (answer: ObservedAnswer) => void): onSendHookHandler {
+  return (request, reply, payload, done) => {
+    observe({
+      method: request.method,
+      route: request.routeOptions.url,
+      status: reply.statusCode,
+      contentType: String(reply.getHeader('content-type') ?? ''),
+      payload,
+    });
+    done(null, payload);
+  };
 }

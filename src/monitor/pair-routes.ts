@@ -48,11 +48,8 @@ const SCHEMA = {
 export function pairRoutes(server: MonitorServer, context: MonitorContext): void {
   const { clock, log, peers, repositories, state } = context;
   const tokens = new PendingTokens(state, clock);
-  const attempts = new Attempts(
-    LIMITS.pairAttemptsMax,
-    LIMITS.pairAddressesMax,
-    WINDOW_MS,
-    clock.monotonicMs,
+  const attempts = new Attempts(LIMITS.pairAttemptsMax, LIMITS.pairAddressesMax, WINDOW_MS, () =>
+    clock.monotonicMs(),
   );
   const options = { schema: SCHEMA, bodyLimit: LIMITS.pairBodyBytesMax };
   server.post<{ Body: PairRequest }>(PAIR_PATH, options, async (request): Promise<PairAnswer> => {
