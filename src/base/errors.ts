@@ -118,6 +118,12 @@ export const ERRORS = {
     'an object that others refer to is not there; a warning, with status 3, where the rest was done',
     'run `penstock check`, then `penstock catalog rebuild`',
   ),
+  OBJECT_EXISTS: spec(
+    1,
+    false,
+    'an object of that name is stored already, and nothing is ever replaced',
+    'run the command again',
+  ),
   FORMAT: spec(
     1,
     false,
@@ -316,6 +322,23 @@ export function fromErrorRecord(record: ErrorRecord): PenstockError {
   if (record.stack !== undefined) error.stack = record.stack;
   return error;
 }
+
+/**
+ * Whether the error says that another machine is out of reach: nothing can be concluded about what is
+ * stored there, and whoever goes on after errors of single items must not go on after this one.
+ */
+export function isOutOfReach(thrown: unknown): boolean {
+  return thrown instanceof PenstockError && OUT_OF_REACH.has(thrown.code);
+}
+const OUT_OF_REACH: ReadonlySet<ErrorCode> = new Set([
+  'NET_UNREACHABLE',
+  'NET_LOST',
+  'NET_UNTRUSTED',
+  'NET_REFUSED',
+  'NET_DENIED',
+  'NET_BUSY',
+  'NET_PROTOCOL',
+]);
 
 /** Wraps a foreign error; a PenstockError passes through unchanged. */
 export function toPenstockError(thrown: unknown): PenstockError {

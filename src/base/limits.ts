@@ -191,6 +191,56 @@ export const LIMITS = {
   apiAnswerBytesMax: 64 * MIB,
   /** Connections of one client that it keeps for further requests. */
   apiConnectionsKept: 8,
+
+  /** Objects of a kind that one answer lists. */
+  listPageObjects: 10_000,
+  /** Such an answer. */
+  listPageBytesMax: 16 * MIB,
+  /** An index segment. */
+  indexSegmentBytesMax: 2 * 1024 * MIB,
+  /** One part of a chunk on its way to a server. */
+  chunkPartBytesMax: 4 * MIB,
+  /** Leases and pending records of which a server remembers who put them, besides their attributes. */
+  ownersMax: 65_536,
+  /** What a server reads of a file at a time to send it. */
+  fileSendBytes: 256 * KIB,
+  /** Pieces of memory for that which are kept to be used again. */
+  fileSendBuffersMax: 16,
+
+  /** Connections to a remote repository (agents) over a short way. */
+  agentsLeast: 2,
+  /** Connections to a remote repository that are chosen for a long way. */
+  agentsDefaultMax: 8,
+  /** Connections to a remote repository that can be asked for. */
+  agentsMax: 64,
+  /** Pieces of memory for parts of chunks, besides two for each connection. */
+  netSlotsLeast: 12,
+  /** One such piece: a sealed block, in most cases. */
+  netSlotBytes: 2 * MIB + 64 * KIB,
+  /** Parts are not made smaller than this to keep a rate. */
+  netPartBytesLeast: 32 * KIB,
+  /** Parts that are fetched ahead of who reads a chunk in order. */
+  netReadAhead: 4,
+  /** A server at work says so this often. */
+  netBeatMs: 2000,
+  /** A connection on which nothing moves for this long counts as broken. */
+  netIdleMs: 20_000,
+  /** First wait before a request is sent again; it doubles each time. */
+  netRetryMs: 50,
+  /** Longest wait before a request is sent again. */
+  netRetryMsMax: 2000,
+  /** A server that is away is waited for this long, unless --reconnect-limit says otherwise. */
+  netReconnectMs: 60_000,
+  /** The same once the command was interrupted. */
+  netHurryMs: 2000,
+  /** How often whoever waits for the net thread looks whether it is there. */
+  netWaitMs: 1000,
+  /** It counts as gone after so many looks without a sign of life. */
+  netSilentWaitsMax: 30,
+  /** An answer that is an error, or has nothing to say. */
+  apiErrorBytesMax: 64 * KIB,
+  /** What is shown of a server's message. */
+  netMessageLengthMax: 400,
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');
@@ -206,3 +256,6 @@ assert(
   LIMITS.monitorAddressConnectionsMax < LIMITS.monitorConnectionsMax,
   'one address leaves room for others',
 );
+assert(LIMITS.netSlotBytes <= LIMITS.chunkPartBytesMax, 'a part is taken');
+assert(LIMITS.netPartBytesLeast <= LIMITS.netSlotBytes, 'a part fits its memory');
+assert(LIMITS.agentsLeast <= LIMITS.agentsDefaultMax, 'agentsLeast <= agentsDefaultMax');

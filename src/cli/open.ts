@@ -9,9 +9,8 @@ import { hostname } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { OBJECT_KINDS } from '../format/object-store.ts';
-import { CWD, keepMemorySmall, newListing, openClock, openFiles, openRandom } from '../host/mod.ts';
-import { openDirectoryStore } from '../media/directory-store.ts';
+import type { ObjectStore } from '../format/object-store.ts';
+import { keepMemorySmall, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openEmptyStore } from '../media/empty-store.ts';
 import {
   createRepository,
@@ -20,9 +19,10 @@ import {
   type Surroundings,
 } from '../mover/repository.ts';
 import type { Invocation } from './invocation.ts';
+import { type PlaceOptions, type RepositoryPlace, repositoryPlace } from './repository-place.ts';
 
 /** What of an invocation is needed here. */
-export type RepositoryPlace = Pick<Invocation, 'repoUrl' | 'passphrases' | 'output'>;
+export type RepositoryInvocation = PlaceOptions & Pick<Invocation, 'passphrases' | 'output'>;
 
 export interface OpenOptions {
   /** Makes the repository where there is none. */
@@ -31,9 +31,6 @@ export interface OpenOptions {
   readonly dryRun?: boolean;
 }
 
-/** What may lie in the directory of a repository that is still being made. */
-const OWN_NAMES: ReadonlySet<string> = new Set([...OBJECT_KINDS, 'writing', 'lost+found']);
-
 /**
  * Opens the repository of an invocation, asking for the passphrase where one is needed.
  *
@@ -41,27 +38,27 @@ const OWN_NAMES: ReadonlySet<string> = new Set([...OBJECT_KINDS, 'writing', 'los
  * PASSPHRASE_WRONG, DAMAGED
  */
 export async function openRepositoryOf(
-  place: RepositoryPlace,
+  invocation: RepositoryInvocation,
   options: OpenOptions = {},
 ): Promise<Repository> {
   keepMemorySmall();
-  const path = localPathOf(place.repoUrl);
+  const place = repositoryPlace(invocation);
   try {
-    return await openExisting(place, path);
+    return await openExisting(invocation, place);
   } catch (error) {
     if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
     if (options.dryRun === true) {
-      await refuseUsed(path);
-      return emptyRepository(path);
+      place.refuseUsed();
+      return emptyRepository(place.url);
     }
     if (options.create !== true) throw error;
   }
   try {
-    return await makeRepositoryOf(place, true);
+    return await makeRepositoryOf(invocation, true);
   } catch (error) {
     // Somebody else made it between the two.
     if (!(error instanceof PenstockError) || error.code !== 'REPO_EXISTS') throw error;
-    return openExisting(place, path);
+    return openExisting(invocation, place);
   }
 }
 
@@ -72,22 +69,22 @@ export async function openRepositoryOf(
  * REPO_READ_ONLY, REPO_IO, REPO_FULL, PASSPHRASE_MISSING
  */
 export async function makeRepositoryOf(
-  place: RepositoryPlace,
+  invocation: RepositoryInvocation,
   encrypted: boolean,
 ): Promise<Repository> {
   keepMemorySmall();
-  const path = localPathOf(place.repoUrl);
-  await refuseUsed(path);
-  const passphrase = encrypted ? await place.passphrases.initial(path) : undefined;
+  const place = repositoryPlace(invocation);
+  place.refuseUsed();
+  const passphrase = encrypted ? await invocation.passphrases.initial(place.url) : undefined;
   try {
-    const store = openDirectoryStore(path, true);
+    const store = await place.open(true);
     try {
       const repository = await createRepository(store, passphrase, surroundings(), {
         label: '',
         madeBy: madeBy(),
       });
-      place.output.note(
-        `made ${encrypted ? 'an encrypted' : 'a'} repository in ${toDisplay(path)}` +
+      invocation.output.note(
+        `made ${encrypted ? 'an encrypted' : 'a'} repository in ${toDisplay(place.url)}` +
           (encrypted ? ': without its passphrase nobody can read it' : ', not encrypted'),
       );
       return repository;
@@ -118,17 +115,20 @@ async function emptyRepository(path: ByteString): Promise<Repository> {
   return createRepository({ ...store, put: async () => true }, undefined, around);
 }
 
-async function openExisting(place: RepositoryPlace, path: ByteString): Promise<Repository> {
-  const store = openDirectoryStore(path, false);
+async function openExisting(
+  invocation: RepositoryInvocation,
+  place: RepositoryPlace,
+): Promise<Repository> {
+  const store = await place.open(false);
   try {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await openOnce(place, path, store);
+        return await openOnce(invocation, place, store);
       } catch (error) {
         const mistyped = error instanceof PenstockError && error.code === 'PASSPHRASE_WRONG';
-        const again = place.passphrases.interactive && attempt < LIMITS.passphraseAttemptsMax;
+        const again = invocation.passphrases.interactive && attempt < LIMITS.passphraseAttemptsMax;
         if (!mistyped || !again) throw error;
-        place.output.urgent('that passphrase opens no key of the repository');
+        invocation.output.urgent('that passphrase opens no key of the repository');
       }
     }
   } catch (error) {
@@ -138,13 +138,13 @@ async function openExisting(place: RepositoryPlace, path: ByteString): Promise<R
 }
 
 async function openOnce(
-  { passphrases, output }: RepositoryPlace,
-  path: ByteString,
-  store: ReturnType<typeof openDirectoryStore>,
+  { passphrases, output }: RepositoryInvocation,
+  { url }: RepositoryPlace,
+  store: ObjectStore,
 ): Promise<Repository> {
   let passphrase: Buffer | undefined;
   const provide = async (): Promise<Buffer> => {
-    passphrase = await passphrases.current(path);
+    passphrase = await passphrases.current(url);
     return passphrase;
   };
   try {
@@ -152,7 +152,7 @@ async function openOnce(
     if (!repository.settings.encrypted && !passphrases.interactive) {
       // Somebody who can write to the storage may have put an unencrypted one in its place.
       output.warning(
-        `the repository in ${toDisplay(path)} is not encrypted: what is stored there can be read`,
+        `the repository in ${toDisplay(url)} is not encrypted: what is stored there can be read`,
         {
           hint: 'a passphrase was given, but this repository has none',
         },
@@ -161,43 +161,5 @@ async function openOnce(
     return repository;
   } finally {
     passphrase?.fill(0);
-  }
-}
-
-/** The directory that a repository URL names. */
-function localPathOf(url: ByteString): ByteString {
-  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(url)?.[1];
-  if (scheme !== undefined) {
-    throw new PenstockError(
-      'NOT_SUPPORTED',
-      `this version reaches repositories in local directories only, not by ${scheme}://`,
-      { subject: url, hint: 'give the path of a directory, which may be a mount' },
-    );
-  }
-  if (url === '') throw new PenstockError('USAGE', 'the repository has an empty name');
-  return url;
-}
-
-/** A directory with other things in it was most likely named by mistake. */
-async function refuseUsed(path: ByteString): Promise<void> {
-  const files = openFiles();
-  const directory = files.openDirectoryFollow(CWD, path);
-  // Not there, or not a directory: making it will tell.
-  if (directory < 0) return;
-  try {
-    const listing = newListing();
-    if (files.list(directory, listing) < 0) return;
-    if (listing.names.includes('repository')) {
-      throw new PenstockError('REPO_EXISTS', `there is a repository in ${toDisplay(path)} already`);
-    }
-    const foreign = listing.names.find((name) => !OWN_NAMES.has(name));
-    if (foreign === undefined) return;
-    throw new PenstockError(
-      'REPO_MISSING',
-      `${toDisplay(path)} holds other things, such as ${toDisplay(foreign)}, and no repository`,
-      { subject: path, hint: 'name a new or an empty directory with --repo' },
-    );
-  } finally {
-    files.close(directory);
   }
 }

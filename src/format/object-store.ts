@@ -32,6 +32,8 @@ export interface ObjectStore {
   readonly url: string;
   /** URL of the file and options of the chunk media for worker threads (format/chunk-media.ts). */
   readonly chunkMedia: { readonly module: string; readonly options: unknown };
+  /** What is stored cannot be removed, by this client: then it is not tried where nobody asked. */
+  readonly appendOnly?: boolean;
   /** Creates what an empty repository needs. REPO_READ_ONLY, REPO_IO. */
   prepare(): Promise<void>;
   list(kind: ObjectKind): Promise<StoredObject[]>;

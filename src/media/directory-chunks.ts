@@ -8,7 +8,7 @@ import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
 import { CWD, errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
-import { storeError } from './directory-store.ts';
+import { storeError } from './directory-errors.ts';
 
 /** `options`: { path } of the repository's directory. */
 export default function openDirectoryChunks(options: unknown): ChunkMedia {
@@ -45,7 +45,7 @@ class DirectoryChunks implements ChunkMedia {
         check(files.write(fd, view, offset, length, position), 'write'),
       commit: () => {
         check(files.sync(fd), 'sync');
-        const directory = this.#chunkDirectory(id);
+        const directory = openChunkDirectory(files, root, this.#path, id);
         try {
           check(files.link(root, temporary, directory, id), 'create');
           check(files.sync(directory), 'sync');
@@ -60,23 +60,6 @@ class DirectoryChunks implements ChunkMedia {
         files.remove(root, temporary);
       },
     };
-  }
-  #chunkDirectory(id: string): number {
-    const name = `chunks/${id.slice(0, 2)}`;
-    let fd = this.#files.openDirectory(this.#root, name);
-    if (fd < 0 && errnoName(-fd) === 'ENOENT') {
-      const made = this.#files.makeDirectory(this.#root, name, 0o700);
-      if (made < 0 && errnoName(-made) !== 'EEXIST')
-        throw storeError(made, 'create', `${this.#path}/${name}`);
-      const parent = this.#files.openDirectory(this.#root, 'chunks');
-      if (parent >= 0) {
-        this.#files.sync(parent);
-        this.#files.close(parent);
-      }
-      fd = this.#files.openDirectory(this.#root, name);
-    }
-    if (fd < 0) throw storeError(fd, 'open', `${this.#path}/${name}`);
-    return fd;
   }
   open(id: string): ChunkSource {
     checkId(id);
@@ -101,6 +84,25 @@ class DirectoryChunks implements ChunkMedia {
   close(): void {
     this.#files.close(this.#root);
   }
+}
+
+/** The folder of a chunk, made durably where it is not there yet; whoever gets it closes it. */
+export function openChunkDirectory(files: Files, root: number, path: string, id: string): number {
+  const name = `chunks/${id.slice(0, 2)}`;
+  let fd = files.openDirectory(root, name);
+  if (fd < 0 && errnoName(-fd) === 'ENOENT') {
+    const made = files.makeDirectory(root, name, 0o700);
+    if (made < 0 && errnoName(-made) !== 'EEXIST')
+      throw storeError(made, 'create', `${path}/${name}`);
+    const parent = files.openDirectory(root, 'chunks');
+    if (parent >= 0) {
+      files.sync(parent);
+      files.close(parent);
+    }
+    fd = files.openDirectory(root, name);
+  }
+  if (fd < 0) throw storeError(fd, 'open', `${path}/${name}`);
+  return fd;
 }
 
 function checkId(id: string): void {

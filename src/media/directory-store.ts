@@ -26,26 +26,30 @@ import {
   openFiles,
   openRandom,
 } from '../host/mod.ts';
+import { readError, storeError } from './directory-errors.ts';
 import { findForeign } from './directory-foreign.ts';
+import { ObjectUpload } from './directory-uploads.ts';
 
 const WRITING = 'writing';
 /** Chunk names are 32 hex digits; the store never makes a path of anything else. */
-const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
+export const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
 
-/** Opens the directory of a repository; with `create`, makes it. REPO_MISSING, REPO_IO. */
+/** Opens the directory of a repository; with `create`, makes it. REPO_MISSING, REPO_IO.
+ * `url`: what it is called in messages. */
 export function openDirectoryStore(
   path: ByteString,
   create: boolean,
   files: Files = openFiles(),
+  url = toDisplay(path),
 ): DirectoryStore {
   if (create) makeDirectories(files, path);
   const root = files.openDirectoryFollow(CWD, path);
   if (root < 0) {
     if (errnoName(-root) === 'ENOENT')
-      throw new PenstockError('REPO_MISSING', `there is no repository at ${toDisplay(path)}`);
-    throw storeError(root, 'open', toDisplay(path));
+      throw new PenstockError('REPO_MISSING', `there is no repository at ${url}`);
+    throw storeError(root, 'open', url);
   }
-  return new DirectoryStore(path, root, files);
+  return new DirectoryStore(path, root, files, url);
 }
 
 function makeDirectories(files: Files, path: string): void {
@@ -62,27 +66,6 @@ function makeDirectories(files: Files, path: string): void {
   }
 }
 
-/** An error of the storage, by the system's answer. */
-export function storeError(result: number, call: string, subject: string): PenstockError {
-  const errno = errnoName(-result);
-  const message = `cannot ${call} ${subject}: ${errno}`;
-  const details = { errno, subject };
-  if (errno === 'ENOSPC' || errno === 'EDQUOT')
-    return new PenstockError('REPO_FULL', message, details);
-  if (errno === 'EROFS' || errno === 'EACCES' || errno === 'EPERM') {
-    return new PenstockError('REPO_READ_ONLY', message, details);
-  }
-  if (errno === 'ENOENT') return new PenstockError('OBJECT_MISSING', message, details);
-  return new PenstockError('REPO_IO', message, details);
-}
-
-/** The same of a call that only reads: what may not be read is not what may not be written. */
-function readError(result: number, call: string, subject: string): PenstockError {
-  const error = storeError(result, call, subject);
-  if (error.code !== 'REPO_READ_ONLY') return error;
-  return new PenstockError('REPO_IO', error.message, { errno: error.errno ?? '' });
-}
-
 export class DirectoryStore implements ObjectStore {
   readonly url: string;
   readonly #files: Files;
@@ -92,8 +75,8 @@ export class DirectoryStore implements ObjectStore {
 
   readonly #path: ByteString;
 
-  constructor(path: ByteString, root: number, files: Files) {
-    this.url = toDisplay(path);
+  constructor(path: ByteString, root: number, files: Files, url: string) {
+    this.url = url;
     this.#path = path;
     this.#root = root;
     this.#files = files;
@@ -212,29 +195,25 @@ export class DirectoryStore implements ObjectStore {
   }
 
   async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
-    const [directory, file] = this.#place(kind, name);
-    const writing = this.#directory(WRITING, false);
-    const temporary = `${name}.${openRandom().bytes(6).toString('hex')}`;
-    const subject = `${this.url}/${kind}/${name}`;
-    const fd = this.#files.createExclusive(writing, temporary, 0o600);
-    if (fd < 0) throw storeError(fd, 'create', subject);
+    const upload = this.upload(kind, name);
     try {
-      const written = this.#files.write(fd, bytes, 0, bytes.length, 0);
-      if (written < 0) throw storeError(written, 'write', subject);
-      const synced = this.#files.sync(fd);
-      if (synced < 0) throw storeError(synced, 'sync', subject);
-      const linked =
-        directory < 0 ? directory : this.#files.link(writing, temporary, directory, file);
-      if (linked < 0) {
-        if (errnoName(-linked) === 'EEXIST') return false;
-        throw storeError(linked, 'create', subject);
-      }
-      this.#sync(directory, kind);
-      return true;
+      upload.write(bytes, 0, bytes.length);
+      return upload.commit();
     } finally {
-      this.#files.close(fd);
-      this.#files.remove(writing, temporary);
+      upload.close();
     }
+  }
+
+  /** A new object that is written piece by piece. */
+  upload(kind: ObjectKind, name: string): ObjectUpload {
+    const [directory, file] = this.#place(kind, name);
+    return new ObjectUpload(this.#files, {
+      writing: this.#directory(WRITING, false),
+      temporary: `${name}.${openRandom().bytes(6).toString('hex')}`,
+      directory,
+      name: file,
+      subject: `${this.url}/${kind}/${name}`,
+    });
   }
 
   async remove(kind: ObjectKind, name: string): Promise<boolean> {

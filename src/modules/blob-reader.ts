@@ -6,7 +6,7 @@
  * together. Every blob is checked against its name before it is handed out (U3).
  */
 import { must } from '../base/assert.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Sealer } from '../crypto/seal.ts';
 import { BlockReader, NAME_BYTES } from '../format/block.ts';
@@ -82,7 +82,7 @@ export class BlobReader {
       try {
         return this.#find(this.#block(chunk, offset, this.#index.blockBytes), name, chunk);
       } catch (error) {
-        if (!(error instanceof PenstockError)) throw error;
+        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
         this.onBadPlace?.(chunk, offset, error);
         failure ??= error;
       }

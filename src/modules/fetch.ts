@@ -4,7 +4,7 @@
  * messages; a block that cannot be read is sent on empty, with the reason counted against it.
  */
 import { must } from '../base/assert.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { RestoreWindow } from './restore-window.ts';
@@ -101,7 +101,7 @@ class Fetching {
       }
       return must(this.#source, 'an open chunk').read(memory, at, bytes, offset) === bytes;
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       this.#context.warn({
         chunk: this.#chunkIds[chunk],
         code: error.code,

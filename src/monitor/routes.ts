@@ -5,6 +5,7 @@ import type { MonitorRoutes } from './context.ts';
 import { metricsRoutes } from './metrics-routes.ts';
 import { pairRoutes } from './pair-routes.ts';
 import { peerRoutes } from './peer-routes.ts';
+import { repositoryRoutes } from './repository-routes.ts';
 import { statusRoutes } from './status-routes.ts';
 
 export const ROUTES: readonly MonitorRoutes[] = [
@@ -12,4 +13,5 @@ export const ROUTES: readonly MonitorRoutes[] = [
   metricsRoutes,
   pairRoutes,
   peerRoutes,
+  repositoryRoutes,
 ];

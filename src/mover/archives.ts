@@ -6,7 +6,7 @@
  */
 import { createHmac } from 'node:crypto';
 import type { ByteString } from '../base/bytes.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
 import type { ManifestRoot } from '../modules/manifest-cursor.ts';
@@ -214,7 +214,7 @@ export async function listArchiveHeads(
     try {
       archives.push(await readArchiveHead(repository, name, onChunks));
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       // Forgotten by somebody else meanwhile.
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
     }
@@ -263,7 +263,7 @@ export async function listArchives(repository: Repository): Promise<ArchiveList>
       const bytes = await repository.store.read('archives', name, LIMITS.recordBytesMax);
       archives.push(decodeArchive(repository, bytes, name));
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       // Forgotten by somebody else meanwhile.
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
     }

@@ -50,8 +50,6 @@ export interface BackupRequest {
   /** zstd level. */
   readonly level: number;
   readonly checkpointMs: number;
-  /** For so long the archive cannot be forgotten. */
-  readonly protectMs?: number | undefined;
   /** Walks the sources beside the backup, so that progress has a total. */
   readonly estimates: boolean;
   /** Nothing is written to the repository. */
@@ -297,7 +295,13 @@ class Backup {
     if (this.#isOver) return;
     const previous = this.#partial;
     this.#partial = (await this.#commit(report, true)).id;
-    if (previous !== undefined) await this.#repository.store.remove('archives', previous);
+    if (previous !== undefined && !this.#keepsAll)
+      await this.#repository.store.remove('archives', previous);
+  }
+
+  /** Superseded partial archives stay where they cannot be removed. */
+  get #keepsAll(): boolean {
+    return this.#repository.store.appendOnly === true;
   }
 
   async #finish(report: WalkReport): Promise<BackupResult> {
@@ -305,6 +309,7 @@ class Backup {
     if (archive !== undefined) {
       const superseded = [...this.#superseded];
       if (this.#partial !== undefined) superseded.push(this.#partial);
+      if (this.#keepsAll) superseded.length = 0;
       for (const id of superseded) await this.#repository.store.remove('archives', id);
       await mergeIndex(this.#repository);
     }
@@ -343,7 +348,7 @@ class Backup {
       groups: report.groups,
       statistics: this.#statistics(),
       chunks: [],
-      protectedUntilMs: partial ? undefined : await this.#protectedUntil(),
+      protectedUntilMs: undefined,
       writer: this.#request.writer,
       system: `${process.platform} bytes`,
     };
@@ -369,11 +374,6 @@ class Backup {
     // The archive stands; a map that could not be stored is made again by `catalog rebuild`.
     await storeMapRecords(this.#repository, this.#chunks, archive).catch(() => undefined);
     return archive;
-  }
-  /** By the clock of the storage, which `forget` goes by too. */
-  async #protectedUntil(): Promise<number | undefined> {
-    const { protectMs } = this.#request;
-    return protectMs === undefined ? undefined : (await this.#repository.store.nowMs()) + protectMs;
   }
   #statistics(): ArchiveStatistics {
     return {

@@ -3,7 +3,7 @@
  * so that together with the blocks every byte is covered. Where the footer is damaged the chunk is gone
  * through from its start.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { STORED_RECORD_BYTES } from '../format/block.ts';
 import type { BlockPlace, ChunkHeaderInfo, FooterInfo } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkSource } from '../format/chunk-media.ts';
@@ -53,7 +53,7 @@ export function inspectChunk(repository: Repository, media: ChunkMedia, id: stri
     source = media.open(id);
     return new Inspection(repository, source, id).run();
   } catch (error) {
-    if (!(error instanceof PenstockError)) throw error;
+    if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
     const problems = [error.code === 'OBJECT_MISSING' ? 'it is missing' : error.message];
     const nothing = {
       header: undefined,
@@ -182,7 +182,7 @@ class Inspection {
       if (torn !== undefined || !SEALED_PARTS.has(place.part)) return torn;
       return sealer.openPart(bytes, 0, place.headerBytes);
     } catch (error) {
-      if (error instanceof PenstockError) return error.message;
+      if (error instanceof PenstockError && !isOutOfReach(error)) return error.message;
       throw error;
     }
   }

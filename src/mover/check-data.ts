@@ -3,7 +3,7 @@
  * to read, in this thread, since starting threads takes longer than that.
  */
 import { must } from '../base/assert.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES } from '../format/block.ts';
@@ -124,7 +124,7 @@ function readBlock(media: ChunkMedia, block: PlannedBlock, memory: Buffer): stri
     const got = source.read(memory, 0, block.bytes, block.offset);
     return got === block.bytes ? undefined : 'it is cut off';
   } catch (error) {
-    if (error instanceof PenstockError) return error.message;
+    if (error instanceof PenstockError && !isOutOfReach(error)) return error.message;
     throw error;
   } finally {
     source?.close();

@@ -1,7 +1,7 @@
 /**
  * Reads every small object of a repository but the index, and says which are not as they should be.
  */
-import { PenstockError, toPenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ObjectKind, StoredObject } from '../format/object-store.ts';
 import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
@@ -133,7 +133,7 @@ async function tolerant<T>(action: () => Promise<T>): Promise<T | undefined> {
   try {
     return await action();
   } catch (error) {
-    if (error instanceof PenstockError) return undefined;
+    if (error instanceof PenstockError && !isOutOfReach(error)) return undefined;
     throw error;
   }
 }

@@ -5,7 +5,7 @@
  * lacking does not grow with the number of files: the caller says for each what is to blame.
  */
 import type { ByteString } from '../base/bytes.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { CONTENT_RECORD_BYTES, contentIsHole, contentLength } from '../format/content.ts';
 import { ENTRY, ENTRY_FLAG, type EntryView } from '../format/entry.ts';
@@ -174,7 +174,7 @@ export class ManifestWalk<Blame> {
       this.#find(name, 0);
       return bytes;
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       found.blame(this.#hooks.blame(name, path));
       return undefined;
     }

@@ -8,7 +8,7 @@
  * that `catalog rebuild` brings back. A record that cannot be read is judged by no rule; it can be
  * named, and so can an archive of which only the map knows because its record was lost.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { type ArchiveHead, decodeArchive } from './archives.ts';
 import { listForgotten, noteForgotten } from './forgotten.ts';
@@ -83,6 +83,11 @@ export async function forget(
 }
 
 async function remove(repository: Repository, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return;
+  if (repository.store.appendOnly === true)
+    throw new PenstockError('REPO_READ_ONLY', 'this machine may add archives, not remove them', {
+      hint: 'forget them on the server, or from a machine with full access',
+    });
   await noteForgotten(repository, ids);
   for (const id of ids) await repository.store.remove('archives', id);
 }
@@ -102,7 +107,7 @@ async function readRecords(repository: Repository, name: string | undefined): Pr
       const archive = decodeArchive(repository, bytes, id);
       if (name === undefined || archive.name === name) archives.push(pick(archive));
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       // Forgotten by somebody else meanwhile.
       if (error.code !== 'OBJECT_MISSING') damaged.set(id, error);
     }
@@ -170,7 +175,7 @@ async function lostArchives(repository: Repository): Promise<ForgetArchive[]> {
       const { archive } = await readSessionMap(repository, name);
       if (archive !== undefined && !archive.partial) mapped.push(pick(archive));
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       if (error.code !== 'DAMAGED' && error.code !== 'OBJECT_MISSING') throw error;
     }
   }

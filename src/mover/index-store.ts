@@ -3,7 +3,7 @@
  * chunks, merging, and dropping chunks that are gone.
  */
 import { must } from '../base/assert.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import {
   INDEX_HEAD_BYTES,
@@ -96,7 +96,7 @@ class IndexLoading {
       try {
         await this.#load(name, bytes);
       } catch (error) {
-        if (!(error instanceof PenstockError)) throw error;
+        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
         // A segment that vanished was merged into another one: the next listing shows it.
         if (error.code !== 'OBJECT_MISSING') this.#damaged.push({ name, error });
       }
@@ -276,6 +276,7 @@ async function put(repository: Repository, id: Buffer, bytes: Buffer): Promise<v
  * merged one is durable before the others go; a crash between leaves both, which is harmless.
  */
 export async function mergeIndex(repository: Repository): Promise<number> {
+  if (repository.store.appendOnly === true) return 0;
   const listed = (await repository.store.list('index'))
     .filter(({ bytes }) => bytes < LIMITS.indexMergeBytes / 2)
     .sort((a, b) => a.bytes - b.bytes);

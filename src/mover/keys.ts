@@ -6,7 +6,7 @@
  * may be removed, and is never given a keyring.
  */
 import { must } from '../base/assert.ts';
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { createKeySlot, type KeySlot, sealKeyring } from '../crypto/key-slot.ts';
 import { Keyring, type KeyringSecrets, SECRET_BYTES } from '../crypto/keyring.ts';
@@ -47,7 +47,7 @@ export async function listKeys(repository: Repository): Promise<RepositoryKeys> 
     try {
       keys.push({ slot: stored.slot, ...noteOf(repository, stored) });
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       foreign.push({ slot: stored.slot, error });
     }
   }

@@ -19,7 +19,7 @@
  *   that tries again by itself must know its own work: `put` answers true for the object it made.
  */
 
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import type { ProcessIdentity } from '../host/mod.ts';
 
 /** What the store keeps, one name space a kind. */
@@ -219,7 +219,7 @@ export function* inspect<K extends RecordKind>(
   try {
     return (yield* read(kind, id)) ?? 'gone';
   } catch (error) {
-    if (!(error instanceof PenstockError)) throw error;
+    if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
     if (error.code === 'DAMAGED' || error.code === 'FORMAT') return 'damaged';
     throw error;
   }

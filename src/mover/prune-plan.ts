@@ -6,7 +6,7 @@
  * record that is lost); anything else that is damaged only keeps its chunk from being touched, and is
  * reported.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { NAME_BYTES } from '../format/block.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
@@ -199,7 +199,7 @@ class Planning {
       for (const chunk of archive.chunks) this.#named.add(chunk);
       await marker.archive(archive.root);
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       if (error.code !== 'DAMAGED' && error.code !== 'OBJECT_MISSING') throw error;
       throw new PenstockError(
         error.code,

@@ -8,7 +8,7 @@
  * before the old ones are condemned. What sessions at work may need waits for the next prune. Safe
  * against being killed at any moment: prune-protocol.ts says why.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { dropForgotten, listForgotten } from './forgotten.ts';
 import { mergeIndex } from './index-store.ts';
@@ -190,7 +190,7 @@ class Prune {
         for (const { id } of chunks) this.#mapped.add(id);
         if (archive !== undefined) archives.push({ id: archive.id, partial: archive.partial });
       } catch (error) {
-        if (!(error instanceof PenstockError)) throw error;
+        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
         if (error.code === 'DAMAGED') damaged.push(error);
         else if (error.code !== 'OBJECT_MISSING') throw error;
       }
@@ -229,7 +229,7 @@ class Prune {
     try {
       return this.#files.archives(id);
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       if (error.code === 'OBJECT_MISSING') return [];
       if (error.code === 'DAMAGED') return undefined;
       throw error;

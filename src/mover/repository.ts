@@ -4,7 +4,7 @@
  * Whatever is read from the store is checked before it is believed. A Repository holds secrets; close
  * it as soon as the work is done.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { createKeySlot, type KeySlot, openKeySlot } from '../crypto/key-slot.ts';
 import {
@@ -202,7 +202,7 @@ function asAllowed(store: ObjectStore, features: Features): ObjectStore {
     checkFeatures(features, 'the repository', true);
     return store;
   } catch (error) {
-    if (!(error instanceof PenstockError)) throw error;
+    if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
     return readOnlyStore(store, error);
   }
 }
@@ -300,7 +300,7 @@ export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> 
       if (known === undefined || known.slot.revision < slot.revision)
         newest.set(slot.slot, { slot, record });
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
     }
   }
@@ -365,7 +365,7 @@ async function unlock(
         record,
       );
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       failures.push(error);
     }
   }

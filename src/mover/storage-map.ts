@@ -11,7 +11,7 @@
  * after what it tells of is durable and published: it never tells of what is not there, but may be
  * missing after a crash. Records of one session say the same where they overlap.
  */
-import { PenstockError } from '../base/errors.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import { RECORD } from '../format/record.ts';
@@ -95,6 +95,7 @@ export async function storeMapRecords(
   for (const [i, part] of parts.entries()) {
     await putSessionMap(repository, session, part, i === 0 ? told : undefined);
   }
+  if (repository.store.appendOnly === true) return;
   for (const { name } of earlier) await repository.store.remove('maps', name);
 }
 
@@ -233,7 +234,7 @@ export async function listSessionMaps(repository: Repository): Promise<MapList> 
     try {
       sessions.push(await readSessionMap(repository, name));
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
     }
   }
@@ -259,7 +260,7 @@ export async function tidyMapRecords(
     try {
       map = await readMapRecord<SealedPart>(repository, name);
     } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       continue;
     }
     const chunks = map.chunks.filter((chunk) => isPresent(chunk.id));

@@ -118,7 +118,7 @@ function bashOffers(...words: string[]): string[] {
 test('bash completes commands, options, values and files', { skip: !isInstalled('bash') }, () => {
   assert.deepEqual(bashOffers('penstock', 'ba'), ['backup']);
   assert.deepEqual(bashOffers('penstock', 'key', 're'), ['remove']);
-  assert.deepEqual(bashOffers('penstock', '--repo', 'x', 'key', 'add', '--l'), ['--label']);
+  assert.deepEqual(bashOffers('penstock', '--repo', 'x', 'key', 'add', '--la'), ['--label']);
   assert.deepEqual(bashOffers('penstock', '--repo', '=', 'x', 'ba'), ['backup']);
   assert.deepEqual(bashOffers('penstock', 'backup', '--ex'), ['--exclude', '--exclude-from']);
   assert.deepEqual(bashOffers('penstock', 'restore', 'x', '--overwrite', ''), [

@@ -5,6 +5,7 @@
  * come from here and nowhere else. A key is the name of the value in code, with its unit; `flag` is
  * what the user writes. There is no configuration file yet; its schema will come from here too.
  */
+import { LIMITS } from '../base/limits.ts';
 import { BACKUP_COMMANDS } from './table-backup.ts';
 import { BROWSE_COMMANDS } from './table-browse.ts';
 import { MACHINE_COMMANDS } from './table-machines.ts';
@@ -25,7 +26,7 @@ export const GLOBAL_OPTIONS = {
     value: 'URL',
     environment: 'PENSTOCK_REPO',
     defaultHelp: '~/.local/share/penstock/repo',
-    help: 'the repository: a directory',
+    help: 'the repository: a directory, or penstock://HOST[:PORT]/NAME on a paired machine',
   },
   state: {
     flag: 'state',
@@ -34,6 +35,33 @@ export const GLOBAL_OPTIONS = {
     environment: 'PENSTOCK_STATE',
     defaultHelp: '~/.local/state/penstock',
     help: "the folder of this machine's catalog and other state",
+  },
+  agents: {
+    flag: 'agents',
+    kind: 'count',
+    value: 'N',
+    min: 1,
+    max: LIMITS.agentsMax,
+    environment: 'PENSTOCK_AGENTS',
+    defaultHelp: 'chosen by how far it is',
+    help: 'how many connections carry the data where another machine is involved',
+  },
+  limitRateBytes: {
+    flag: 'limit-rate',
+    kind: 'size',
+    value: 'SIZE',
+    min: 1,
+    environment: 'PENSTOCK_LIMIT_RATE',
+    defaultHelp: 'none',
+    help: 'the most bytes a second over all connections to another machine',
+  },
+  reconnectMs: {
+    flag: 'reconnect-limit',
+    kind: 'duration',
+    value: 'TIME',
+    environment: 'PENSTOCK_RECONNECT_LIMIT',
+    defaultHelp: '1m',
+    help: 'how long to wait for another machine that is out of reach',
   },
   json: {
     flag: 'json',

@@ -1,0 +1,260 @@
+/**
+ * Requests to a server over a few connections that are kept, sent again when a connection breaks.
+ *
+ * Contract: a request must be one that can be made again. It is answered, or fails with what the
+ * server said, or with NET_LOST once it has been tried in vain for the reconnect limit: from then on
+ * every request fails so, at once. A server that could never be reached is told at once
+ * (NET_UNREACHABLE, NET_UNTRUSTED). A connection on which nothing moves for the idle limit counts as
+ * broken. The bytes of bodies, both ways together, keep to the rate.
+ */
+import type { IncomingMessage } from 'node:http';
+import { Agent, request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Clock } from '../../host/mod.ts';
+import { connectPinned, type Server } from '../net/api-client.ts';
+import type { Identity } from '../net/identity.ts';
+import { formatAddress } from '../net/peers.ts';
+import { RateLimit } from './rate-limit.ts';
+
+export interface NetOptions {
+  readonly identity: Identity;
+  readonly server: Server;
+  /** Connections at most; 0: by the time that a connection takes to come about. */
+  readonly agents: number;
+  /** 0: none. */
+  readonly bytesPerSecond: number;
+  readonly reconnectMs: number;
+}
+
+export interface NetRequest {
+  readonly method: string;
+  /** Encoded, with its query. */
+  readonly path: string;
+  readonly body?: Uint8Array;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Bytes of the answer that count for the rate. */
+  readonly answerBytes?: number;
+  readonly bytesMax: number;
+  /** A status that is an answer and no error. */
+  readonly accept?: number;
+  /** Takes the answer's body; without it the body is collected. */
+  readonly receive?: (piece: Buffer, at: number) => void;
+}
+
+export interface NetAnswer {
+  readonly status: number;
+  /** The length that the answer's head tells. */
+  readonly contentLength: number;
+  readonly body: Buffer;
+  readonly bytes: number;
+  /** 1, or more where it had to be sent again. */
+  readonly attempts: number;
+}
+
+/** What went wrong with a connection; another one may do better. */
+class Broken extends Error {}
+
+export class NetClient {
+  readonly #options: NetOptions;
+  readonly #clock: Clock;
+  readonly #agent: PinnedAgent;
+  readonly #rate: RateLimit;
+  readonly #address: string;
+  readonly #closed = new AbortController();
+  #reconnectMs: number;
+  #hasAnswered = false;
+  #lost: PenstockError | undefined;
+
+  constructor(options: NetOptions, clock: Clock, onAgents: (agents: number) => void) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#rate = new RateLimit(options.bytesPerSecond, clock);
+    this.#address = formatAddress(options.server.host, options.server.port);
+    this.#reconnectMs = options.reconnectMs;
+    this.#agent = new PinnedAgent(options, clock, onAgents);
+  }
+
+  /** The request's answer, with a status below 400. */
+  async request(request: NetRequest): Promise<NetAnswer> {
+    let firstFailureMs = -1;
+    for (let attempts = 1; ; attempts++) {
+      if (this.#lost !== undefined) throw this.#lost;
+      await this.#takeTurn(request);
+      try {
+        const answer = await this.#once(request, attempts);
+        this.#hasAnswered = true;
+        if (answer.status < 400 || answer.status === request.accept) return answer;
+        const error = errorOf(answer, this.#address);
+        if (error.code !== 'NET_BUSY') throw error;
+        throw new Broken(error.message, { cause: error });
+      } catch (error) {
+        if (!(error instanceof Broken)) throw error;
+        const nowMs = this.#clock.monotonicMs();
+        if (firstFailureMs < 0) firstFailureMs = nowMs;
+        this.#giveUpOn(error, nowMs - firstFailureMs);
+        await this.#pause(Math.min(LIMITS.netRetryMsMax, LIMITS.netRetryMs * 2 ** (attempts - 1)));
+      }
+    }
+  }
+
+  /** Waits no longer than this for a server that is away: the command was interrupted. */
+  hurry(): void {
+    this.#reconnectMs = Math.min(this.#reconnectMs, LIMITS.netHurryMs);
+  }
+
+  /** Ends all connections; requests under way fail. */
+  close(): void {
+    this.#lost ??= new PenstockError('NET_LOST', `the connection to ${this.#address} was closed`);
+    this.#closed.abort();
+    this.#agent.destroy();
+  }
+
+  get lost(): PenstockError | undefined {
+    return this.#lost;
+  }
+
+  async #takeTurn({ body, answerBytes }: NetRequest): Promise<void> {
+    const waitMs = this.#rate.delayMs((body?.length ?? 0) + (answerBytes ?? 0));
+    if (waitMs > 0) await this.#pause(waitMs);
+  }
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
+  }
+
+  #giveUpOn(error: Broken, forMs: number): void {
+    const { cause } = error;
+    // A server that was never reached is most likely not there: nobody wants to wait for it.
+    if (!this.#hasAnswered && cause instanceof PenstockError && cause.code === 'NET_UNREACHABLE') {
+      this.#lost ??= cause;
+      throw cause;
+    }
+    if (forMs < this.#reconnectMs) return;
+    const seconds = Math.round(forMs / 1000);
+    const message = `the connection to ${this.#address} was lost and did not come back in ${seconds} s: ${error.message}`;
+    this.#lost ??= new PenstockError('NET_LOST', message, { subject: this.#address, cause });
+    throw this.#lost;
+  }
+
+  #once(request: NetRequest, attempts: number): Promise<NetAnswer> {
+    const { method, path, body, headers } = request;
+    const { host, port } = this.#options.server;
+    return new Promise((resolve, reject) => {
+      const fail = (error: Error): void => reject(toBroken(error));
+      const sent = httpsRequest({
+        method,
+        host,
+        port,
+        path,
+        agent: this.#agent,
+        headers: {
+          ...headers,
+          ...(body === undefined
+            ? {}
+            : { 'content-length': body.length, 'content-type': 'application/octet-stream' }),
+        },
+      });
+      sent.setTimeout(Math.min(LIMITS.netIdleMs, Math.max(this.#reconnectMs / 2, 100)), () =>
+        sent.destroy(new Error('nothing came for too long')),
+      );
+      sent.once('error', fail);
+      sent.once('response', (answer) => receive(answer, request, attempts).then(resolve, fail));
+      sent.end(body);
+    });
+  }
+}
+
+async function receive(
+  answer: IncomingMessage,
+  request: NetRequest,
+  attempts: number,
+): Promise<NetAnswer> {
+  const status = answer.statusCode ?? 0;
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of answer as AsyncIterable<Buffer>) {
+    const bytesMax = status < 400 ? request.bytesMax : LIMITS.apiErrorBytesMax;
+    if (bytes + piece.length > bytesMax) {
+      answer.destroy();
+      throw new PenstockError('LIMIT', `an answer has more than ${bytesMax} bytes`);
+    }
+    if (request.receive !== undefined && status < 400) request.receive(piece, bytes);
+    else pieces.push(piece);
+    bytes += piece.length;
+  }
+  const contentLength = Number(answer.headers['content-length'] ?? 0);
+  const [first] = pieces;
+  const body = pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces);
+  return { status, contentLength, body, bytes, attempts };
+}
+
+/** An operating error that trying again does not heal passes; all else is a broken connection. */
+function toBroken(error: Error): Error {
+  if (!(error instanceof PenstockError)) return new Broken(error.message, { cause: error });
+  return error.retryable ? new Broken(error.message, { cause: error }) : error;
+}
+
+/** What the server said. */
+function errorOf(answer: NetAnswer, address: string): PenstockError {
+  let said: { code?: unknown; message?: unknown; hint?: unknown } | undefined;
+  try {
+    said = (JSON.parse(answer.body.toString('utf8')) as { error?: typeof said }).error;
+  } catch {
+    // Told below.
+  }
+  const { code, message, hint } = said ?? {};
+  if (typeof code !== 'string' || !Object.hasOwn(ERRORS, code) || typeof message !== 'string') {
+    const text = `${address} answered with status ${answer.status} without a reason`;
+    return new PenstockError('NET_PROTOCOL', text, { subject: address });
+  }
+  const cut = (text: string): string => text.slice(0, LIMITS.netMessageLengthMax);
+  return new PenstockError(code as ErrorCode, `${address}: ${cut(message)}`, {
+    ...(typeof hint === 'string' ? { hint: cut(hint) } : {}),
+  });
+}
+
+/** Few connections, each of which is handed on once the server has shown the pinned certificate. */
+class PinnedAgent extends Agent {
+  readonly #options: NetOptions;
+  readonly #clock: Clock;
+  readonly #onAgents: (agents: number) => void;
+  #isMeasured = false;
+
+  constructor(options: NetOptions, clock: Clock, onAgents: (agents: number) => void) {
+    const agents = options.agents === 0 ? LIMITS.agentsLeast : options.agents;
+    super({ keepAlive: true, maxSockets: agents, maxFreeSockets: agents, maxCachedSessions: 0 });
+    this.#options = options;
+    this.#clock = clock;
+    this.#onAgents = onAgents;
+    onAgents(agents);
+  }
+
+  override createConnection(
+    _options: object,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    // The types know the form that answers at once only.
+    const done = callback as (error: Error | null, stream?: Duplex) => void;
+    const beganMs = this.#clock.monotonicMs();
+    connectPinned(this.#options.identity, this.#options.server).then(
+      (socket) => {
+        this.#measure(this.#clock.monotonicMs() - beganMs);
+        done(null, socket);
+      },
+      (error: Error) => done(error),
+    );
+  }
+
+  /** A long way needs more connections to be kept full. It takes two round trips to connect. */
+  #measure(connectMs: number): void {
+    if (this.#isMeasured || this.#options.agents !== 0) return;
+    this.#isMeasured = true;
+    const roundTripMs = connectMs / 2;
+    const agents = roundTripMs < 10 ? LIMITS.agentsLeast : roundTripMs < 40 ? 4 : 8;
+    this.maxSockets = agents;
+    this.maxFreeSockets = agents;
+    this.#onAgents(agents);
+  }
+}
