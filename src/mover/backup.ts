@@ -50,6 +50,8 @@ export interface BackupRequest {
   /** zstd level. */
   readonly level: number;
   readonly checkpointMs: number;
+  /** For so long the archive cannot be forgotten. */
+  readonly protectMs?: number | undefined;
   /** Walks the sources beside the backup, so that progress has a total. */
   readonly estimates: boolean;
   /** Nothing is written to the repository. */
@@ -348,7 +350,7 @@ class Backup {
       groups: report.groups,
       statistics: this.#statistics(),
       chunks: [],
-      protectedUntilMs: undefined,
+      protectedUntilMs: partial ? undefined : await this.#protectedUntil(),
       writer: this.#request.writer,
       system: `${process.platform} bytes`,
     };
@@ -374,6 +376,11 @@ class Backup {
     // The archive stands; a map that could not be stored is made again by `catalog rebuild`.
     await storeMapRecords(this.#repository, this.#chunks, archive).catch(() => undefined);
     return archive;
+  }
+  /** By the clock of the storage, which `forget` goes by too. */
+  async #protectedUntil(): Promise<number | undefined> {
+    const { protectMs } = this.#request;
+    return protectMs === undefined ? undefined : (await this.#repository.store.nowMs()) + protectMs;
   }
   #statistics(): ArchiveStatistics {
     return {

@@ -144,6 +144,12 @@ export const BACKUP_COMMANDS = {
         defaultHelp: 'chosen for speed',
         help: 'how hard to compress (zstd)',
       },
+      protectMs: {
+        flag: 'protect',
+        kind: 'duration',
+        value: 'TIME',
+        help: 'for so long the archive cannot be forgotten, whoever asks for it',
+      },
       checkpointIntervalMs: {
         flag: 'checkpoint-interval',
         kind: 'duration',

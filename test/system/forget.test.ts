@@ -14,6 +14,7 @@ import { type Archive, encodeArchive, listArchives } from '../../src/mover/archi
 import { type ForgetRequest, forget } from '../../src/mover/forget.ts';
 import { listForgotten } from '../../src/mover/forgotten.ts';
 import { pruneNow, Scene, storedBytes } from './prune-fixture.ts';
+import { Workplace } from './workplace.ts';
 
 const DAY_MS = 86_400_000;
 const NOW_MS = Date.now();
@@ -198,4 +199,23 @@ sceneTest('the commands say what they did', async (scene) => {
   assert.match(err, /^freed 0 B, 0 B later/m);
   const wrong = await command('forget', ...repo);
   assert.equal(wrong.exit, 2);
+});
+
+test('backup --protect keeps an archive from being forgotten', () => {
+  const place = new Workplace('protect');
+  try {
+    place.write('file', Buffer.from('content'));
+    const archive = place.backup('--protect', '30d');
+    const brief = place.backup('--full', '--protect', '1ms');
+    const forgotten = place.json(['forget', archive], 3);
+    assert.match(JSON.stringify(forgotten), /protected/);
+    place.must(['forget', brief]);
+    const left = place.json(['archives']).filter(({ type }) => type === 'archive');
+    assert.deepEqual(
+      left.map(({ id }) => id),
+      [archive],
+    );
+  } finally {
+    place.remove();
+  }
 });

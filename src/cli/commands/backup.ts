@@ -52,6 +52,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
       threads: options.threads ?? openSystem().cores(),
       level: options.level ?? LEVEL_DEFAULT,
       checkpointMs: options.checkpointIntervalMs ?? LIMITS.checkpointMs,
+      protectMs: options.protectMs,
       estimates: output.style === 'terminal' || output.style === 'json',
       dryRun: options.dryRun,
       signal: invocation.signal,
