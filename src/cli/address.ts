@@ -1,10 +1,13 @@
 /**
  * Addresses of machines as people write them: `host`, `host:port`, `[::1]:port`.
  */
+import { isIPv6 } from 'node:net';
 import { PenstockError } from '../base/errors.ts';
 
 /** Where a monitor listens if nothing else is said. */
 export const MONITOR_PORT = 7420;
+
+const PORT_MAX = 65_535;
 
 export interface MachineAddress {
   readonly host: string;
@@ -15,10 +18,10 @@ export interface MachineAddress {
 export function parseAddress(text: string, defaultPort: number): MachineAddress {
   const [, bracketed, plain, port] =
     /^(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/@[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
-  const bare = /^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*$/.test(text) ? text : undefined;
-  const host = bracketed ?? plain ?? bare;
+  const host = isIPv6(text) ? text : (bracketed ?? plain);
   const number = port === undefined ? defaultPort : Number(port);
-  if (host === undefined || number > 65_535) {
+  const isWrong = bracketed !== undefined && !isIPv6(bracketed);
+  if (host === undefined || isWrong || number > PORT_MAX) {
     throw new PenstockError('USAGE', `not an address: ${text}`, {
       hint: 'write HOST, HOST:PORT or [IPV6]:PORT',
     });

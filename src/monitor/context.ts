@@ -62,17 +62,17 @@ export interface MonitorContext {
   /** Aborted when the monitor begins to close: nothing new is started. */
   readonly closing: AbortSignal;
   /** The peer that asks, if it may do this on that repository. NET_DENIED. */
-  requireAccess(request: FastifyRequest, repository: string, level: AccessLevel): Peer;
+  readonly requireAccess: (request: FastifyRequest, repository: string, level: AccessLevel) => Peer;
   /**
    * Accepts WebSockets on paths that match, such as `/^\/v1\/pipes\/(?<name>[^/]+)\/control$/`.
    * They are closed when their peer is removed and when the monitor closes.
    */
-  webSocket(path: RegExp, accept: (connection: MonitorSocket) => void): void;
+  readonly webSocket: (path: RegExp, accept: (connection: MonitorSocket) => void) => void;
   /** Calls back when this client was removed: what it has open must end. */
-  onPeerRemoved(callback: (fingerprint: string) => void): void;
+  readonly onPeerRemoved: (callback: (fingerprint: string) => void) => void;
   /**
    * What ends in order when the monitor closes: it may take `drainMs` to finish what runs, then
    * stops it. Last given, first ended; connections are closed afterwards.
    */
-  onClose(work: (drainMs: number) => Promise<void>): void;
+  readonly onClose: (work: (drainMs: number) => Promise<void>) => void;
 }

@@ -26,9 +26,29 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** How long clients may take; milliseconds. */
+export interface ListenerTimes {
+  readonly handshakeMs: number;
+  readonly headMs: number;
+  readonly requestMs: number;
+  readonly idleMs: number;
+  readonly keepMs: number;
+  readonly strangerMs: number;
+}
+
+export const LISTENER_TIMES: ListenerTimes = {
+  handshakeMs: LIMITS.monitorHandshakeMs,
+  headMs: LIMITS.monitorHeadMs,
+  requestMs: LIMITS.monitorRequestMs,
+  idleMs: LIMITS.monitorIdleMs,
+  keepMs: LIMITS.monitorKeepMs,
+  strangerMs: LIMITS.monitorStrangerMs,
+};
+
 export interface ListenerSettings {
   readonly identity: Identity;
   readonly peers: Peers;
+  readonly times: ListenerTimes;
   /** A clock that only grows. */
   readonly clockMs: () => number;
   /** The peer is missing for POST /v1/pair only. */
@@ -55,7 +75,11 @@ export class Listener {
 
   constructor(settings: ListenerSettings) {
     this.#settings = settings;
-    this.#strangers = new Strangers(LIMITS.monitorStrangersMax, settings.clockMs);
+    this.#strangers = new Strangers(
+      LIMITS.monitorStrangersMax,
+      settings.times.strangerMs,
+      settings.clockMs,
+    );
     this.#poll = setInterval(() => {
       this.#strangers.endOld();
       this.#endRemovedPeers();
@@ -101,17 +125,17 @@ export class Listener {
   }
 
   #newServer(): Server {
-    const settings = this.#settings;
+    const { identity, times } = this.#settings;
     const server = createServer({
-      ...serverTls(settings.identity),
-      handshakeTimeout: LIMITS.monitorHandshakeMs,
+      ...serverTls(identity),
+      handshakeTimeout: times.handshakeMs,
       maxHeaderSize: LIMITS.monitorHeadBytesMax,
-      headersTimeout: LIMITS.monitorHeadMs,
-      requestTimeout: LIMITS.monitorRequestMs,
-      keepAliveTimeout: LIMITS.monitorKeepMs,
-      connectionsCheckingInterval: LIMITS.monitorHeadMs / 4,
+      headersTimeout: times.headMs,
+      requestTimeout: times.requestMs,
+      keepAliveTimeout: times.keepMs,
+      connectionsCheckingInterval: times.headMs / 4,
     });
-    server.setTimeout(LIMITS.monitorIdleMs);
+    server.setTimeout(times.idleMs);
     server.on('connection', (socket: Socket) => this.#accept(socket));
     server.on('secureConnection', (socket) => this.#identify(socket));
     // What is no TLS, or no HTTP: it is no trouble of ours, and they are told nothing.

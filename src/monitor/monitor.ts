@@ -23,7 +23,7 @@ import { StateFolder } from '../channel/net/state-folder.ts';
 import { type Clock, openClock } from '../host/mod.ts';
 import type { MonitorContext, MonitorRoutes, MonitorServer, MonitorSocket } from './context.ts';
 import { answerError, answerNotFound } from './error-answers.ts';
-import { type ListenAddress, Listener } from './listener.ts';
+import { LISTENER_TIMES, type ListenAddress, Listener, type ListenerTimes } from './listener.ts';
 import type { Logger } from './logger.ts';
 import { measure } from './metrics.ts';
 import { describeRoutes } from './openapi.ts';
@@ -40,6 +40,8 @@ export interface MonitorOptions {
   /** Of this program. */
   readonly version: string;
   readonly clock?: Clock;
+  /** Other times than the limits'; tests have not the patience. */
+  readonly times?: Partial<ListenerTimes>;
   /** Further routes, of programs that use the monitor as a library. */
   readonly routes?: readonly MonitorRoutes[];
   /** Told every answer to a paired machine, so that tests can hold it against the description. */
@@ -120,6 +122,7 @@ class RunningMonitor implements Monitor, MonitorContext {
     this.#listener = new Listener({
       identity,
       peers: this.peers,
+      times: { ...LISTENER_TIMES, ...options.times },
       clockMs: () => this.clock.monotonicMs(),
       handle: (request, response, peer) => this.#handle(request, response, peer),
       upgrade: (request, socket, head, peer) => {
@@ -162,7 +165,12 @@ class RunningMonitor implements Monitor, MonitorContext {
     for (const address of listen) this.addresses.push(await this.#listener.listen(address));
   }
 
-  requireAccess(request: FastifyRequest, repository: string, level: AccessLevel): Peer {
+  // Routes may take these apart from the context, so they are no methods.
+  readonly requireAccess = (
+    request: FastifyRequest,
+    repository: string,
+    level: AccessLevel,
+  ): Peer => {
     const { peer } = request;
     if (mayAccess(peer, repository, level)) return peer;
     // The same where there is no such repository: names are not given away.
@@ -172,19 +180,19 @@ class RunningMonitor implements Monitor, MonitorContext {
         ? `this needs ${level} access to all repositories`
         : `this needs ${level} access to the repository ${repository}`,
     );
-  }
+  };
 
-  webSocket(path: RegExp, accept: (connection: MonitorSocket) => void): void {
+  readonly webSocket = (path: RegExp, accept: (connection: MonitorSocket) => void): void => {
     this.#webSockets.add(path, accept);
-  }
+  };
 
-  onPeerRemoved(callback: (fingerprint: string) => void): void {
+  readonly onPeerRemoved = (callback: (fingerprint: string) => void): void => {
     this.#onRemoved.push(callback);
-  }
+  };
 
-  onClose(work: (drainMs: number) => Promise<void>): void {
+  readonly onClose = (work: (drainMs: number) => Promise<void>): void => {
     this.#onClose.push(work);
-  }
+  };
 
   close(drainMs: number): Promise<void> {
     this.#closed ??= this.#end(drainMs);

@@ -5,7 +5,6 @@
  * comes, the oldest of the address that has most of them gives way: whoever opens many ends their own.
  */
 import type { Socket } from 'node:net';
-import { LIMITS } from '../base/limits.ts';
 import { addressKey } from './addresses.ts';
 
 interface Stranger {
@@ -15,12 +14,19 @@ interface Stranger {
 
 export class Strangers {
   readonly #max: number;
+  readonly #lastMs: number;
   readonly #clockMs: () => number;
   /** Oldest first. */
   readonly #all = new Map<Socket, Stranger>();
 
-  constructor(max: number, clockMs: () => number) {
+  /**
+   * @param max     how many there may be
+   * @param lastMs  how long each may be one
+   * @param clockMs a clock that only grows
+   */
+  constructor(max: number, lastMs: number, clockMs: () => number) {
     this.#max = max;
+    this.#lastMs = lastMs;
     this.#clockMs = clockMs;
   }
 
@@ -48,7 +54,7 @@ export class Strangers {
 
   /** Ends those that had time enough to say who they are. */
   endOld(): void {
-    const endMs = this.#clockMs() - LIMITS.monitorStrangerMs;
+    const endMs = this.#clockMs() - this.#lastMs;
     for (const [socket, { sinceMs }] of [...this.#all]) if (sinceMs < endMs) this.#end(socket);
   }
 

@@ -27,6 +27,8 @@ const MODE_FOLDER = 0o700;
 export class StateFolder {
   readonly path: ByteString;
   readonly #files: Files;
+  /** Room to read one file; files are read for each request of a client. */
+  readonly #room = Buffer.alloc(LIMITS.stateFileBytesMax + 1);
 
   /** @param path an existing folder */
   constructor(path: ByteString, files: Files = openFiles()) {
@@ -44,14 +46,14 @@ export class StateFolder {
       throw ioError(fd, 'open', path);
     }
     try {
-      const bytes = Buffer.alloc(LIMITS.stateFileBytesMax + 1);
-      const count = checked(files.read(fd, bytes, 0, bytes.length, 0), 'read', path);
+      const room = this.#room;
+      const count = checked(files.read(fd, room, 0, room.length, 0), 'read', path);
       if (count > LIMITS.stateFileBytesMax) {
         throw new PenstockError('LIMIT', `${path} is longer than such a file can be`, {
           subject: path,
         });
       }
-      return bytes.subarray(0, count);
+      return Buffer.from(room.subarray(0, count));
     } finally {
       files.close(fd);
     }
