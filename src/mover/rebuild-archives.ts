@@ -35,7 +35,8 @@ export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]>
   const whole = new Map(archives.map((archive) => [archive.id, archive]));
   // Noted before their records go: after these were listed every one that was forgotten is known.
   const forgotten = await listForgotten(repository);
-  const candidates = findCandidates(rebuilding, whole, recorded, forgotten.ids);
+  const tellers = await remainingTellers(rebuilding);
+  const candidates = findCandidates(tellers, whole, recorded, forgotten.ids);
   for (const name of recorded) {
     if (whole.has(name) || candidates.has(name) || !/^[0-9a-f]{32}$/.test(name)) continue;
     problems.push(
@@ -55,6 +56,32 @@ export async function rebuildArchives(rebuilding: Rebuilding): Promise<string[]>
     index.close();
   }
   return made;
+}
+
+/**
+ * What tells of archives and is still there. A prune drops the note of a forgotten archive once nothing
+ * tells of it any more: what has gone since the chunks were read must not bring it back.
+ */
+async function remainingTellers(rebuilding: Rebuilding): Promise<Rebuilding> {
+  const { repository, maps, footers } = rebuilding;
+  const namesOf = async (kind: 'chunks' | 'maps'): Promise<ReadonlySet<string>> =>
+    new Set((await repository.store.list(kind)).map(({ name }) => name));
+  const [chunks, records] = [await namesOf('chunks'), await namesOf('maps')];
+  return {
+    ...rebuilding,
+    maps: { ...maps, sessions: maps.sessions.filter(({ name }) => records.has(name)) },
+    footers: footers.filter(({ chunk }) => chunks.has(chunk)),
+  };
+}
+
+/** Whether an archive that was told of when the chunks were read has been forgotten since. */
+async function isForgottenNow(rebuilding: Rebuilding, id: string): Promise<boolean> {
+  if ((await listForgotten(rebuilding.repository)).ids.has(id)) return true;
+  const { footers, maps } = await remainingTellers(rebuilding);
+  const isTold =
+    footers.some((footer) => footer.id === id) ||
+    maps.sessions.some(({ archive }) => archive?.id === id);
+  return !isTold;
 }
 
 function findCandidates(
@@ -124,6 +151,8 @@ async function record(
   const found = await findChunks(rebuilding, archive, index);
   // Its list of chunks is not made shorter by what it has lost.
   if (isWhole && !found.isWhole) return false;
+  // What it lacks a prune may just have taken, because it was forgotten.
+  if (!found.isWhole && (await isForgottenNow(rebuilding, archive.id))) return false;
   if (found.chunks.size === 0) {
     problems.push(`archive ${archive.id} cannot be made again: its manifest is lost`);
     return false;
