@@ -182,6 +182,8 @@ export const LIMITS = {
   monitorMessageBytesMax: 1 * MIB,
   /** How long a daemon that is told to end lets run what runs. */
   monitorDrainMs: 30_000,
+  /** How long what is then stopped may take, before the daemon ends without it. */
+  monitorStopMs: 10_000,
 
   /** How long a connection to another machine may take to come about. */
   apiConnectMs: 15_000,

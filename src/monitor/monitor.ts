@@ -203,13 +203,14 @@ class RunningMonitor implements Monitor, MonitorContext {
     const endMs = this.clock.monotonicMs() + drainMs;
     this.#closing.abort();
     this.#listener.stopAccepting();
-    for (const work of this.#onClose.toReversed()) {
-      try {
-        await work(Math.max(0, endMs - this.clock.monotonicMs()));
-      } catch (thrown) {
-        this.log.error(`closing: ${toPenstockError(thrown).message}`);
-      }
-    }
+    const limit = new AbortController();
+    await Promise.race([
+      this.#endWorks(endMs),
+      sleep(drainMs + LIMITS.monitorStopMs, undefined, { signal: limit.signal }).catch(
+        () => undefined,
+      ),
+    ]);
+    limit.abort();
     this.#webSockets.close();
     while (!this.#listener.isEmpty && this.clock.monotonicMs() < endMs) {
       await sleep(CLOSE_POLL_MS);
@@ -217,6 +218,16 @@ class RunningMonitor implements Monitor, MonitorContext {
     }
     this.#listener.endAll();
     await this.#server.close();
+  }
+
+  async #endWorks(endMs: number): Promise<void> {
+    for (const work of this.#onClose.toReversed()) {
+      try {
+        await work(Math.max(0, endMs - this.clock.monotonicMs()));
+      } catch (thrown) {
+        this.log.error(`closing: ${toPenstockError(thrown).message}`);
+      }
+    }
   }
 
   #newServer(): MonitorServer {

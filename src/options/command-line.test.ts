@@ -217,3 +217,21 @@ test('what looks like an option after -- is a name', () => {
     '-n',
   ]);
 });
+
+test('a command may stand beside commands that begin with its name', () => {
+  const pair = parse('pair', ['pair', '--json', 'host:1', '--token', 't'], {});
+  assert.equal(pair.command, 'pair');
+  assert.deepEqual([pair.positionals.host, pair.options.token], ['host:1', 't']);
+  for (const args of [
+    ['pair', 'token', '--access', 'read', '--repo', 'a', '--repo', 'b'],
+    ['--repo', 'a', 'pair', '--repo=b', 'token', '--access=read'],
+  ]) {
+    const { command, options } = parse('pair token', args, { PENSTOCK_REPO: '/r' });
+    assert.deepEqual([command, options.access, options.repo], ['pair token', 'read', ['a', 'b']]);
+  }
+  assert.equal(parse('pair list', ['pair', 'list']).command, 'pair list');
+  assert.deepEqual(readCommandLine(['pair', '-h']), { kind: 'help', topic: 'pair', exit: 0 });
+  assert.match(refusal(['pair', 'host']), /^pair needs --token TOKEN \| /);
+  assert.match(refusal(['pair', '--token', 't']), /^pair needs a HOST\[:PORT\]: /);
+  assert.match(refusal(['pair', 'tokn', '--access', 'read']), /^unknown option: --access/);
+});

@@ -114,6 +114,10 @@ function bash(): string[] {
       return `    ${quoted(group)}) words=${quoted(words)} ;;`;
     }),
     ...COMMAND_NAMES.filter((name) => !groups().includes(name)).map(bashCommand),
+    // The first argument of a command that is a group as well was taken for a further word of it.
+    ...COMMAND_NAMES.filter((name) => groups().includes(name)).map((name) =>
+      bashCommand(name).replace(`'${name}')`, `'${name} '*)`),
+    ),
     '  esac',
     '  if [[ $cur != -* && -n $files ]]; then _penstock_files; return; fi',
     '  if [[ $cur != -* ]]; then',

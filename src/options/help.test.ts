@@ -134,5 +134,8 @@ test('bash completes commands, options, values and files', { skip: !isInstalled(
   ]);
   assert.deepEqual(bashOffers('penstock', 'ls', 'package-l'), []);
   assert.deepEqual(bashOffers('penstock', 'forget', '--keep-last', ''), []);
+  assert.deepEqual(bashOffers('penstock', 'pair', ''), ['token', 'list', 'remove']);
+  assert.deepEqual(bashOffers('penstock', 'pair', 'host', '--to'), ['--token']);
+  assert.deepEqual(bashOffers('penstock', 'pair', 'token', '--ac'), ['--access']);
   assert(!bashOffers('penstock', '').some((word) => word.startsWith('-')));
 });

@@ -42,7 +42,7 @@ export const MACHINE_COMMANDS = {
         flag: 'drain',
         kind: 'duration',
         value: 'TIME',
-        default: '30s',
+        defaultHelp: '30s',
         help: 'how long what runs may go on when it is told to end',
       },
     },

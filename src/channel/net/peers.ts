@@ -82,11 +82,17 @@ export class Peers {
     });
   }
 
-  /** Stores a peer, in place of what was stored of it. Its name may get a number. HOST_IO, LIMIT. */
+  /**
+   * Stores a peer, in place of what was stored of it, and of another server at its address, which
+   * was there before. Its name may get a number. HOST_IO, LIMIT.
+   */
   put(peer: Peer): Peer {
-    const others = this.list().filter(
+    const all = this.list().filter(
       ({ kind, fingerprint }) => kind === peer.kind && fingerprint !== peer.fingerprint,
     );
+    const isFormer = ({ kind, address }: Peer): boolean =>
+      kind === 'server' && address === peer.address;
+    const others = all.filter((other) => !isFormer(other));
     if (others.length >= LIMITS.peersMax) {
       throw new PenstockError('LIMIT', `there are ${others.length} paired machines already`, {
         hint: 'remove some with `penstock pair remove`',
@@ -95,6 +101,7 @@ export class Peers {
     const stored = { ...peer, name: freeName(peer.name, others) };
     const text = `${JSON.stringify({ version: VERSION, ...stored }, undefined, 2)}\n`;
     this.#state.replace(fileOf(peer.fingerprint, peer.kind), Buffer.from(text));
+    for (const former of all.filter(isFormer)) this.remove(former.fingerprint, former.kind);
     return stored;
   }
 

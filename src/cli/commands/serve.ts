@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { type ByteString, toDisplay } from '../../base/bytes.ts';
 import { EXIT, PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
 import { formatAddress, isRepositoryName } from '../../channel/net/peers.ts';
 import { openClock } from '../../host/mod.ts';
 import type { ListenAddress } from '../../monitor/listener.ts';
@@ -52,7 +53,7 @@ export default async function run(invocation: Invocation<'serve'>): Promise<numb
     if (!signal.aborted) await once(signal, 'abort');
     log.info('stopping');
   } finally {
-    await monitor.close(options.drainMs);
+    await monitor.close(options.drainMs ?? LIMITS.monitorDrainMs);
   }
   log.info('stopped');
   output.summary({ command: 'serve' }, '');
