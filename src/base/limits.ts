@@ -177,7 +177,7 @@ export const LIMITS = {
   /** The head of a request. */
   monitorHeadBytesMax: 16 * KIB,
   /** The body of a request, where its route does not say otherwise. */
-  monitorBodyBytesMax: 1 * MIB,
+  monitorBodyBytesMax: 256 * KIB,
   /** One message on a WebSocket. */
   monitorMessageBytesMax: 1 * MIB,
   /** How long a daemon that is told to end lets run what runs. */

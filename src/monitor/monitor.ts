@@ -234,6 +234,7 @@ class RunningMonitor implements Monitor, MonitorContext {
     const askedBy = this.#askedBy;
     const server: MonitorServer = fastify({
       logger: false,
+      exposeHeadRoutes: false,
       bodyLimit: LIMITS.monitorBodyBytesMax,
       // What is sent is taken as it is meant, or refused.
       ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
