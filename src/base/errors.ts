@@ -191,6 +191,13 @@ export const ERRORS = {
     'an external command that is a module of the pipe could not be started, or failed',
     'see what the command says in the message',
   ),
+  PIPE_UNKNOWN: spec(1, false, 'there is no pipe of that name', 'run `penstock pipes`'),
+  MONITOR_MISSING: spec(
+    1,
+    true,
+    'no monitor runs with this state folder',
+    'start one with `penstock serve`, or name its folder with --state',
+  ),
   LIMIT: spec(1, false, 'a named limit was exceeded', 'see docs/limits.md'),
 
   NET_UNREACHABLE: spec(

@@ -243,6 +243,55 @@ export const LIMITS = {
   apiErrorBytesMax: 64 * KIB,
   /** What is shown of a server's message. */
   netMessageLengthMax: 400,
+
+  /** Agents (threads) of one pipe on one machine. */
+  pipeAgentsMax: 64,
+  /** Data connections of one agent. */
+  linksPerAgentMax: 16,
+  /** How long a data connection may take from its first byte until it may carry data. */
+  linkSetupMs: 10_000,
+  /** A data connection on which nothing is sent says so this often. */
+  linkBeatMs: 1000,
+  /** A data connection that is read and brings nothing for this long is given up. */
+  linkSilenceMs: 5000,
+  /** How long to wait before a broken data connection is made again, at first. */
+  linkRetryMinMs: 50,
+  /** How long to wait before it is tried again, at most. */
+  linkRetryMaxMs: 2000,
+  /** An agent without any data connection for this long gives up. */
+  linksLostMs: 30_000,
+  /** How long an agent that has all stays, so that the other one surely learns it. */
+  linksLingerMs: 2000,
+  /** Attempts to connect of one agent; each has a token of its own. */
+  linkAttemptsMax: 1_000_000,
+  /** Bytes that are handed to a data connection at once. */
+  linkWriteBytes: 256 * KIB,
+  /** Time without sending that a limit of bytes per second makes up for. */
+  rateBurstMs: 100,
+  /** How long a connection to the data port may take to say what it is for. */
+  preambleMs: 5000,
+  /** Connections to the data port that have not said what they are for. */
+  preamblesPendingMax: 128,
+  /** How often the two halves of a pipe tell each other that they are there. */
+  pipeBeatMs: 1000,
+  /** A half of which nothing is heard for this long is taken for dead. */
+  pipeSilenceMs: 5000,
+  /** Control messages of a pipe that wait to be looked at. */
+  pipeMessagesEarlyMax: 256,
+  /** Pipes that other machines have begun on this one. */
+  farPipesMax: 64,
+  /** Memory of all their segments. */
+  farPipesBytesMax: 1024 * MIB,
+  /** Stages of a half that another machine asks for. */
+  farStagesMax: 16,
+  /** Modules of one of its stages. */
+  farModulesMax: 8,
+  /** The data port is the monitor's port and this, where that is free. */
+  dataPortOffset: 2,
+  /** A message between a command and the monitor of its state folder. */
+  localMessageBytesMax: 16 * MIB,
+  /** How often the rates of pipes are taken. */
+  pipeRateMs: 1000,
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');

@@ -37,6 +37,8 @@ const LOADERS: Loaders = {
   pair: () => import('./commands/pair.ts'),
   'pair list': () => import('./commands/pair-list.ts'),
   'pair remove': () => import('./commands/pair-remove.ts'),
+  pipes: () => import('./commands/pipes.ts'),
+  'pipe stop': () => import('./commands/pipe-stop.ts'),
   completion: () => import('./commands/completion.ts'),
   help: () => import('./commands/help.ts'),
 };

@@ -48,6 +48,8 @@ export interface MonitorContext {
   readonly peers: Peers;
   /** Directory by name. */
   readonly repositories: ReadonlyMap<string, ByteString>;
+  /** Where it listens, with the ports that it got; empty while routes are registered. */
+  readonly addresses: readonly { readonly host: string; readonly port: number }[];
   /** Of this program. */
   readonly version: string;
   readonly clock: Clock;

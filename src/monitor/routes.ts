@@ -5,6 +5,7 @@ import type { MonitorRoutes } from './context.ts';
 import { metricsRoutes } from './metrics-routes.ts';
 import { pairRoutes } from './pair-routes.ts';
 import { peerRoutes } from './peer-routes.ts';
+import { pipeRoutes } from './pipe-routes.ts';
 import { repositoryRoutes } from './repository-routes.ts';
 import { statusRoutes } from './status-routes.ts';
 
@@ -14,4 +15,5 @@ export const ROUTES: readonly MonitorRoutes[] = [
   pairRoutes,
   peerRoutes,
   repositoryRoutes,
+  pipeRoutes,
 ];

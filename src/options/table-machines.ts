@@ -152,4 +152,25 @@ export const MACHINE_COMMANDS = {
     options: {},
     examples: [{ line: 'penstock pair remove laptop', help: 'end one' }],
   },
+  pipes: {
+    summary: 'show the pipes that run on this machine',
+    description: [
+      'Asks the monitor that runs with the same state folder. For each pipe: its stages with their ' +
+        'instances, the buffers that wait for each, how many pass in a second, and who waits for whom.',
+    ],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock pipes', help: 'see what runs' }],
+  },
+  'pipe stop': {
+    summary: 'stop a pipe',
+    description: [
+      'Stops the pipe on this machine and on the others that it reaches; returns when it is over here.',
+    ],
+    positionals: {
+      pipe: { kind: 'text', value: 'NAME', required: true, help: 'a name from `penstock pipes`' },
+    },
+    options: {},
+    examples: [{ line: 'penstock pipe stop laptop-4711-1790000000000-1', help: 'stop one' }],
+  },
 } as const satisfies Readonly<Record<string, CommandSpec>>;

@@ -110,7 +110,7 @@ export const INSTANCE = {
   attention: 0,
   state: LINE,
   beat: LINE + 1,
-  /** How often it asked for a buffer, and how often it got one. */
+  /** How often it asked for a buffer, and how often it got one (a head: a free one). */
   asked: LINE + 2,
   received: LINE + 3,
   counters: 2 * LINE,

@@ -163,6 +163,7 @@ export class Primitives {
     words[at + DESCRIPTOR.allocation] = ((times + 1) << ALLOCATOR_BITS) | this.#instance;
     words.fill(0, at + DESCRIPTOR.length, at + DESCRIPTOR.user + USER_WORDS);
     this.#own(index, ownerInQueue(0));
+    if (this.role === 'head') this.waiting.received();
     this.#allocated++;
     return this.#buffers[index] as PipeBuffer;
   }

@@ -24,6 +24,8 @@ export interface InstanceStatus {
   readonly waitsFor: readonly string[];
   /** Moves with every primitive. */
   readonly beat: number;
+  /** Buffers that it has received so far, or, at a head, taken from the free pool; modulo 2^32. */
+  readonly received: number;
   /** Buffers that it owns. */
   readonly buffers: number;
   readonly counters: readonly number[];
@@ -105,6 +107,7 @@ function instanceStatus(
     state: STATE_NAMES[state] ?? 'idle',
     waitsFor: waitsFor(segment, instance, state, holders),
     beat: Atomics.load(segment.words, at + INSTANCE.beat),
+    received: Atomics.load(segment.words, at + INSTANCE.received) >>> 0,
     buffers: holders.filter(({ owner }) => owner === instance + 1).length,
     counters: Array.from({ length: COUNTERS }, (_, i) => counterOf(segment, instance, i)),
   };

@@ -1,0 +1,222 @@
+/**
+ * The messages that the two halves of a pipe exchange, over one WebSocket a pipe.
+ *
+ * Contract: messages are JSON, bounded by LIMITS.monitorMessageBytesMax. `closed` is told once, whatever
+ * ends the channel, and nothing after it. Messages that come before `listen` wait. Either side pings; a
+ * channel that is silent for LIMITS.pipeSilenceMs is ended. Nothing that comes is believed: what is no
+ * message ends the channel.
+ */
+import type { WebSocket } from 'ws';
+import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+
+/** How an error is told to the other machine: without what only concerns this one. */
+export interface WireError {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/** A stage of the far half; modules by names that the far machine allows. */
+export interface FarStage {
+  readonly name: string;
+  readonly modules: readonly { readonly name: string; readonly options?: unknown }[];
+  readonly instances?: number;
+  readonly allocates?: boolean;
+  readonly ordered?: boolean;
+  readonly partsMax?: number;
+  readonly windowBytes?: number;
+}
+
+/** What begins a pipe (P8, P9). */
+export interface Initiation {
+  readonly type: 'initiate';
+  readonly version: number;
+  readonly name: string;
+  /** What kind of program asks, and on which machine. */
+  readonly program: string;
+  readonly machine: string;
+  /** Which way the data flows, seen from who asks. */
+  readonly flow: 'push' | 'pull';
+  readonly agents: number;
+  readonly maxBuffers: number;
+  readonly payloadBytes: number;
+  readonly directoryBytes: number;
+  readonly stages: readonly FarStage[];
+  readonly headerBytesWord?: number;
+  readonly directoryBytesWord?: number;
+  readonly lostMs?: number;
+}
+
+export type PipeMessage =
+  | Initiation
+  /** Where and how to connect: the data port, the id of the far half, what tokens are made of. */
+  | { readonly type: 'ready'; readonly port: number; readonly id: string; readonly secret: string }
+  /** The half that says so ends, and why; the other one is to end too. */
+  | { readonly type: 'stop'; readonly error: WireError }
+  | { readonly type: 'ended'; readonly counters: Readonly<Record<string, readonly number[]>> }
+  | {
+      readonly type: 'control';
+      readonly id: number;
+      readonly stage: string;
+      readonly message: unknown;
+    }
+  | {
+      readonly type: 'answer';
+      readonly id: number;
+      readonly values?: readonly unknown[];
+      readonly error?: WireError;
+    }
+  | {
+      readonly type: 'post';
+      readonly stage: string;
+      readonly instance: number;
+      readonly message: unknown;
+    }
+  | {
+      readonly type: 'warning';
+      readonly stage: string;
+      readonly instance: number;
+      readonly record: unknown;
+    }
+  /** How far the tail has made the data safe (P14). */
+  | { readonly type: 'safe'; readonly value: unknown };
+
+/** The version of these messages and of the frames; both sides must have the same. */
+export const PIPE_VERSION = 1;
+
+const TYPES = [
+  'initiate',
+  'ready',
+  'stop',
+  'ended',
+  'control',
+  'answer',
+  'post',
+  'warning',
+  'safe',
+];
+
+export interface ChannelEvents {
+  message(message: PipeMessage): void;
+  closed(): void;
+}
+
+export class ControlChannel {
+  readonly #socket: WebSocket;
+  readonly #early: PipeMessage[] = [];
+  readonly #timer: NodeJS.Timeout;
+  #events: ChannelEvents | undefined;
+  #heardMs: number = performance.now();
+  #open = true;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.on('message', (data, isBinary) => this.#received(data as Buffer, isBinary));
+    socket.on('ping', () => this.#heard());
+    socket.on('pong', () => this.#heard());
+    socket.on('error', () => this.close());
+    socket.on('close', () => this.#closed());
+    this.#timer = setInterval(() => this.#look(), LIMITS.pipeBeatMs);
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  /** From now on messages are given to `events`, first those that have come already. */
+  listen(events: ChannelEvents): void {
+    this.#events = events;
+    while (this.#events === events) {
+      const message = this.#early.shift();
+      if (message === undefined) break;
+      events.message(message);
+    }
+    if (!this.#open) events.closed();
+  }
+
+  /** The next message, before `listen`; undefined if none comes in time, or the channel ends. */
+  next(withinMs: number): Promise<PipeMessage | undefined> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => done(undefined), withinMs);
+      const done = (message: PipeMessage | undefined): void => {
+        clearTimeout(timer);
+        this.#events = undefined;
+        resolve(message);
+      };
+      this.listen({ message: done, closed: () => done(undefined) });
+    });
+  }
+
+  /** Sends a message; without effect on a channel that has ended. */
+  send(message: PipeMessage): void {
+    if (this.#open) this.#socket.send(JSON.stringify(message));
+  }
+
+  /** Ends the channel after what was sent. */
+  close(): void {
+    if (!this.#open) return;
+    this.#socket.close();
+    // The other side may never answer.
+    setTimeout(() => this.#socket.terminate(), LIMITS.pipeBeatMs).unref();
+    this.#closed();
+  }
+
+  #heard(): void {
+    this.#heardMs = performance.now();
+  }
+
+  #look(): void {
+    if (performance.now() - this.#heardMs > LIMITS.pipeSilenceMs) {
+      this.#socket.terminate();
+      this.#closed();
+    } else this.#socket.ping();
+  }
+
+  #received(data: Buffer, isBinary: boolean): void {
+    this.#heard();
+    if (!this.#open) return;
+    const message = isBinary ? undefined : parse(data);
+    if (message === undefined) this.close();
+    else if (this.#events === undefined) this.#keep(message);
+    else this.#events.message(message);
+  }
+
+  #keep(message: PipeMessage): void {
+    if (this.#early.length < LIMITS.pipeMessagesEarlyMax) this.#early.push(message);
+    else this.close();
+  }
+
+  #closed(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    clearInterval(this.#timer);
+    this.#events?.closed();
+  }
+}
+
+/** The message in these bytes, of a known type; its fields are for the receiver to check. */
+function parse(data: Buffer): PipeMessage | undefined {
+  try {
+    const value: unknown = JSON.parse(data.toString('utf8'));
+    const type = (value as { type?: unknown } | null)?.type;
+    return TYPES.some((known) => known === type) ? (value as PipeMessage) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function toWireError({ code, message, hint }: PenstockError): WireError {
+  if (code === 'INTERNAL') return { code, message: 'a defect; the log there has more' };
+  return { code, message, hint };
+}
+
+/** What the other side says of its error, shortened; `machine` is named in front. */
+export function fromWireError(error: unknown, machine: string): PenstockError {
+  const { code, message, hint } = (error ?? {}) as { [field: string]: unknown };
+  const known = typeof code === 'string' && Object.hasOwn(ERRORS, code);
+  const text = typeof message === 'string' ? message.slice(0, 2000) : 'it gave no reason';
+  return new PenstockError(known ? (code as ErrorCode) : 'PIPE_FAILED', `${machine}: ${text}`, {
+    ...(typeof hint === 'string' ? { hint: hint.slice(0, 500) } : {}),
+  });
+}

@@ -1,0 +1,260 @@
+/**
+ * Pipes that reach another machine: how the initiator extends one there (P8, P9).
+ *
+ * Contract: the far half runs when `extendPipe` has resolved, and the near half has been started; `done`
+ * of what it gives says how both ended. Modules of the far half are named from the far machine's list of
+ * allowed ones (monitor/pipe-modules.ts). The near half is a PipeSpec without agents: they are added here,
+ * `send` behind its last stage or `receive` before its first.
+ *
+ *   push:  near stages ──▶ send ══ network ══▶ receive ──▶ far stages
+ *   pull:  near stages ◀── receive ══ network ══ send ◀── far stages
+ */
+import { availableParallelism, hostname } from 'node:os';
+import { WebSocket } from 'ws';
+import { PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import {
+  makePipeName,
+  type Pipe,
+  type PipeSpec,
+  type StageSpec,
+  startPipe,
+} from '../../pipe/mod.ts';
+import { connectPinned, type Server } from './api-client.ts';
+import {
+  ControlChannel,
+  type FarStage,
+  fromWireError,
+  PIPE_VERSION,
+  type PipeMessage,
+} from './control-channel.ts';
+import { HalfPipe } from './half-pipe.ts';
+import type { Identity } from './identity.ts';
+import type { LinksOptions } from './links.ts';
+import { formatAddress } from './peers.ts';
+import { shareRate } from './rate-limit.ts';
+
+/** The file ending of the code that runs: the sources, or what they were compiled to. */
+const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+const SEND = new URL(`./send${EXTENSION}`, import.meta.url);
+const RECEIVE = new URL(`./receive${EXTENSION}`, import.meta.url);
+
+export interface ExtendOptions {
+  readonly identity: Identity;
+  /** The monitor of the other machine. */
+  readonly server: Server;
+  /** What kind of program asks, for lists of pipes. */
+  readonly program: string;
+  /** push: the near half has the head. pull: the near half has the tail. */
+  readonly flow: 'push' | 'pull';
+  /** The near half. Both halves have buffers of the same size. */
+  readonly near: PipeSpec;
+  readonly far: { readonly stages: readonly FarStage[]; readonly maxBuffers?: number };
+  /** Whether buffers come out of the agents in the order in which they went in. Default true. */
+  readonly ordered?: boolean;
+  /** Threads that send, and as many that receive. Default 1: more help only where one is busy. */
+  readonly agents?: number;
+  /** Connections of each. Default: one a processor, at most 4. */
+  readonly links?: number;
+  readonly localAddresses?: readonly string[];
+  /** The sum over all connections that send here. */
+  readonly bytesPerSecond?: number;
+  /** Words of a buffer that say how much of its header room and directory room is used. */
+  readonly headerBytesWord?: number;
+  readonly directoryBytesWord?: number;
+  /** How long to try to make data connections again. Default LIMITS.linksLostMs. */
+  readonly lostMs?: number;
+  onFarPost?(stage: string, instance: number, message: unknown): void;
+  onFarWarning?(stage: string, instance: number, record: unknown): void;
+  /** How far the tail has made the data safe: what a pipe that is started again goes on from. */
+  onSafe?(value: unknown): void;
+}
+
+export interface ExtendedPipe {
+  readonly name: string;
+  readonly near: Pipe;
+  /** Settles when both halves are over; with the counters of the far one, or the first cause. */
+  readonly done: Promise<Readonly<Record<string, readonly number[]>>>;
+  stop(reason?: string | PenstockError): Promise<void>;
+  controlFar(stage: string, message: unknown): Promise<unknown[]>;
+}
+
+/**
+ * Starts a pipe whose other half is on another machine.
+ *
+ * @throws NET_UNREACHABLE, NET_UNTRUSTED, NET_REFUSED, NET_DENIED, NET_BUSY, NET_LOST, PIPE_CONFIG
+ */
+export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> {
+  const { near, server, flow } = options;
+  const name = near.name ?? makePipeName();
+  const address = formatAddress(server.host, server.port);
+  const channel = await openChannel(options, name, address);
+  const agents = options.agents ?? 1;
+  let pipe: Pipe | undefined;
+  try {
+    const ready = await initiate(channel, options, name, agents, address);
+    const spec = nearSpec(options, name, agents, ready);
+    let half: HalfPipe | undefined;
+    pipe = await startPipe({
+      ...spec,
+      onMessage: (stage, instance, message) => {
+        half?.posted(message);
+        near.onMessage?.(stage, instance, message);
+      },
+    });
+    half = new HalfPipe(pipe, channel, {
+      farName: address,
+      agentStage: flow === 'push' ? 'send' : 'receive',
+      ...(flow === 'push' ? { headStage: near.stages[0]?.name ?? '' } : {}),
+      ...pick(options, 'onFarPost', 'onFarWarning', 'onSafe'),
+    });
+    const started = half;
+    return {
+      name,
+      near: pipe,
+      done: started.done,
+      stop: (reason) => started.stop(reason),
+      controlFar: (stage, message) => started.controlFar(stage, message),
+    };
+  } catch (thrown) {
+    channel.close();
+    await pipe?.stop();
+    throw thrown;
+  }
+}
+
+async function openChannel(
+  { identity, server }: ExtendOptions,
+  name: string,
+  address: string,
+): Promise<ControlChannel> {
+  const socket = await connectPinned(identity, server);
+  // The connection is there, and was looked at: `ws:` only keeps the package from making its own.
+  const webSocket = new WebSocket(`ws://monitor/v1/pipes/${encodeURIComponent(name)}/control`, {
+    createConnection: () => socket,
+    perMessageDeflate: false,
+    maxPayload: LIMITS.monitorMessageBytesMax,
+    handshakeTimeout: LIMITS.apiConnectMs,
+  });
+  const channel = new ControlChannel(webSocket);
+  return new Promise((resolve, reject) => {
+    webSocket.once('open', () => resolve(channel));
+    webSocket.once('unexpected-response', (_request, answer) => {
+      const parts: Buffer[] = [];
+      answer.on('data', (part: Buffer) => {
+        if (parts.length < 16) parts.push(part);
+      });
+      answer.once('close', () => {
+        socket.destroy();
+        reject(refusal(Buffer.concat(parts), address));
+      });
+    });
+    webSocket.once('error', (cause) => {
+      socket.destroy();
+      const message = `the connection to ${address} broke: ${cause.message}`;
+      reject(new PenstockError('NET_LOST', message, { cause, subject: address }));
+    });
+  });
+}
+
+function refusal(body: Buffer, address: string): PenstockError {
+  try {
+    return fromWireError((JSON.parse(body.toString('utf8')) as { error?: unknown }).error, address);
+  } catch {
+    return new PenstockError('NET_PROTOCOL', `${address} answered with what is no answer`);
+  }
+}
+
+type Ready = Extract<PipeMessage, { type: 'ready' }>;
+
+/** Asks for the far half; resolves with where its agents wait. */
+async function initiate(
+  channel: ControlChannel,
+  options: ExtendOptions,
+  name: string,
+  agents: number,
+  address: string,
+): Promise<Ready> {
+  const { near, far, flow, program } = options;
+  channel.send({
+    type: 'initiate',
+    version: PIPE_VERSION,
+    name,
+    program,
+    machine: hostname(),
+    flow,
+    agents,
+    maxBuffers: far.maxBuffers ?? near.maxBuffers,
+    payloadBytes: near.payloadBytes,
+    directoryBytes: near.directoryBytes ?? 0,
+    stages: far.stages.map((stage, i) =>
+      flow === 'push' && i === 0 && options.ordered !== false ? { ...stage, ordered: true } : stage,
+    ),
+    ...pick(options, 'headerBytesWord', 'directoryBytesWord', 'lostMs'),
+  });
+  const answer = await channel.next(LIMITS.apiAnswerMs);
+  if (answer?.type === 'stop') throw fromWireError(answer.error, address);
+  if (answer === undefined) {
+    throw new PenstockError('NET_LOST', `${address} does not say whether it begins the pipe`);
+  }
+  const { port, id, secret } = answer as Partial<Ready>;
+  if (
+    answer.type !== 'ready' ||
+    !Number.isInteger(port) ||
+    !/^[0-9a-f]{32}$/.test(id ?? '') ||
+    typeof secret !== 'string'
+  ) {
+    throw new PenstockError('NET_PROTOCOL', `${address} answered with what is no answer`);
+  }
+  return answer;
+}
+
+/** The near half with its agents. */
+function nearSpec(options: ExtendOptions, name: string, agents: number, ready: Ready): PipeSpec {
+  const { near, flow, identity, server, bytesPerSecond } = options;
+  const links: LinksOptions = {
+    identity: { ...identity, peerFingerprint: server.fingerprint },
+    id: ready.id,
+    secret: Buffer.from(ready.secret, 'base64'),
+    connect: {
+      host: server.host,
+      port: ready.port,
+      links: options.links ?? Math.min(4, availableParallelism()),
+      ...pick(options, 'localAddresses'),
+    },
+    ...pick(options, 'lostMs'),
+  };
+  const agentOptions = {
+    ...links,
+    ...pick(options, 'headerBytesWord', 'directoryBytesWord'),
+    ...(bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) }),
+  };
+  const stages: StageSpec[] =
+    flow === 'push'
+      ? [...near.stages, sendStage(agents, agentOptions)]
+      : [
+          receiveStage(agents, agentOptions),
+          ...near.stages.map((stage, i) =>
+            i === 0 && options.ordered !== false ? { ...stage, ordered: true } : stage,
+          ),
+        ];
+  return { ...near, name, stages };
+}
+
+/** The stage of agents that ends the half with the head. */
+export function sendStage(agents: number, options: object): StageSpec {
+  const modules = [{ module: SEND, options }];
+  return { name: 'send', instances: agents, numbered: true, modules };
+}
+
+/** The stage of agents that begins the half with the tail. */
+export function receiveStage(agents: number, options: object): StageSpec {
+  const modules = [{ module: RECEIVE, options }];
+  return { name: 'receive', instances: agents, carries: true, modules };
+}
+
+function pick<T extends object, K extends keyof T>(from: T, ...keys: K[]): Pick<T, K> {
+  return Object.fromEntries(
+    keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]]),
+  ) as Pick<T, K>;
+}

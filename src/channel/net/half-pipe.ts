@@ -1,0 +1,206 @@
+/**
+ * The network controller of one half of a pipe: joins the pipe of this machine to the channel to the other.
+ *
+ *   running ──▶ this half ended ──▶ both ended
+ *      │    ──▶ the other ended ──▶    ▲
+ *      └──────────▶ stopping: of its own accord, asked by the other side, or the channel was lost
+ *
+ * Contract: whatever ends one half ends the other within seconds; `done` settles when the pipe of this
+ * machine is over, and the other has said that it has ended or can no longer be heard. It rejects with the
+ * first cause, wherever it was. Control messages and their answers are plain JSON.
+ *
+ * A module of the tail that posts `{ safe: … }` says how far the data is safe. It is told to the head's
+ * machine, where `onSafe` and the modules of the first stage get it: `control({ type: 'safe', value })`.
+ */
+import { PenstockError, toPenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { Pipe } from '../../pipe/mod.ts';
+import {
+  type ControlChannel,
+  fromWireError,
+  type PipeMessage,
+  toWireError,
+  type WireError,
+} from './control-channel.ts';
+
+export interface HalfPipeOptions {
+  /** What the other machine is called in messages. */
+  readonly farName: string;
+  readonly agentStage: 'send' | 'receive';
+  /** The first stage, where it is on this machine: it learns what is safe. */
+  readonly headStage?: string;
+  onFarPost?(stage: string, instance: number, message: unknown): void;
+  onFarWarning?(stage: string, instance: number, record: unknown): void;
+  onSafe?(value: unknown): void;
+}
+
+interface Waiter {
+  readonly resolve: (values: unknown[]) => void;
+  readonly reject: (error: PenstockError) => void;
+}
+
+export class HalfPipe {
+  readonly pipe: Pipe;
+  /** Settles when both halves are over: with the counters of the other one. */
+  readonly done: Promise<Readonly<Record<string, readonly number[]>>>;
+  readonly #channel: ControlChannel;
+  readonly #options: HalfPipeOptions;
+  readonly #far: PromiseWithResolvers<Readonly<Record<string, readonly number[]>>> =
+    Promise.withResolvers();
+  readonly #waiters = new Map<number, Waiter>();
+  #asked = 0;
+  #answering = 0;
+  /** The other half has said that it has ended, or that it stops. */
+  #farOver = false;
+  #nearOver = false;
+
+  constructor(pipe: Pipe, channel: ControlChannel, options: HalfPipeOptions) {
+    this.pipe = pipe;
+    this.#channel = channel;
+    this.#options = options;
+    this.#far.promise.catch(() => {});
+    this.done = this.#settle();
+    this.done.catch(() => {});
+    channel.listen({
+      message: (message) => this.#message(message),
+      closed: () => this.#lost(),
+    });
+  }
+
+  /** Stops both halves; resolves when this one is over. */
+  stop(reason: string | PenstockError = 'the pipe was stopped'): Promise<void> {
+    const error =
+      reason instanceof PenstockError ? reason : new PenstockError('PIPE_STOPPED', reason);
+    // Where this half has ended already, only the other one is left to be stopped.
+    if (this.#nearOver) this.#far.reject(error);
+    return this.pipe.stop(error);
+  }
+
+  /** As Pipe.control, for a stage of the other half. */
+  controlFar(stage: string, message: unknown): Promise<unknown[]> {
+    if (!this.#channel.open) {
+      return Promise.reject(new PenstockError('NET_LOST', 'the other half of the pipe is gone'));
+    }
+    const id = ++this.#asked;
+    return new Promise((resolve, reject) => {
+      this.#waiters.set(id, { resolve, reject });
+      this.#channel.send({ type: 'control', id, stage, message });
+    });
+  }
+
+  /** What a module of this half has posted: for the other machine, if it says so. */
+  posted(message: unknown): void {
+    if (isSafePoint(message)) this.#channel.send({ type: 'safe', value: message.safe });
+  }
+
+  async #settle(): Promise<Readonly<Record<string, readonly number[]>>> {
+    try {
+      const { counters } = await this.pipe.done;
+      this.#nearOver = true;
+      this.#channel.send({ type: 'ended', counters });
+      return await this.#far.promise;
+    } catch (thrown) {
+      const error = toPenstockError(thrown);
+      this.#nearOver = true;
+      if (!this.#farOver) this.#channel.send({ type: 'stop', error: toWireError(error) });
+      throw error;
+    } finally {
+      this.#channel.close();
+      for (const { reject } of this.#waiters.values()) {
+        reject(new PenstockError('PIPE_STOPPED', 'the pipe ended before the answer came'));
+      }
+      this.#waiters.clear();
+    }
+  }
+
+  #message(message: PipeMessage): void {
+    switch (message.type) {
+      case 'stop':
+        this.#farOver = true;
+        this.#stopped(fromWireError(message.error, this.#options.farName));
+        break;
+      case 'ended':
+        this.#farOver = true;
+        this.#far.resolve(countersOf(message.counters));
+        void this.#tell(this.#options.agentStage, { type: 'far-ended' });
+        break;
+      case 'control':
+        void this.#answer(message.id, message.stage, message.message);
+        break;
+      case 'answer':
+        this.#answered(message.id, message.values, message.error);
+        break;
+      case 'post':
+        this.#options.onFarPost?.(message.stage, message.instance, message.message);
+        break;
+      case 'warning':
+        this.#options.onFarWarning?.(message.stage, message.instance, message.record);
+        break;
+      case 'safe':
+        this.#options.onSafe?.(message.value);
+        if (this.#options.headStage !== undefined) {
+          void this.#tell(this.#options.headStage, { type: 'safe', value: message.value });
+        }
+        break;
+      default:
+        this.#stopped(
+          new PenstockError('NET_PROTOCOL', `${this.#options.farName} begins a pipe that runs`),
+        );
+    }
+  }
+
+  #stopped(error: PenstockError): void {
+    this.#far.reject(error);
+    void this.pipe.stop(error);
+  }
+
+  #lost(): void {
+    if (this.#farOver) return;
+    const state = this.#nearOver ? 'had all but' : 'runs, and';
+    this.#stopped(
+      new PenstockError(
+        'NET_LOST',
+        `this half of the pipe ${state} nothing is heard of ${this.#options.farName} any more`,
+      ),
+    );
+  }
+
+  async #tell(stage: string, message: unknown): Promise<void> {
+    await this.pipe.control(stage, message, 'started').catch(() => {});
+  }
+
+  async #answer(id: unknown, stage: unknown, message: unknown): Promise<void> {
+    if (typeof id !== 'number' || this.#answering >= LIMITS.pipeMessagesEarlyMax) return;
+    this.#answering++;
+    try {
+      const values = await this.pipe.control(String(stage), message);
+      this.#channel.send({ type: 'answer', id, values: values.map((value) => value ?? null) });
+    } catch (thrown) {
+      this.#channel.send({ type: 'answer', id, error: toWireError(toPenstockError(thrown)) });
+    } finally {
+      this.#answering--;
+    }
+  }
+
+  #answered(
+    id: number,
+    values: readonly unknown[] | undefined,
+    error: WireError | undefined,
+  ): void {
+    const waiter = this.#waiters.get(id);
+    this.#waiters.delete(id);
+    if (error === undefined) waiter?.resolve(Array.isArray(values) ? [...values] : []);
+    else waiter?.reject(fromWireError(error, this.#options.farName));
+  }
+}
+
+function isSafePoint(message: unknown): message is { readonly safe: unknown } {
+  return typeof message === 'object' && message !== null && 'safe' in message;
+}
+
+function countersOf(value: unknown): Readonly<Record<string, readonly number[]>> {
+  const entries = Object.entries(value ?? {}).filter(
+    ([, counts]) => Array.isArray(counts) && counts.every((count) => typeof count === 'number'),
+  );
+  return Object.fromEntries(entries);
+}

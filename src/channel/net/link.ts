@@ -1,0 +1,154 @@
+/**
+ * One data connection of an agent, once both sides know each other: frames out, frames in.
+ *
+ * Contract: `closed` is told exactly once, whatever ends the connection. What its events throw goes to
+ * `defect` and never out of the event loop. While a frame waits for a buffer nothing is read, so the other
+ * side is held up by TCP; a connection that is read and stays silent too long is ended (`look`).
+ */
+import type { TLSSocket } from 'node:tls';
+import { PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { PipeBuffer } from '../../pipe/mod.ts';
+import { FRAME_BYTES, type Frame, type FrameBounds, writeFrame } from './frame.ts';
+import { FrameReader } from './frame-reader.ts';
+
+export interface LinkEvents {
+  begin(link: Link, frame: Frame): PipeBuffer | null | Promise<PipeBuffer | null>;
+  end(link: Link, frame: Frame, target: PipeBuffer | null): void;
+  /** `clean`: the other side has said that it ends. */
+  closed(link: Link, clean: boolean): void;
+  /** Something was thrown that is no fault of the connection. */
+  defect(thrown: unknown): void;
+}
+
+export class Link {
+  readonly #socket: TLSSocket;
+  readonly #events: LinkEvents;
+  readonly #reader: FrameReader;
+  #open = true;
+  #clean = false;
+  /** A frame waits for its buffer; what has come behind it. */
+  #blocked = false;
+  #held: Buffer[] = [];
+  #heardMs: number = performance.now();
+  #spokeMs = 0;
+  /** Why it was ended, where this side did it. */
+  reason: string | undefined;
+
+  constructor(socket: TLSSocket, bounds: FrameBounds, events: LinkEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    this.#reader = new FrameReader(
+      {
+        begin: (frame) => events.begin(this, frame),
+        end: (frame, target) => events.end(this, frame, target),
+      },
+      bounds,
+    );
+    socket.on('data', (bytes: Buffer) => this.take(bytes));
+    socket.once('end', () => {
+      this.#clean = true;
+    });
+    socket.on('error', () => {});
+    socket.once('close', () => this.#closed());
+    if (socket.destroyed) queueMicrotask(() => this.#closed());
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  /** Takes bytes that have come. */
+  take(bytes: Buffer): void {
+    this.#heardMs = performance.now();
+    if (this.#blocked) this.#held.push(bytes);
+    else this.#push(bytes);
+  }
+
+  #push(bytes: Buffer): void {
+    if (!this.#open) return;
+    try {
+      const pending = this.#reader.push(bytes);
+      if (pending === undefined) return;
+      this.#blocked = true;
+      this.#socket.pause();
+      pending.then(
+        () => this.#unblock(),
+        (thrown) => this.#fail(thrown),
+      );
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #unblock(): void {
+    this.#blocked = false;
+    this.#heardMs = performance.now();
+    while (!this.#blocked) {
+      const bytes = this.#held.shift();
+      if (bytes === undefined) break;
+      this.#push(bytes);
+    }
+    if (!this.#blocked && this.#open) this.#socket.resume();
+  }
+
+  #fail(thrown: unknown): void {
+    const bad = thrown instanceof PenstockError && thrown.code === 'NET_PROTOCOL';
+    if (bad) this.destroy(thrown.message);
+    else this.#events.defect(thrown);
+  }
+
+  /** Hands bytes to the connection; resolves once they may be changed, rejects if it breaks before. */
+  write(bytes: Uint8Array): Promise<void> {
+    this.#spokeMs = performance.now();
+    return new Promise((resolve, reject) => {
+      this.#socket.write(bytes, (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(error);
+      });
+    });
+  }
+
+  /** Sends a frame without a body; if the connection is broken, nothing happens. */
+  tell(frame: Frame): void {
+    if (!this.#open) return;
+    this.#spokeMs = performance.now();
+    const bytes = Buffer.allocUnsafe(FRAME_BYTES);
+    writeFrame(bytes, 0, frame);
+    this.#socket.write(bytes);
+  }
+
+  /** Ends it if it is silent; returns whether it is time to send a beat. */
+  look(nowMs: number): boolean {
+    if (!this.#blocked && nowMs - this.#heardMs > LIMITS.linkSilenceMs) {
+      this.destroy('it was silent');
+      return false;
+    }
+    return this.#open && nowMs - this.#spokeMs >= LIMITS.linkBeatMs;
+  }
+
+  /** Ends it in order: the other side sees that it was meant. */
+  finish(): void {
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  destroy(reason: string): void {
+    this.reason ??= reason;
+    this.#reader.stop();
+    this.#socket.destroy();
+    this.#closed();
+  }
+
+  #closed(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#held = [];
+    this.#reader.stop();
+    try {
+      this.#events.closed(this, this.#clean);
+    } catch (thrown) {
+      this.#events.defect(thrown);
+    }
+  }
+}

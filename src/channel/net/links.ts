@@ -1,0 +1,260 @@
+/**
+ * The data connections of one agent: made, watched, made again.
+ *
+ *   connecting side, each of n slots:   waiting ──▶ setting up ──▶ live ──▶ broken ─┐
+ *                                          ▲            └──────── failed ───────────┤
+ *                                          └──────── back-off (doubles, to a limit) ┘
+ *   accepting side: takes what the data port hands over, each attempt of a token once.
+ *
+ * Contract: an agent that has had no live connection for `lostMs` has lost the other side: `lost` is told
+ * once, with NET_LOST. `close` ends everything at once; nothing is told afterwards.
+ */
+import { closeSync } from 'node:fs';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { assert } from '../../base/assert.ts';
+import { PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import type { FrameBounds } from './frame.ts';
+import { Link, type LinkEvents } from './link.ts';
+import { acceptLink, connectLink, type LinkIdentity, type ReadyLink } from './link-setup.ts';
+import { serverTls } from './pinned-tls.ts';
+
+/** Plain data, part of the options of both agents. */
+export interface LinksOptions {
+  readonly identity: LinkIdentity;
+  /** Of the half pipe at the accepting side, 32 hexadecimal digits. */
+  readonly id: string;
+  /** What the tokens are made of, 32 bytes. */
+  readonly secret: Uint8Array;
+  /** Where to connect to; without it this side accepts. */
+  readonly connect?: {
+    readonly host: string;
+    readonly port: number;
+    /** Connections of each agent. */
+    readonly links: number;
+    /** Addresses of this machine to spread the connections over. */
+    readonly localAddresses?: readonly string[];
+  };
+  /** Default: LIMITS.linksLostMs. */
+  readonly lostMs?: number;
+}
+
+export interface LinksEvents extends LinkEvents {
+  /** A connection is up. */
+  opened(link: Link): void;
+  /** A connection has been idle: send a frame. */
+  beat(link: Link): void;
+  lost(error: PenstockError): void;
+}
+
+/** What the data port's thread sends to the agents' threads. */
+export interface HandOver {
+  readonly type: 'link';
+  readonly agent: number;
+  readonly attempt: number;
+  readonly descriptor: number;
+}
+
+export class Links {
+  readonly live: Set<Link> = new Set();
+  readonly #options: LinksOptions;
+  readonly #agent: number;
+  readonly #bounds: FrameBounds;
+  readonly #events: LinksEvents;
+  readonly #context: SecureContext;
+  readonly #abort: AbortController = new AbortController();
+  readonly #used: Set<number> = new Set();
+  #attempts = 0;
+  #aloneMs: number = performance.now();
+  #lastTrouble = 'nobody connected';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: LinksOptions, agent: number, bounds: FrameBounds, events: LinksEvents) {
+    this.#options = options;
+    this.#agent = agent;
+    this.#bounds = bounds;
+    this.#events = events;
+    this.#context = createSecureContext(serverTls(options.identity));
+  }
+
+  start(): void {
+    const { connect } = this.#options;
+    this.#aloneMs = performance.now();
+    this.#timer = setInterval(() => this.#look(), LIMITS.linkBeatMs / 4);
+    for (let slot = 0; slot < (connect?.links ?? 0); slot++) void this.#keepConnected(slot);
+  }
+
+  /** Takes a connection over from the data port; false if it is not for this agent. */
+  accept({ agent, attempt, descriptor }: HandOver): boolean {
+    if (agent !== this.#agent || this.#abort.signal.aborted) return false;
+    if (this.#options.connect !== undefined || this.live.size >= LIMITS.linksPerAgentMax) {
+      return false;
+    }
+    void this.#setUpAccepted(attempt, descriptor);
+    return true;
+  }
+
+  /** Ends all connections; in order, if the agents are done with each other. */
+  close(inOrder = false): void {
+    if (this.#abort.signal.aborted) return;
+    clearInterval(this.#timer);
+    this.#abort.abort();
+    for (const link of this.live) {
+      if (inOrder) link.finish();
+      else link.destroy('this side ended');
+    }
+    this.live.clear();
+  }
+
+  async #setUpAccepted(attempt: number, descriptor: number): Promise<void> {
+    const { identity, id, secret } = this.#options;
+    const preamble = { id, agent: this.#agent, attempt };
+    try {
+      const setUp = acceptLink(
+        descriptor,
+        identity,
+        this.#context,
+        secret,
+        preamble,
+        this.#abort.signal,
+      );
+      const ready = await setUp;
+      if (this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax) {
+        ready.socket.destroy();
+      } else {
+        this.#used.add(attempt);
+        this.#begin(ready);
+      }
+    } catch (thrown) {
+      this.#lastTrouble = (thrown as Error).message;
+    }
+  }
+
+  /** Keeps one of the connections up until the end. */
+  async #keepConnected(slot: number): Promise<void> {
+    const { signal } = this.#abort;
+    let delayMs: number = LIMITS.linkRetryMinMs;
+    while (!signal.aborted) {
+      try {
+        const gone = await this.#connect(slot);
+        delayMs = LIMITS.linkRetryMinMs;
+        await gone;
+      } catch (thrown) {
+        this.#lastTrouble = (thrown as Error).message;
+        if (thrown instanceof PenstockError && thrown.code === 'NET_UNTRUSTED') {
+          this.#lose(thrown);
+          return;
+        }
+      }
+      await pause(delayMs, signal);
+      delayMs = Math.min(2 * delayMs, LIMITS.linkRetryMaxMs);
+    }
+  }
+
+  /** Resolves, once a connection has brought its first frame, with its end. */
+  async #connect(slot: number): Promise<Promise<void>> {
+    const { identity, id, secret, connect } = this.#options;
+    assert(connect !== undefined, 'this side connects');
+    assert(this.#attempts < LIMITS.linkAttemptsMax, 'an agent does not connect for ever');
+    const preamble = { id, agent: this.#agent, attempt: this.#attempts++ };
+    const { host, port, localAddresses = [] } = connect;
+    const place = this.#agent * connect.links + slot;
+    const ready = await connectLink(
+      { host, port, localAddress: localAddresses[place % Math.max(1, localAddresses.length)] },
+      identity,
+      this.#context,
+      secret,
+      preamble,
+      this.#abort.signal,
+    );
+    const { socket } = ready;
+    return new Promise((resolve, reject) => {
+      const gone = new Promise<void>((end) => socket.once('close', () => end()));
+      const timer = setTimeout(() => socket.destroy(), LIMITS.linkSetupMs);
+      socket.once('close', () => {
+        clearTimeout(timer);
+        reject(new Error('the other side ended a data connection at its beginning'));
+      });
+      // Without a first frame the other side has not admitted it: it carries nothing yet.
+      socket.once('data', (rest: Buffer) => {
+        clearTimeout(timer);
+        this.#begin({ socket, rest });
+        resolve(gone);
+      });
+    });
+  }
+
+  #begin({ socket, rest }: ReadyLink): void {
+    if (this.#abort.signal.aborted) {
+      socket.destroy();
+      return;
+    }
+    const link = new Link(socket, this.#bounds, {
+      begin: (of, frame) => this.#events.begin(of, frame),
+      end: (of, frame, target) => this.#events.end(of, frame, target),
+      closed: (of, clean) => this.#closed(of, clean),
+      defect: (thrown) => this.#events.defect(thrown),
+    });
+    this.live.add(link);
+    try {
+      this.#events.opened(link);
+    } catch (thrown) {
+      this.#events.defect(thrown);
+    }
+    if (rest.length > 0) link.take(rest);
+    socket.resume();
+  }
+
+  #closed(link: Link, clean: boolean): void {
+    if (!this.live.delete(link)) return;
+    if (link.reason !== undefined) this.#lastTrouble = link.reason;
+    if (this.live.size === 0) this.#aloneMs = performance.now();
+    if (!this.#abort.signal.aborted) this.#events.closed(link, clean);
+  }
+
+  /** Beats, and notices silence and loneliness. */
+  #look(): void {
+    const now = performance.now();
+    for (const link of this.live) {
+      try {
+        if (link.look(now)) this.#events.beat(link);
+      } catch (thrown) {
+        this.#events.defect(thrown);
+      }
+    }
+    const lostMs = this.#options.lostMs ?? LIMITS.linksLostMs;
+    if (this.live.size > 0 || now - this.#aloneMs < lostMs) return;
+    this.#lose(
+      new PenstockError(
+        'NET_LOST',
+        `no data connection to the other machine for ${Math.round(lostMs / 1000)} s: ${this.#lastTrouble}`,
+      ),
+    );
+  }
+
+  #lose(error: PenstockError): void {
+    clearInterval(this.#timer);
+    this.#events.lost(error);
+  }
+}
+
+/** Closes a descriptor that no agent has taken over. */
+export function dropDescriptor(descriptor: number): void {
+  try {
+    closeSync(descriptor);
+  } catch {
+    // Nobody has it.
+  }
+}
+
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, delayMs);
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    signal.addEventListener('abort', done, { once: true });
+  });
+}

@@ -1,0 +1,88 @@
+/**
+ * What another machine asks for when it begins a pipe here, checked field by field.
+ *
+ * Contract: pure; nothing has been started when it throws PIPE_CONFIG (or NET_DENIED, of a module).
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { type FarStage, type Initiation, PIPE_VERSION } from '../channel/net/control-channel.ts';
+import { FRAME_WORDS } from '../channel/net/frame.ts';
+import type { Peer } from '../channel/net/peers.ts';
+import type { StageSpec } from '../pipe/mod.ts';
+import { farModule } from './pipe-modules.ts';
+
+/** The message as it must be. Its stages' modules are looked at by `farStages`. */
+export function checkInitiation(message: unknown, name: string): Initiation {
+  const asked = message as Partial<Initiation>;
+  if (asked.type !== 'initiate') refuse('the first message must begin the pipe');
+  if (asked.version !== PIPE_VERSION) {
+    throw new PenstockError(
+      'PIPE_CONFIG',
+      `this machine speaks version ${PIPE_VERSION} of pipes between machines, the other ${String(asked.version).slice(0, 10)}`,
+      { hint: 'use the same version of Penstock on both machines' },
+    );
+  }
+  if (asked.name !== name) refuse('the name of the pipe is not that of the channel');
+  if (asked.flow !== 'push' && asked.flow !== 'pull') refuse('the flow is neither push nor pull');
+  text('program', asked.program, LIMITS.peerNameLengthMax);
+  text('machine', asked.machine, 255);
+  whole('agents', asked.agents, 1, LIMITS.pipeAgentsMax);
+  whole('maxBuffers', asked.maxBuffers, 1, LIMITS.buffersMax);
+  whole('payloadBytes', asked.payloadBytes, 1, LIMITS.blockRawBytesMax);
+  whole('directoryBytes', asked.directoryBytes, 0, LIMITS.blockRawBytesMax);
+  for (const field of ['headerBytesWord', 'directoryBytesWord'] as const) {
+    if (asked[field] !== undefined) whole(field, asked[field], 0, FRAME_WORDS - 1);
+  }
+  if (asked.lostMs !== undefined) whole('lostMs', asked.lostMs, 1, 3_600_000);
+  const { stages } = asked;
+  if (!Array.isArray(stages) || stages.length < 1 || stages.length > LIMITS.farStagesMax) {
+    refuse(`a half has 1 to ${LIMITS.farStagesMax} stages`);
+  }
+  return asked as Initiation;
+}
+
+/** The stages of the far half with the modules of this machine. */
+export function farStages(stages: readonly FarStage[], peer: Peer): StageSpec[] {
+  return stages.map((stage) => {
+    if (typeof stage !== 'object' || stage === null) refuse('a stage is an object');
+    const { name, modules, instances, allocates, ordered, partsMax, windowBytes } = stage;
+    text('the name of a stage', name, 63);
+    if (name === 'send' || name === 'receive') refuse(`stage ${name} is for agents`);
+    if (!Array.isArray(modules) || modules.length < 1 || modules.length > LIMITS.farModulesMax) {
+      refuse(`a stage has 1 to ${LIMITS.farModulesMax} modules`);
+    }
+    if (instances !== undefined) whole('instances', instances, 1, LIMITS.pipeAgentsMax);
+    if (partsMax !== undefined) whole('partsMax', partsMax, 1, LIMITS.buffersMax);
+    if (windowBytes !== undefined) {
+      whole('windowBytes', windowBytes, 0, LIMITS.blockRawBytesMax * 4);
+    }
+    return {
+      name,
+      modules: modules.map((module) => {
+        const allowed = farModule(String(module?.name));
+        return { module: allowed.url, options: allowed.options(module.options, peer) };
+      }),
+      ...(instances === undefined ? {} : { instances }),
+      ...(partsMax === undefined ? {} : { partsMax }),
+      ...(windowBytes === undefined ? {} : { windowBytes }),
+      allocates: allocates === true,
+      ordered: ordered === true,
+    };
+  });
+}
+
+function whole(what: string, value: unknown, least: number, most: number): void {
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
+    refuse(`${what} is no whole number from ${least} to ${most}`);
+  }
+}
+
+function text(what: string, value: unknown, lengthMax: number): void {
+  if (typeof value !== 'string' || value.length > lengthMax || /\p{C}/u.test(value)) {
+    refuse(`${what} is no text of up to ${lengthMax} characters`);
+  }
+}
+
+function refuse(message: string): never {
+  throw new PenstockError('PIPE_CONFIG', message);
+}

@@ -1,0 +1,156 @@
+/**
+ * Two halves of a pipe in one process, each with its agents and its own identity, and a proxy between
+ * them: what the tests of agents use before any daemon comes in.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DataPort } from '../src/channel/net/data-port.ts';
+import { type Identity, openIdentity } from '../src/channel/net/identity.ts';
+import type { HandOver, LinksOptions } from '../src/channel/net/links.ts';
+import { shareRate } from '../src/channel/net/rate-limit.ts';
+import { StateFolder } from '../src/channel/net/state-folder.ts';
+import { type Pipe, startPipe } from '../src/pipe/mod.ts';
+import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from './agent-load.ts';
+import { LinkProxy } from './link-proxy.ts';
+
+const SEND = new URL('../src/channel/net/send.ts', import.meta.url);
+const RECEIVE = new URL('../src/channel/net/receive.ts', import.meta.url);
+
+let made: Promise<readonly [Identity, Identity]> | undefined;
+
+/** Two identities, made once a process. */
+export function identities(): Promise<readonly [Identity, Identity]> {
+  made ??= Promise.all([newIdentity(), newIdentity()]);
+  return made;
+}
+
+async function newIdentity(): Promise<Identity> {
+  const folder = mkdtempSync(join(tmpdir(), 'penstock-identity-'));
+  try {
+    return await openIdentity(new StateFolder(folder));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+export interface PairOptions {
+  readonly count: number;
+  readonly seed?: number;
+  readonly heads?: number;
+  readonly agents?: number;
+  readonly links?: number;
+  readonly ordered?: boolean;
+  /** Who connects: with push the sender, with pull the receiver. */
+  readonly flow?: 'push' | 'pull';
+  readonly nearBuffers?: number;
+  readonly farBuffers?: number;
+  readonly payloadBytes?: number;
+  readonly lostMs?: number;
+  readonly bytesPerSecond?: number;
+  readonly localAddresses?: readonly string[];
+  readonly head?: Partial<LoadOptions>;
+  readonly tail?: Partial<LoadOptions>;
+  /** Of the side that connects. */
+  readonly wrong?: Partial<LinksOptions>;
+}
+
+export interface Pair {
+  readonly near: Pipe;
+  readonly far: Pipe;
+  readonly proxy: LinkProxy;
+  readonly port: DataPort;
+  /** Numbers that have arrived, sorted. */
+  arrived(): number[];
+  close(): Promise<void>;
+}
+
+export async function startPair(options: PairOptions): Promise<Pair> {
+  const { agents = 1, links = 2, ordered = false, flow = 'push', count, heads = 1 } = options;
+  const [client, server] = await identities();
+  const port = await DataPort.open(['127.0.0.1'], 0);
+  const proxy = await LinkProxy.open(port.port);
+  const id = randomBytes(16).toString('hex');
+  const common = {
+    id,
+    secret: randomBytes(32),
+    ...LOAD_WORDS,
+    ...(options.lostMs === undefined ? {} : { lostMs: options.lostMs }),
+  };
+  const connecting = {
+    ...common,
+    identity: { ...client, peerFingerprint: server.fingerprint },
+    connect: {
+      host: '127.0.0.1',
+      port: proxy.port,
+      links,
+      ...(options.localAddresses === undefined ? {} : { localAddresses: options.localAddresses }),
+    },
+    ...options.wrong,
+  };
+  const accepting = {
+    ...common,
+    identity: { ...server, peerFingerprint: client.fingerprint },
+  };
+  const seen: number[] = [];
+  const payloadBytes = options.payloadBytes ?? 20_000;
+  const rate =
+    options.bytesPerSecond === undefined ? {} : { rate: shareRate(options.bytesPerSecond) };
+  const far = await startPipe({
+    maxBuffers: options.farBuffers ?? 8,
+    payloadBytes,
+    directoryBytes: 4096,
+    stages: [
+      {
+        name: 'receive',
+        instances: agents,
+        carries: true,
+        modules: [{ module: RECEIVE, options: flow === 'push' ? accepting : connecting }],
+      },
+      {
+        name: 'tail',
+        ordered,
+        modules: [{ module: LOAD_MODULE, options: { ordered, ...options.tail } }],
+      },
+    ],
+    onMessage: (_stage, _instance, message) => seen.push(...(message as number[])),
+  });
+  const near = await startPipe({
+    maxBuffers: options.nearBuffers ?? 8,
+    payloadBytes,
+    directoryBytes: 4096,
+    stages: [
+      {
+        name: 'head',
+        instances: heads,
+        modules: [{ module: LOAD_MODULE, options: { count, seed: options.seed, ...options.head } }],
+      },
+      {
+        name: 'send',
+        instances: agents,
+        numbered: true,
+        modules: [
+          { module: SEND, options: { ...(flow === 'push' ? connecting : accepting), ...rate } },
+        ],
+      },
+    ],
+  });
+  const [pipe, stage] = flow === 'push' ? [far, 'receive'] : [near, 'send'];
+  port.register(id, async (connection: HandOver) => {
+    const answers = await pipe.control(stage, connection);
+    return answers.includes(true);
+  });
+  return {
+    near,
+    far,
+    proxy,
+    port,
+    arrived: () => seen.sort((a, b) => a - b),
+    async close() {
+      await Promise.all([near.stop(), far.stop()]);
+      await proxy.close();
+      await port.close();
+    },
+  };
+}

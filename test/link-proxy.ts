@@ -1,0 +1,178 @@
+/**
+ * A TCP proxy that does to single connections what networks do: cuts, stalls, delays, truncates,
+ * half-opens, flips bits. (net-proxy.ts does it to all of them at once, for one client.)
+ *
+ * Contract: passes everything on unchanged until it is told otherwise; a fault concerns the connections
+ * that are open then (or one of them), or, as `onConnect`, each new one. `close` ends everything.
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+
+export type LinkFault =
+  /** Both sides are reset. */
+  | { readonly how: 'cut' }
+  /** Nothing passes for so long, then all that came meanwhile. */
+  | { readonly how: 'stall'; readonly ms: number }
+  /** Everything passes so much later. */
+  | { readonly how: 'delay'; readonly ms: number }
+  /** So many further bytes pass in one direction, then the connection ends in order. */
+  | { readonly how: 'truncate'; readonly bytes: number; readonly towards: 'server' | 'client' }
+  /** Nothing passes any more, and neither side is told. */
+  | { readonly how: 'half-open' }
+  /** One bit of what passes next to the server is changed. */
+  | { readonly how: 'flip' };
+
+class Passage {
+  readonly client: Socket;
+  readonly server: Socket;
+  #heldUntilMs = 0;
+  #delayMs = 0;
+  #dead = false;
+  #flips = false;
+  readonly #left = { server: Number.POSITIVE_INFINITY, client: Number.POSITIVE_INFINITY };
+  readonly #tails = { server: Promise.resolve(), client: Promise.resolve() };
+
+  constructor(client: Socket, server: Socket) {
+    this.client = client;
+    this.server = server;
+    this.#pipe(client, server, 'server');
+    this.#pipe(server, client, 'client');
+  }
+
+  apply(fault: LinkFault): void {
+    switch (fault.how) {
+      case 'cut':
+        this.client.resetAndDestroy();
+        this.server.resetAndDestroy();
+        break;
+      case 'stall':
+        this.#heldUntilMs = performance.now() + fault.ms;
+        break;
+      case 'delay':
+        this.#delayMs = fault.ms;
+        break;
+      case 'truncate':
+        this.#left[fault.towards] = fault.bytes;
+        break;
+      case 'half-open':
+        this.#dead = true;
+        break;
+      case 'flip':
+        this.#flips = true;
+        break;
+    }
+  }
+
+  destroy(): void {
+    this.client.destroy();
+    this.server.destroy();
+  }
+
+  #pipe(from: Socket, to: Socket, towards: 'server' | 'client'): void {
+    from.setNoDelay(true);
+    from.on('error', () => {});
+    from.on('data', (bytes: Buffer) => {
+      if (this.#dead) return;
+      from.pause();
+      this.#tails[towards] = this.#tails[towards]
+        .then(() => this.#pass(bytes, to, towards))
+        .then(() => {
+          from.resume();
+        });
+    });
+    from.on('end', () => {
+      if (!this.#dead) void this.#tails[towards].then(() => to.end());
+    });
+    from.on('close', () => {
+      if (!this.#dead) void this.#tails[towards].then(() => to.destroy());
+    });
+  }
+
+  async #pass(bytes: Buffer, to: Socket, towards: 'server' | 'client'): Promise<void> {
+    const waitMs = Math.max(this.#delayMs, this.#heldUntilMs - performance.now());
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+    if (this.#dead || to.destroyed) return;
+    let passed = bytes;
+    if (this.#flips && towards === 'server') {
+      this.#flips = false;
+      passed = Buffer.from(bytes);
+      passed[bytes.length >> 1] = (passed[bytes.length >> 1] as number) ^ 1;
+    }
+    if (passed.length > this.#left[towards]) {
+      passed = passed.subarray(0, this.#left[towards]);
+      to.end(passed);
+      this.#dead = true;
+      setTimeout(() => this.destroy(), 20);
+      return;
+    }
+    this.#left[towards] -= passed.length;
+    await new Promise<void>((resolve) => {
+      to.once('close', resolve);
+      to.write(passed, () => {
+        to.off('close', resolve);
+        resolve();
+      });
+    });
+  }
+}
+
+export class LinkProxy {
+  readonly #server: Server;
+  readonly #passages = new Set<Passage>();
+  readonly #port: number;
+  /** Applied to each new connection. */
+  onConnect: LinkFault | undefined;
+  /** New connections are refused. */
+  down = false;
+  connections = 0;
+
+  private constructor(port: number) {
+    this.#port = port;
+    this.#server = createServer((client) => this.#accept(client));
+  }
+
+  /** A proxy in front of a port of this machine. */
+  static async open(port: number): Promise<LinkProxy> {
+    const proxy = new LinkProxy(port);
+    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  get port(): number {
+    const address = this.#server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  get open(): number {
+    return this.#passages.size;
+  }
+
+  /** Does it to all open connections, or to the n-th of them (modulo their number). */
+  fault(fault: LinkFault, which?: number): void {
+    const open = [...this.#passages];
+    const chosen = which === undefined ? open : open.slice(which % Math.max(1, open.length));
+    for (const passage of which === undefined ? chosen : chosen.slice(0, 1)) passage.apply(fault);
+  }
+
+  async close(): Promise<void> {
+    for (const passage of this.#passages) passage.destroy();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #accept(client: Socket): void {
+    this.connections++;
+    client.on('error', () => {});
+    if (this.down) {
+      client.resetAndDestroy();
+      return;
+    }
+    const server = connect({ port: this.#port, host: '127.0.0.1' });
+    const passage = new Passage(client, server);
+    this.#passages.add(passage);
+    if (this.onConnect !== undefined) passage.apply(this.onConnect);
+    for (const side of [client, server]) {
+      side.once('close', () => {
+        if (client.destroyed && server.destroyed) this.#passages.delete(passage);
+      });
+    }
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * Pipes across machines (P8, P9, P12, P14): two machines with state folders of their own.
+ *
+ * Goal: a pipe that one machine begins runs on both under one name, in both directions; is shown and
+ * stopped on either; and whatever ends one half ends the other within seconds, with the cause told.
+ * Method: a monitor in this process as the far machine, or one in a process that is killed.
+ */
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { PenstockError } from '../../src/base/errors.ts';
+import {
+  type ExtendedPipe,
+  type ExtendOptions,
+  extendPipe,
+} from '../../src/channel/net/controller.ts';
+import { askPipes, askStop } from '../../src/monitor/local-socket.ts';
+import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
+import type { PipeView } from '../../src/monitor/pipe-registry.ts';
+import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
+import {
+  type Machine,
+  newMachine,
+  pairedClient,
+  startMonitor,
+  type TestMonitor,
+} from '../monitor-fixture.ts';
+
+allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+interface Started {
+  readonly server: TestMonitor;
+  readonly client: Machine;
+  readonly pipe: ExtendedPipe;
+  /** What the tail has got. */
+  readonly arrived: number[];
+  /** Pipes on the far machine, as its administrator sees them. */
+  pipes(): Promise<PipeView[]>;
+}
+
+interface Setting extends Partial<ExtendOptions> {
+  readonly head?: Partial<LoadOptions>;
+  readonly tail?: Partial<LoadOptions>;
+}
+
+async function start(t: TestContext, setting: Setting = {}): Promise<Started> {
+  const { head = {}, tail = {}, ...more } = setting;
+  const server = await startMonitor(t);
+  const client = await newMachine();
+  const api = pairedClient(server, client, { access: [] });
+  t.after(() => api.close());
+  const arrived: number[] = [];
+  const flow = more.flow ?? 'push';
+  const headOptions = { count: 100, ...head };
+  const tailOptions = { ordered: true, ...tail };
+  const note = (message: unknown): void => {
+    if (Array.isArray(message)) arrived.push(...(message as number[]));
+  };
+  const stage = flow === 'push' ? 'head' : 'tail';
+  const pipe = await extendPipe({
+    identity: client.identity,
+    server: {
+      host: '127.0.0.1',
+      port: server.monitor.port,
+      fingerprint: server.monitor.fingerprint,
+    },
+    program: 'test',
+    flow,
+    near: {
+      maxBuffers: 6,
+      payloadBytes: 10_000,
+      directoryBytes: 1000,
+      stages: [
+        {
+          name: stage,
+          modules: [{ module: LOAD_MODULE, options: flow === 'push' ? headOptions : tailOptions }],
+        },
+      ],
+      onMessage: (_stage, _instance, message) => note(message),
+    },
+    far: {
+      stages: [
+        {
+          name: flow === 'push' ? 'tail' : 'head',
+          modules: [{ name: 'test-load', options: flow === 'push' ? tailOptions : headOptions }],
+        },
+      ],
+    },
+    ...LOAD_WORDS,
+    onFarPost: (_stage, _instance, message) => note(message),
+    ...more,
+  });
+  const pipes = async (): Promise<PipeView[]> => askPipes(server.directory);
+  return { server, client, pipe, arrived, pipes };
+}
+
+/** Waits until nothing of the pipe is left on the far machine. */
+async function gone({ pipes }: Started): Promise<void> {
+  while ((await pipes()).length > 0) await sleep(20);
+}
+
+for (const flow of ['push', 'pull'] as const) {
+  test(`a pipe runs on both machines under one name (${flow})`, async (t) => {
+    const started = await start(t, { flow, head: { count: 150 } });
+    const { pipe, arrived } = started;
+    const counters = await pipe.done;
+    deepEqual(arrived, numbers(150));
+    match(pipe.name, /^.+-\d+-\d{13}-\d+$/);
+    equal(counters[flow === 'push' ? 'receive' : 'send']?.[0], 150);
+    await gone(started);
+  });
+}
+
+test('a running pipe is shown on the far machine, and may be stopped there by name', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 5 } });
+  const { pipe, server } = started;
+  while ((pipe.near.counter(0, 'send') ?? 0) < 10) await sleep(10);
+  const [view] = await started.pipes();
+  equal(view?.name, pipe.name);
+  equal(view?.program, 'test');
+  deepEqual(
+    view?.stages.map(({ name, role, instances }) => [name, role, instances.length]),
+    [
+      ['receive', 'head', 1],
+      ['tail', 'tail', 1],
+    ],
+  );
+  ok((view?.buffers.total ?? 0) === 6 && (view?.stages[1]?.instances[0]?.received ?? 0) > 0);
+  await rejects(askStop(server.directory, 'no-such-pipe'), { code: 'PIPE_UNKNOWN' });
+  await askStop(server.directory, pipe.name);
+  await rejects(pipe.done, (error: PenstockError) => {
+    equal(error.code, 'PIPE_STOPPED');
+    match(error.message, /the user has stopped the pipe/);
+    return true;
+  });
+  deepEqual(await started.pipes(), []);
+});
+
+test('who began a pipe sees and stops it over the network; another machine does not', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 5 } });
+  const { server, client, pipe } = started;
+  const own = pairedClient(server, client, { access: [] });
+  const stranger = pairedClient(server, await newMachine(), { access: [], name: 'other' });
+  const admin = pairedClient(server, await newMachine(), { name: 'admin' });
+  t.after(() => [own, stranger, admin].forEach((api) => void api.close()));
+  const listed = async (api: typeof own) =>
+    (await api.json<{ pipes: PipeView[] }>('GET', '/v1/pipes')).pipes.map(({ name }) => name);
+  deepEqual(await listed(own), [pipe.name]);
+  deepEqual(await listed(stranger), []);
+  deepEqual(await listed(admin), [pipe.name]);
+  await rejects(stranger.request('DELETE', `/v1/pipes/${pipe.name}`), { code: 'PIPE_UNKNOWN' });
+  await own.request('DELETE', `/v1/pipes/${pipe.name}`);
+  await rejects(pipe.done, { code: 'PIPE_STOPPED' });
+});
+
+test('the initiator stops both halves', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 5 } });
+  await started.pipe.stop('enough');
+  await rejects(started.pipe.done, { code: 'PIPE_STOPPED', message: 'enough' });
+  await gone(started);
+});
+
+test('a failure of either half is the cause that both tell', async (t) => {
+  for (const flow of ['push', 'pull'] as const) {
+    for (const part of ['head', 'tail'] as const) {
+      const started = await start(t, {
+        flow,
+        head: { count: 1000 },
+        [part]: { failsAt: 20, count: part === 'head' ? 1000 : undefined } as LoadOptions,
+      });
+      await rejects(started.pipe.done, (error: PenstockError) => {
+        equal(error.code, 'PIPE_FAILED');
+        match(error.message, new RegExp(`the ${part} fails when it is told to|${part}\\.0`));
+        return true;
+      });
+      await gone(started);
+    }
+  }
+});
+
+test('control messages and answers reach modules of the far half', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 2 } });
+  while ((started.pipe.near.counter(0, 'send') ?? 0) < 5) await sleep(10);
+  const [seen] = await started.pipe.controlFar('tail', { type: 'how many' });
+  ok(Number(seen) > 0);
+  await rejects(started.pipe.controlFar('nowhere', {}), { code: 'PIPE_CONFIG' });
+  await started.pipe.stop();
+  await gone(started);
+});
+
+test('what is asked for wrongly, or not allowed, is refused before anything starts', async (t) => {
+  const wrong: Partial<ExtendOptions>[] = [
+    { far: { stages: [{ name: 'tail', modules: [{ name: '../evil.ts' }] }] } },
+    { far: { stages: [] } },
+    { far: { stages: [{ name: 'receive', modules: [{ name: 'test-load' }] }] } },
+    { agents: 100_000 },
+    { far: { stages: [{ name: 'tail', modules: [{ name: 'test-load' }], instances: -1 }] } },
+  ];
+  for (const setting of wrong) {
+    await rejects(start(t, setting), { code: 'PIPE_CONFIG' });
+  }
+});
+
+test('removing the pairing ends the pipes of that machine', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 5 } });
+  const { server, client } = started;
+  const { Peers } = await import('../../src/channel/net/peers.ts');
+  new Peers(server.state).remove(client.identity.fingerprint, 'client');
+  await rejects(started.pipe.done, (error: PenstockError) => {
+    ok(['NET_REFUSED', 'NET_LOST'].includes(error.code), error.code);
+    return true;
+  });
+  await gone(started);
+});
+
+test('the monitor that ends stops its pipes', async (t) => {
+  const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 5 } });
+  await started.server.monitor.close(0);
+  await rejects(started.pipe.done, (error: PenstockError) => {
+    ok(['PIPE_STOPPED', 'NET_LOST'].includes(error.code), error.code);
+    return true;
+  });
+});
