@@ -153,6 +153,17 @@ class RunningMonitor implements Monitor, MonitorContext {
   async start(listen: readonly ListenAddress[]): Promise<void> {
     const { observe } = this.#options;
     measure(this.#server, this);
+    this.#server.addHook('onResponse', (request, reply, done) => {
+      const { method, routeOptions } = request;
+      const peer = this.#askedBy.get(request.raw)?.name;
+      this.log.debug('answered', {
+        method,
+        route: routeOptions.url,
+        status: reply.statusCode,
+        peer,
+      });
+      done();
+    });
     if (observe !== undefined) this.#server.addHook('onSend', observeAnswers(observe));
     describeRoutes(this.#server, this);
     for (const routes of [...ROUTES, ...(this.#options.routes ?? [])]) {

@@ -46,6 +46,7 @@ export class WebSockets {
       return;
     }
     (socket as Socket).setTimeout(0);
+    (socket as Socket).setKeepAlive(true, LIMITS.monitorKeepMs);
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       this.#open.add(webSocket);
       // Without a listener an error of one connection would end the daemon.

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createPlain, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
@@ -100,6 +100,23 @@ test('no HTTP, an end in the middle, an end at once, and silence', async (contex
   await assert.rejects(silent.request('GET', '/', { answerMs: 50 }), { code: 'NET_LOST' });
   const stalled = await clientFor(context, (socket) => void socket.write(part));
   await assert.rejects(stalled.request('GET', '/', { answerMs: 50 }), { code: 'NET_LOST' });
+});
+
+test('a connection that does not come about is given up by close', async (context) => {
+  // It accepts, and says nothing.
+  const server = createPlain();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  context.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const { fingerprint } = identity;
+  const client = new ApiClient(identity, { host: '127.0.0.1', port, fingerprint });
+  const given = assert.rejects(client.request('GET', '/'), { code: 'NET_UNREACHABLE' });
+  const accepted = await new Promise<Socket>((resolve) => server.once('connection', resolve));
+  const ended = new Promise((resolve) => accepted.once('close', resolve));
+  accepted.resume();
+  client.close();
+  await Promise.all([given, ended]);
+  await assert.rejects(client.request('GET', '/'), { code: 'NET_UNREACHABLE' });
 });
 
 test('a request is given up by its signal with its reason, and by close', async (context) => {

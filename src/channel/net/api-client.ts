@@ -157,6 +157,7 @@ export class ApiClient {
 class PinnedAgent extends Agent {
   readonly #identity: Identity;
   readonly #server: Server;
+  readonly #end = new AbortController();
 
   constructor(identity: Identity, server: Server) {
     super({ keepAlive: true, maxFreeSockets: LIMITS.apiConnectionsKept, maxCachedSessions: 0 });
@@ -170,33 +171,48 @@ class PinnedAgent extends Agent {
   ): undefined {
     // The types know the form that answers at once only.
     const done = callback as (error: Error | null, stream?: Duplex) => void;
-    connectPinned(this.#identity, this.#server).then(
+    connectPinned(this.#identity, this.#server, this.#end.signal).then(
       (socket) => done(null, socket),
       (error: Error) => done(error),
     );
   }
+
+  /** Ends connections that are still coming about, too. */
+  override destroy(): void {
+    this.#end.abort();
+    super.destroy();
+  }
 }
 
 /**
- * A connection to a paired machine, ready to be written to.
+ * A connection to a paired machine, ready to be written to. `signal` gives it up before it is.
  *
  * @throws NET_UNREACHABLE, NET_UNTRUSTED
  */
-export function connectPinned(identity: Identity, server: Server): Promise<TLSSocket> {
+export function connectPinned(
+  identity: Identity,
+  server: Server,
+  signal?: AbortSignal,
+): Promise<TLSSocket> {
   const address = formatAddress(server.host, server.port);
   return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(unreachable(address, new Error('given up')));
     const socket = connect({ ...clientTls(identity), host: server.host, port: server.port });
     const fail = (error: Error): void => {
       socket.destroy();
       reject(error instanceof PenstockError ? error : unreachable(address, error));
     };
     const end = (): void => fail(new Error('it was closed at once'));
+    const giveUp = (): void => fail(new Error('given up'));
+    signal?.addEventListener('abort', giveUp, { once: true });
+    socket.once('close', () => signal?.removeEventListener('abort', giveUp));
     socket.setNoDelay(true);
     socket.setTimeout(LIMITS.apiConnectMs, () => fail(new Error('no answer in time')));
     socket.once('error', fail);
     socket.once('close', end);
     socket.once('secureConnect', () => {
       socket.off('error', fail).off('close', end).setTimeout(0).removeAllListeners('timeout');
+      signal?.removeEventListener('abort', giveUp);
       try {
         checkPinned(socket, server.fingerprint, address);
         resolve(socket);

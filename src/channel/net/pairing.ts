@@ -166,13 +166,15 @@ export async function pairWith(
   identity: Identity,
   { host, port }: { readonly host: string; readonly port: number },
   { fingerprint, secret }: TokenContent,
-  own: { readonly name: string; readonly nowMs: number },
+  own: { readonly name: string; readonly nowMs: number; readonly signal?: AbortSignal },
 ): Promise<{ server: Peer; answer: PairAnswer }> {
   const client = new ApiClient(identity, { host, port, fingerprint });
   const address = formatAddress(host, port);
   try {
     const body: PairRequest = { secret, name: own.name };
-    const answer = await client.json<PairAnswer>('POST', '/v1/pair', { body });
+    const { signal } = own;
+    const options = signal === undefined ? { body } : { body, signal };
+    const answer = await client.json<PairAnswer>('POST', '/v1/pair', options);
     if (typeof answer.name !== 'string' || !isPeerName(answer.name)) {
       throw new PenstockError('NET_PROTOCOL', `${address} has no name`, { subject: address });
     }

@@ -22,7 +22,7 @@ export default async function run(invocation: Invocation<'pair'>): Promise<numbe
   ensureStateDirectory(stateDirectory);
   const state = new StateFolder(stateDirectory);
   const identity = await openIdentity(state);
-  const own = { name, nowMs: invocation.nowMs() };
+  const own = { name, nowMs: invocation.nowMs(), signal: invocation.signal };
   const { server, answer } = await pairWith(identity, address, token, own);
   const stored = new Peers(state).put(server);
   const { calledName, access, repositories } = answer;
