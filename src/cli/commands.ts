@@ -12,11 +12,15 @@ type Loaders = { readonly [C in CommandName]: () => Promise<CommandModule<C>> };
 const LOADERS: Loaders = {
   init: () => import('./commands/init.ts'),
   backup: async () => {
-    const { warmBackup } = await import('../mover/backup-warm.ts');
+    const { warmBackup } = await import('../mover/warm-threads.ts');
     warmBackup();
     return import('./commands/backup.ts');
   },
-  restore: () => import('./commands/restore.ts'),
+  restore: async () => {
+    const { warmRestore } = await import('../mover/warm-threads.ts');
+    warmRestore();
+    return import('./commands/restore.ts');
+  },
   archives: () => import('./commands/archives.ts'),
   ls: () => import('./commands/ls.ts'),
   cat: () => import('./commands/cat.ts'),

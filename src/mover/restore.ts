@@ -34,7 +34,7 @@ import {
   restoreWindowBytes,
 } from '../modules/restore-files.ts';
 import { Slots } from '../modules/restore-window.ts';
-import { type Pipe, startPipe } from '../pipe/mod.ts';
+import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
 import { ManifestDamage } from './manifest-damage.ts';
 import { isBelow, type WalkedEntry, walkManifest } from './manifest-walk.ts';
@@ -94,6 +94,7 @@ export async function restore(
   try {
     return await new Restore(repository, request, reader).run();
   } finally {
+    dropWarmThreads();
     await reader.close();
   }
 }
