@@ -64,7 +64,7 @@ export class Served {
       process.execPath,
       [LAUNCHER, ...args, '--state', this.#serverState, ...repositories],
       {
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['ignore', 'pipe', 'ignore'],
         env: { PATH: process.env.PATH, HOME: this.directory, TZ: 'UTC' },
       },
     );

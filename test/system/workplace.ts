@@ -3,7 +3,7 @@
  * is started as a user starts it. Nothing of the user's own environment is seen by it.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,6 +28,12 @@ export interface Run {
   readonly stderr: string;
 }
 
+/** A command that is running. */
+export interface Running {
+  readonly process: ChildProcess;
+  readonly done: Promise<Run>;
+}
+
 /** A line of --json output. */
 export interface JsonLine {
   readonly type: string;
@@ -38,7 +44,8 @@ export interface JsonLine {
 export class Workplace {
   readonly directory: string;
   readonly source: string;
-  readonly repo: string;
+  /** Where the repository is; tests may name another place. */
+  repo: string;
   readonly state: string;
 
   constructor(name: string) {
@@ -52,6 +59,29 @@ export class Workplace {
   /** Runs a command of the program. */
   run(args: readonly string[], options: RunOptions = {}): Run {
     return this.#spawn(process.execPath, [LAUNCHER, ...args], options);
+  }
+
+  /** Starts a command; this process goes on meanwhile. */
+  start(args: readonly string[], { environment }: RunOptions = {}): Running {
+    const child = spawn(process.execPath, [LAUNCHER, ...args], {
+      env: { ...this.#environment(), ...environment },
+      cwd: this.directory,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const pieces: Buffer[] = [];
+    const errors: Buffer[] = [];
+    child.stdout.on('data', (piece: Buffer) => pieces.push(piece));
+    child.stderr.on('data', (piece: Buffer) => errors.push(piece));
+    const done = new Promise<Run>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (status) => {
+        const bytes = Buffer.concat(pieces);
+        const stdout = bytes.toString();
+        const lines = stdout.split('\n').slice(0, -1);
+        resolve({ status, bytes, stdout, lines, stderr: Buffer.concat(errors).toString() });
+      });
+    });
+    return { process: child, done };
   }
 
   /** Runs it by a line of the shell, in which `penstock` is the program: pipes, names of any bytes. */

@@ -7,10 +7,11 @@
  * (NET_UNREACHABLE, NET_UNTRUSTED). A connection on which nothing moves for the idle limit counts as
  * broken. The bytes of bodies, both ways together, keep to the rate.
  */
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
 import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Clock } from '../../host/mod.ts';
@@ -64,6 +65,7 @@ export class NetClient {
   readonly #rate: RateLimit;
   readonly #address: string;
   readonly #closed = new AbortController();
+  readonly #underWay = new Set<ClientRequest>();
   #reconnectMs: number;
   #hasAnswered = false;
   #lost: PenstockError | undefined;
@@ -74,7 +76,7 @@ export class NetClient {
     this.#rate = new RateLimit(options.bytesPerSecond, clock);
     this.#address = formatAddress(options.server.host, options.server.port);
     this.#reconnectMs = options.reconnectMs;
-    this.#agent = new PinnedAgent(options, clock, onAgents);
+    this.#agent = new PinnedAgent(options, clock, () => this.#idleMs, onAgents);
   }
 
   /** The request's answer, with a status below 400. */
@@ -103,6 +105,12 @@ export class NetClient {
   /** Waits no longer than this for a server that is away: the command was interrupted. */
   hurry(): void {
     this.#reconnectMs = Math.min(this.#reconnectMs, LIMITS.netHurryMs);
+    for (const request of this.#underWay) request.setTimeout(this.#idleMs);
+    this.#agent.hurry();
+  }
+  /** Half of the reconnect limit at most, so that there is time to try again. */
+  get #idleMs(): number {
+    return Math.min(LIMITS.netIdleMs, Math.max(this.#reconnectMs / 2, LIMITS.netRetryMs));
   }
 
   /** Ends all connections; requests under way fail. */
@@ -156,9 +164,10 @@ export class NetClient {
             : { 'content-length': body.length, 'content-type': 'application/octet-stream' }),
         },
       });
-      sent.setTimeout(Math.min(LIMITS.netIdleMs, Math.max(this.#reconnectMs / 2, 100)), () =>
-        sent.destroy(new Error('nothing came for too long')),
-      );
+      this.#underWay.add(sent);
+      sent.setTimeout(this.#idleMs);
+      sent.on('timeout', () => sent.destroy(new Error('nothing came for too long')));
+      sent.once('close', () => this.#underWay.delete(sent));
       sent.once('error', fail);
       sent.once('response', (answer) => receive(answer, request, attempts).then(resolve, fail));
       sent.end(body);
@@ -219,16 +228,29 @@ function errorOf(answer: NetAnswer, address: string): PenstockError {
 class PinnedAgent extends Agent {
   readonly #options: NetOptions;
   readonly #clock: Clock;
+  readonly #connectMs: () => number;
   readonly #onAgents: (agents: number) => void;
+  readonly #connecting = new Set<Connecting>();
   #isMeasured = false;
 
-  constructor(options: NetOptions, clock: Clock, onAgents: (agents: number) => void) {
+  constructor(
+    options: NetOptions,
+    clock: Clock,
+    connectMs: () => number,
+    onAgents: (agents: number) => void,
+  ) {
     const agents = options.agents === 0 ? LIMITS.agentsLeast : options.agents;
     super({ keepAlive: true, maxSockets: agents, maxFreeSockets: agents, maxCachedSessions: 0 });
     this.#options = options;
     this.#clock = clock;
+    this.#connectMs = connectMs;
     this.#onAgents = onAgents;
     onAgents(agents);
+  }
+
+  /** Connections that are being made have no more time than new ones. */
+  hurry(): void {
+    for (const connecting of this.#connecting) connecting.limit(this.#connectMs());
   }
 
   override createConnection(
@@ -238,13 +260,18 @@ class PinnedAgent extends Agent {
     // The types know the form that answers at once only.
     const done = callback as (error: Error | null, stream?: Duplex) => void;
     const beganMs = this.#clock.monotonicMs();
-    connectPinned(this.#options.identity, this.#options.server).then(
-      (socket) => {
-        this.#measure(this.#clock.monotonicMs() - beganMs);
-        done(null, socket);
-      },
-      (error: Error) => done(error),
-    );
+    const connecting = new Connecting(this.#options);
+    this.#connecting.add(connecting);
+    connecting.limit(this.#connectMs());
+    connecting.socket
+      .finally(() => this.#connecting.delete(connecting))
+      .then(
+        (socket) => {
+          this.#measure(this.#clock.monotonicMs() - beganMs);
+          done(null, socket);
+        },
+        (error: Error) => done(error),
+      );
   }
 
   /** A long way needs more connections to be kept full. It takes two round trips to connect. */
@@ -256,5 +283,38 @@ class PinnedAgent extends Agent {
     this.maxSockets = agents;
     this.maxFreeSockets = agents;
     this.#onAgents(agents);
+  }
+}
+
+/** A connection that is being made, within a limit that may become shorter. */
+class Connecting {
+  readonly socket: Promise<TLSSocket>;
+  #timer: NodeJS.Timeout | undefined;
+  #fail: (error: Error) => void = () => undefined;
+  readonly #address: string;
+
+  constructor({ identity, server }: NetOptions) {
+    this.#address = formatAddress(server.host, server.port);
+    this.socket = new Promise((resolve, reject) => {
+      let isLate = false;
+      this.#fail = (error) => {
+        isLate = true;
+        reject(error);
+      };
+      connectPinned(identity, server)
+        .then((socket) => {
+          if (isLate) socket.destroy();
+          else resolve(socket);
+        }, reject)
+        .finally(() => clearTimeout(this.#timer));
+    });
+  }
+
+  limit(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      const message = `cannot connect to ${this.#address}: no answer in time`;
+      this.#fail(new PenstockError('NET_UNREACHABLE', message, { subject: this.#address }));
+    }, ms);
   }
 }

@@ -190,10 +190,15 @@ export class RemoteStore implements ObjectStore {
   }
 
   async sweep(olderThanMs: number): Promise<number> {
-    this.#mayChange('remove what was left behind');
+    const what = 'remove what was left behind';
+    this.#mayChange(what);
     const age = Math.max(0, Math.floor(olderThanMs));
     const path = `${this.#base}/sweep?olderThanMs=${age}`;
-    return (await this.#json<{ removed: number }>('POST', path, SMALL)).removed;
+    try {
+      return (await this.#json<{ removed: number }>('POST', path, SMALL)).removed;
+    } catch (error) {
+      throw refusal(error, what);
+    }
   }
 
   foreign(): Promise<{ foreign: readonly string[]; missing: readonly string[] }> {

@@ -1,0 +1,68 @@
+/**
+ * Goal: a server that stays away ends a command with a clear error in bounded time, and the next
+ * backup continues.
+ * Method: commands run against `penstock serve` through a proxy that swallows everything or refuses
+ * connections.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { assertLost, MIB, RemoteFaults } from './remote-fixture.ts';
+
+let faults: RemoteFaults;
+
+before(async () => {
+  faults = await RemoteFaults.start();
+});
+after(() => faults.remove());
+
+test('a server that stays away ends the backup, and the next one continues', async () => {
+  // More than the buffers hold, so that a checkpoint comes to an end while there is more to do.
+  faults.writeNoise(100);
+  const running = await faults.start([
+    ...['backup', faults.place.source, '--reconnect-limit', '1s', '--threads', '1'],
+    ...['--checkpoint-interval', '1s', '--limit-rate', '20M'],
+  ]);
+  const archives = join(faults.served.repository('home'), 'archives');
+  while (readdirSync(archives).length === 0) await sleep(20);
+  faults.proxy.refuses = true;
+  faults.proxy.cut();
+  assertLost(await running.done);
+  faults.proxy.refuses = false;
+  await faults.pairDirectly();
+  const summary = faults.place.json(['backup', faults.place.source]).at(-1);
+  assert(Number(summary?.bytesRead) < 90 * MIB, `read again: ${summary?.bytesRead}`);
+  await faults.assertStored();
+});
+
+test('a network that swallows everything ends a backup and a restore as lost', async () => {
+  faults.writeNoise(8);
+  for (const args of [
+    ['backup', faults.place.source],
+    ['restore', 'latest', '--target', join(faults.place.directory, 'lost')],
+  ]) {
+    const from = faults.proxy.bytes;
+    const running = await faults.start([...args, '--reconnect-limit', '1s']);
+    await faults.proxy.passed(from + 2 * MIB);
+    faults.proxy.stalls = true;
+    const run = await running.done;
+    faults.proxy.stalls = false;
+    faults.proxy.cut();
+    assertLost(run);
+  }
+});
+
+test('an interrupted backup does not wait for a server that is away', async () => {
+  faults.writeNoise(8);
+  const from = faults.proxy.bytes;
+  const running = await faults.start(['backup', faults.place.source]);
+  await faults.proxy.passed(from + 2 * MIB);
+  faults.proxy.stalls = true;
+  running.process.kill('SIGINT');
+  const run = await running.done;
+  faults.proxy.stalls = false;
+  faults.proxy.cut();
+  assert.equal(run.status, 130, run.stdout + run.stderr);
+});
