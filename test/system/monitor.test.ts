@@ -23,6 +23,7 @@ import {
   startMonitor,
   type TestMonitor,
 } from '../monitor-fixture.ts';
+import type { Description } from '../openapi.ts';
 
 const REPOSITORIES = new Map([
   ['home', '/nowhere/home'],
@@ -273,6 +274,20 @@ test('defects are logged whole and told without details', async (context: TestCo
   log.debug('not shown');
   assert.deepEqual(text, ['1970-01-01T00:00:00.000Z warn  a\\u000ab name="x\\u001b[2J y" count=3']);
   client.close();
+});
+
+test('docs/monitor.md has every route', async (context) => {
+  const server = await startMonitor(context);
+  const client = pairedClient(server, await newMachine());
+  const { paths } = await client.json<Description>('GET', '/v1/openapi.json');
+  client.close();
+  const rows = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(
+      ([method, { summary }]) => `| \`${method.toUpperCase()} ${path}\` | ${summary} |`,
+    ),
+  );
+  const page = readFileSync(new URL('../../docs/monitor.md', import.meta.url), 'utf8');
+  assert.deepEqual(page.match(/^\| `[A-Z]+ \/.*$/gm), rows);
 });
 
 test('the systemd unit runs the command that there is', () => {
