@@ -195,7 +195,14 @@ test('slow clients are ended, whoever they are', async (context) => {
       reply.type('application/octet-stream').send(much),
     );
   };
-  const times = { headMs: 300, requestMs: 600, idleMs: 700, strangerMs: 200, handshakeMs: 300 };
+  // Long enough for whoever is not slow, also where the machine is busy.
+  const times = {
+    headMs: 1000,
+    requestMs: 1500,
+    idleMs: 2000,
+    strangerMs: 1500,
+    handshakeMs: 1500,
+  };
   const server = await startMonitor(context, { routes: [flood], times });
   const machine = await newMachine();
   pairedClient(server, machine).close();
