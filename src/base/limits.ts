@@ -205,7 +205,7 @@ export const LIMITS = {
   /** Leases and pending records of which a server remembers who put them, besides their attributes. */
   ownersMax: 65_536,
   /** What a server reads of a file at a time to send it. */
-  fileSendBytes: 256 * KIB,
+  fileSendBytes: 128 * KIB,
   /** Pieces of memory for that which are kept to be used again. */
   fileSendBuffersMax: 16,
 
@@ -219,6 +219,8 @@ export const LIMITS = {
   netSlotsLeast: 12,
   /** One such piece: a sealed block, in most cases. */
   netSlotBytes: 2 * MIB + 64 * KIB,
+  /** What is given to a connection at a time. */
+  netSendBytes: 128 * KIB,
   /** Parts are not made smaller than this to keep a rate. */
   netPartBytesLeast: 32 * KIB,
   /** Parts that are fetched ahead of who reads a chunk in order. */

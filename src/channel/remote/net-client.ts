@@ -170,10 +170,29 @@ export class NetClient {
       sent.once('close', () => this.#underWay.delete(sent));
       sent.once('error', fail);
       sent.once('response', (answer) => receive(answer, request, attempts).then(resolve, fail));
-      sent.end(body);
+      sendBody(sent, body);
     });
   }
 }
+
+/**
+ * Sends a body in pieces, each once the one before it is out: what the TLS library would make of it as
+ * a whole is as large again, in fresh memory.
+ */
+function sendBody(request: ClientRequest, body: Uint8Array | undefined): void {
+  const bytes = body ?? NO_BYTES;
+  let at = 0;
+  const next = (error?: Error | null): void => {
+    if (request.destroyed || (error !== undefined && error !== null)) return;
+    const end = Math.min(at + LIMITS.netSendBytes, bytes.length);
+    const piece = bytes.subarray(at, end);
+    at = end;
+    if (at === bytes.length) request.end(piece);
+    else request.write(piece, next);
+  };
+  next();
+}
+const NO_BYTES = Buffer.alloc(0);
 
 async function receive(
   answer: IncomingMessage,
