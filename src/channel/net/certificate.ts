@@ -15,7 +15,8 @@ const SERIAL_BYTES = 16;
 
 /** A self-signed certificate as PEM for an ECDSA P-256 key in PEM. */
 export async function makeCertificate(keyPem: string, nowMs: number): Promise<string> {
-  standInForMetadata();
+  // What the package's own dependency asks to be loaded before it.
+  await import('reflect-metadata');
   const { X509CertificateGenerator } = await import('@peculiar/x509');
   const privateKey = createPrivateKey(keyPem);
   const der = (type: 'pkcs8' | 'spki'): Uint8Array<ArrayBuffer> => {
@@ -40,19 +41,4 @@ export async function makeCertificate(keyPem: string, nowMs: number): Promise<st
     extensions: [],
   });
   return certificate.toString('pem');
-}
-
-/**
- * The package stands on one that asks for the proposal "metadata reflection", of which no more than
- * this is used.
- */
-function standInForMetadata(): void {
-  if ('getOwnMetadata' in Reflect) return;
-  const all = new WeakMap<object, Map<unknown, unknown>>();
-  const get = (key: unknown, target: object): unknown => all.get(target)?.get(key);
-  const define = (key: unknown, value: unknown, target: object): void => {
-    const own = all.get(target) ?? new Map<unknown, unknown>();
-    all.set(target, own.set(key, value));
-  };
-  Object.assign(Reflect, { getMetadata: get, getOwnMetadata: get, defineMetadata: define });
 }
