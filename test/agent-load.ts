@@ -16,6 +16,12 @@ export interface LoadOptions {
   readonly slowMs?: number;
   /** It fails at this buffer. */
   readonly failsAt?: number;
+  /** Its thread ends there without a word. */
+  readonly exitsAt?: number;
+  /** The number to begin with. */
+  readonly from?: number;
+  /** A tail says after so many buffers that all before is safe. */
+  readonly safeEvery?: number;
 }
 
 export const LOAD_MODULE: URL = new URL(import.meta.url);
@@ -29,17 +35,27 @@ export const LOAD_WORDS = {
 
 export default function load(options: LoadOptions): PipeModule {
   if (options.count === undefined) return tail(options);
-  const { count, seed = 1, failsAt = -1 } = options;
+  const { count, seed = 1, failsAt = -1, exitsAt = -1, from = 0 } = options;
+  const told: unknown[] = [];
+  let context: ModuleContext | undefined;
   return {
-    run(context: ModuleContext) {
+    control: (message) => {
+      told.push((message as { value: unknown }).value);
+    },
+    close() {
+      if (told.length > 0) context?.post({ told });
+    },
+    run(given: ModuleContext) {
+      context = given;
       let state = seed;
       const random = (below: number): number => {
         state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
         return (state >> 7) % below;
       };
-      for (let number = context.instance; number < count; number += context.instances) {
+      for (let number = from + given.instance; number < count; number += given.instances) {
         assert(number !== failsAt, 'the head fails when it is told to');
-        const buffer = context.allocBuf();
+        if (number === exitsAt) process.exit(1);
+        const buffer = given.allocBuf();
         buffer.setWord(WORD.number, number);
         buffer.setWord(WORD.salt, random(1 << 30));
         buffer.setWord(WORD.headerBytes, random(8) === 0 ? random(4097) : random(100));
@@ -47,7 +63,7 @@ export default function load(options: LoadOptions): PipeModule {
         buffer.kind = number & 0xffff;
         buffer.length = random(20) === 0 ? 0 : random(buffer.payloadCapacity + 1);
         for (const part of partsOf(buffer)) pattern(buffer).copy(part);
-        context.sendBuf(buffer);
+        given.sendBuf(buffer);
       }
     },
   };
@@ -68,12 +84,14 @@ function partsOf(buffer: PipeBuffer): Buffer[] {
   ];
 }
 
-function tail({ ordered = false, slowMs = 0, failsAt = -1 }: LoadOptions): PipeModule {
+function tail(options: LoadOptions): PipeModule {
+  const { ordered = false, slowMs = 0, failsAt = -1, exitsAt = -1, from = 0 } = options;
   const seen: number[] = [];
   const take = (context: ModuleContext, buffer: PipeBuffer): void => {
     const number = buffer.word(WORD.number);
     assert(number !== failsAt, 'the tail fails when it is told to');
-    if (ordered) assert(number === seen.length, `${number} comes after ${seen.length - 1}`);
+    if (number === exitsAt) process.exit(1);
+    if (ordered) assert(number === from + seen.length, `${number} is the next`);
     assert(buffer.kind === (number & 0xffff), 'the kind has travelled');
     for (const part of partsOf(buffer)) {
       assert(part.equals(pattern(buffer).subarray(0, part.length)), `all of ${number} is intact`);
@@ -81,6 +99,9 @@ function tail({ ordered = false, slowMs = 0, failsAt = -1 }: LoadOptions): PipeM
     seen.push(number);
     context.progress(0, 1);
     context.freeBuf(buffer);
+    if (seen.length % (options.safeEvery ?? Number.POSITIVE_INFINITY) === 0) {
+      context.post({ safe: from + seen.length });
+    }
   };
   return {
     async runAsync(context) {

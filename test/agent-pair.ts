@@ -61,6 +61,8 @@ export interface Pair {
   readonly far: Pipe;
   readonly proxy: LinkProxy;
   readonly port: DataPort;
+  readonly id: string;
+  readonly secret: Uint8Array;
   /** Numbers that have arrived, sorted. */
   arrived(): number[];
   close(): Promise<void>;
@@ -146,6 +148,8 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     far,
     proxy,
     port,
+    id,
+    secret: common.secret,
     arrived: () => seen.sort((a, b) => a - b),
     async close() {
       await Promise.all([near.stop(), far.stop()]);

@@ -124,6 +124,8 @@ export class LinkProxy {
   /** New connections are refused. */
   down = false;
   connections = 0;
+  /** Where connections came from. */
+  readonly clients: Set<string> = new Set();
 
   private constructor(port: number) {
     this.#port = port;
@@ -160,6 +162,7 @@ export class LinkProxy {
 
   #accept(client: Socket): void {
     this.connections++;
+    this.clients.add(client.remoteAddress ?? '');
     client.on('error', () => {});
     if (this.down) {
       client.resetAndDestroy();

@@ -5,7 +5,7 @@
  * nothing there; bad bytes on the data port harm nobody else.
  * Method: daemons in processes of their own; what is left is counted in the process that goes on.
  */
-import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -14,8 +14,9 @@ import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { WebSocket } from 'ws';
 import type { PenstockError } from '../../src/base/errors.ts';
-import type { Server } from '../../src/channel/net/api-client.ts';
+import { connectPinned, type Server } from '../../src/channel/net/api-client.ts';
 import { type ExtendedPipe, extendPipe } from '../../src/channel/net/controller.ts';
 import { DataPort } from '../../src/channel/net/data-port.ts';
 import { PREAMBLE_BYTES, writePreamble } from '../../src/channel/net/frame.ts';
@@ -26,6 +27,7 @@ import { startPair } from '../agent-pair.ts';
 import { type Machine, newMachine } from '../monitor-fixture.ts';
 
 const DAEMON = fileURLToPath(new URL('../pipe-daemon.ts', import.meta.url));
+const LAUNCHER = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
 const INITIATOR = fileURLToPath(new URL('../pipe-initiator.ts', import.meta.url));
 
 interface Daemon {
@@ -104,6 +106,83 @@ test('a daemon that is killed ends the near half, and leaves nothing in this pro
   }
 });
 
+/** `penstock pipes` and `pipe stop` ask the daemon of the state folder. */
+async function shownByTheCommand(daemon: Daemon, name: string): Promise<void> {
+  const state = ['--state', daemon.machine.directory];
+  const json = await penstock(['pipes', '--json', ...state]);
+  const lines = json.output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const shown = lines.find((line) => line.type === 'pipe' && line.name === name);
+  deepEqual(
+    shown.stages.map((stage: { name: string }) => stage.name),
+    ['receive', 'far'],
+  );
+  deepEqual(lines.at(-1).type, 'summary');
+  const text = await penstock(['pipes', ...state]);
+  match(text.output, new RegExp(`^${name}: test on .+, push, \\d+ s$`, 'm'));
+  match(text.output, /^ {2}far +1 +\d+ +[\d.]+ +\w+/m);
+  const stopped = await penstock(['pipe', 'stop', 'no-such-pipe', ...state]);
+  equal(stopped.status, 1);
+  match(stopped.output, /no pipe no-such-pipe/);
+}
+
+async function penstock(words: string[]): Promise<{ status: number; output: string }> {
+  const child = spawn(process.execPath, [LAUNCHER, ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (bytes) => {
+      output += bytes;
+    });
+  }
+  const [status] = await once(child, 'close');
+  return { status: status as number, output };
+}
+
+test('a control channel that brings what is no message is ended, and harms no other', async (t) => {
+  const client = await newMachine();
+  const daemon = await startDaemon(t, client);
+  const other = await begin(client, daemon.server, 'push');
+  await moving(other);
+  const valid = JSON.stringify({ type: 'initiate', version: 1, name: 'x', flow: 'push' });
+  const cases: (string | Buffer)[] = [
+    'no JSON',
+    '{"type":"unknown"}',
+    '[]',
+    'null',
+    '{"type":"control"}',
+    valid,
+    valid.replace('"x"', '"../x"'),
+    Buffer.from(valid),
+    randomBytes(1000),
+    `{"type":"initiate","stages":[${'{},'.repeat(5000)}{}]}`,
+    'x'.repeat(2 ** 20 + 1),
+  ];
+  for (const sent of cases) {
+    const socket = await connectPinned(client.identity, daemon.server);
+    const channel = new WebSocket('ws://monitor/v1/pipes/x/control', {
+      createConnection: () => socket,
+    });
+    channel.on('error', () => {});
+    await once(channel, 'open');
+    const answers: string[] = [];
+    channel.on('message', (data) => answers.push(JSON.parse(String(data)).type));
+    const closed = once(channel, 'close');
+    channel.send(sent);
+    await closed;
+    ok(
+      answers.every((type) => type === 'stop'),
+      `${answers}`,
+    );
+  }
+  const counted = other.near.counter(0, 'send');
+  while (other.near.counter(0, 'send') === counted) await sleep(5);
+  await other.stop();
+});
+
 test('an initiator that is killed or held up ends the far half, and another pipe runs on', async (t) => {
   const client = await newMachine();
   const daemon = await startDaemon(t, client);
@@ -121,6 +200,7 @@ test('an initiator that is killed or held up ends the far half, and another pipe
     const [name] = await once(createInterface({ input: child.stdout }), 'line');
     const names = async () => (await askPipes(daemon.machine.directory)).map((pipe) => pipe.name);
     deepEqual((await names()).sort(), [other.name, String(name)].sort());
+    if (signal === 'SIGKILL') await shownByTheCommand(daemon, String(name));
     child.kill(signal);
     while ((await names()).includes(String(name))) await sleep(50);
     deepEqual(await names(), [other.name]);

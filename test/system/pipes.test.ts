@@ -162,22 +162,67 @@ test('the initiator stops both halves', async (t) => {
   await gone(started);
 });
 
-test('a failure of either half is the cause that both tell', async (t) => {
+test('a failure of either half, or a thread that is gone, is the cause that both tell', async (t) => {
   for (const flow of ['push', 'pull'] as const) {
     for (const part of ['head', 'tail'] as const) {
+      const exits = (flow === 'push') === (part === 'head');
       const started = await start(t, {
         flow,
         head: { count: 1000 },
-        [part]: { failsAt: 20, count: part === 'head' ? 1000 : undefined } as LoadOptions,
+        [part]: {
+          [exits ? 'exitsAt' : 'failsAt']: 20,
+          count: part === 'head' ? 1000 : undefined,
+        } as LoadOptions,
       });
       await rejects(started.pipe.done, (error: PenstockError) => {
         equal(error.code, 'PIPE_FAILED');
-        match(error.message, new RegExp(`the ${part} fails when it is told to|${part}\\.0`));
+        match(
+          error.message,
+          new RegExp(
+            `${part}\\.0: .*${exits ? 'its thread ended with code' : 'when it is told to'}`,
+          ),
+        );
         return true;
       });
       await gone(started);
     }
   }
+});
+
+test('what the tail has made safe reaches the head, and a pipe that is started again goes on there', async (t) => {
+  const safe: number[] = [];
+  const onSafe = (value: unknown): void => void safe.push(value as number);
+  const first = await start(t, {
+    head: { count: 100 },
+    tail: { failsAt: 57, safeEvery: 10 },
+    onSafe,
+  });
+  await rejects(first.pipe.done, { code: 'PIPE_FAILED' });
+  deepEqual(safe, [10, 20, 30, 40, 50]);
+  const from = safe.at(-1) ?? 0;
+  const again = await start(t, {
+    head: { count: 100, from },
+    tail: { from, safeEvery: 10 },
+    onSafe,
+  });
+  await again.pipe.done;
+  deepEqual(again.arrived, numbers(100).slice(50));
+  deepEqual(safe.slice(5), [60, 70, 80, 90, 100]);
+});
+
+test('a head on the far machine is told what is safe on this one', async (t) => {
+  const posts: unknown[] = [];
+  const started = await start(t, {
+    flow: 'pull',
+    head: { count: 60 },
+    // The head has more to send than fits before it can have been told.
+    tail: { safeEvery: 10, slowMs: 2 },
+    onFarPost: (_stage, _instance, message) => posts.push(message),
+  });
+  await started.pipe.done;
+  const [{ told }] = posts as [{ told: number[] }];
+  ok(told.length > 0, 'it was told while it ran');
+  deepEqual(told, [10, 20, 30, 40, 50, 60].slice(0, told.length));
 });
 
 test('control messages and answers reach modules of the far half', async (t) => {
