@@ -1,0 +1,71 @@
+/**
+ * Goal: a slot is never anybody's but its owner's, whichever side gives it up first; numbers beyond
+ * 32 bits and errors cross it whole.
+ * Method: both sides of the memory in one thread, in every order that matters.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { CALL, CallMemory, FAILED, STATE } from './call-memory.ts';
+
+const CHUNK = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
+const SESSION = Buffer.alloc(16, 7);
+
+function submitted(call: number, position = 0): { memory: CallMemory; slot: number } {
+  const memory = CallMemory.make(2, 4096);
+  const slot = memory.acquire();
+  memory.submit(slot, call, memory.acquireSink(), CHUNK, SESSION, position, 10);
+  return { memory, slot };
+}
+
+test('what is asked for is what the net thread reads', () => {
+  const position = 2 ** 40 + 3_000_000_001;
+  const { memory, slot } = submitted(CALL.read, position);
+  const other = new CallMemory(memory.shared);
+  assert(other.take(slot));
+  assert(!other.take(slot), 'a call is taken once');
+  assert.deepEqual(
+    [other.call(slot), other.position(slot), other.length(slot), other.chunk(slot)],
+    [CALL.read, position, 10, CHUNK.toString('hex')],
+  );
+  assert.equal(other.session(slot), SESSION.toString('hex'));
+  other.finish(slot, 2 ** 41 + 5);
+  assert.equal(memory.state(slot), STATE.done);
+  assert.equal(memory.result(slot), 2 ** 41 + 5);
+});
+
+test('an error crosses, for a call in its slot and for a write in its sink', () => {
+  const call = submitted(CALL.open);
+  call.memory.take(call.slot);
+  call.memory.finish(call.slot, '{"code":"X"}');
+  assert.equal(call.memory.result(call.slot), FAILED);
+  assert.equal(call.memory.error(call.slot), '{"code":"X"}');
+  const write = submitted(CALL.write);
+  assert.equal(write.memory.pending(0), 1);
+  assert(!write.memory.mayWrite, 'one write at most is under way until agents are there');
+  write.memory.take(write.slot);
+  write.memory.finishWrite(write.slot, 'first');
+  assert.equal(write.memory.state(write.slot), STATE.free);
+  assert.equal(write.memory.pending(0), 0);
+  assert.equal(write.memory.sinkError(0), 'first');
+  write.memory.freeSink(0);
+  assert.equal(write.memory.sinkError(write.memory.acquireSink()), undefined);
+});
+
+test('a call that nobody wants any more is freed once, before it is taken, after it, and when it is done', () => {
+  const early = submitted(CALL.read);
+  early.memory.abandon(early.slot);
+  assert.equal(early.memory.state(early.slot), STATE.free);
+  assert(!early.memory.take(early.slot));
+  const late = submitted(CALL.read);
+  late.memory.take(late.slot);
+  late.memory.abandon(late.slot);
+  assert.equal(late.memory.state(late.slot), STATE.abandoned);
+  assert.equal(late.memory.acquire(), 1, 'the net thread still writes to it');
+  late.memory.finish(late.slot, 10);
+  assert.equal(late.memory.state(late.slot), STATE.free);
+  const done = submitted(CALL.read);
+  done.memory.take(done.slot);
+  done.memory.finish(done.slot, 10);
+  done.memory.abandon(done.slot);
+  assert.equal(done.memory.state(done.slot), STATE.free);
+});
