@@ -182,7 +182,7 @@ class Routes {
       const bytesMax = kind === 'index' ? LIMITS.indexSegmentBytesMax : LIMITS.recordBytesMax;
       await receiveBody(request.raw, bytesMax, (piece) => upload.write(piece, 0, piece.length));
       this.#owners.mark(kind, upload.fd, peer.fingerprint);
-      await syncLater(upload.fd);
+      await whileTelling(reply, () => syncLater(upload.fd));
       const fresh = upload.commit();
       if (fresh) this.#owners.note(repository, kind, name, peer.fingerprint);
       if (!fresh)
@@ -260,16 +260,21 @@ class Routes {
 
   async commit(request: Request, reply: FastifyReply): Promise<{ done: boolean }> {
     const chunk = this.#chunk(request);
-    // Slow storage is no dead server: the client hears of it while it waits.
-    const beat = setInterval(() => reply.raw.writeProcessing(), LIMITS.netBeatMs);
-    try {
-      await chunk.commit(Number(request.query.bytes), syncLater);
-      // What still arrives for it, on a connection that was given up, must not change it.
-      this.#writing.get(writingKey(request))?.clear();
-    } finally {
-      clearInterval(beat);
-    }
+    const bytes = Number(request.query.bytes);
+    await whileTelling(reply, () => chunk.commit(bytes, syncLater));
+    // What still arrives for it, on a connection that was given up, must not change it.
+    this.#writing.get(writingKey(request))?.clear();
     return { done: true };
+  }
+}
+
+/** Slow storage is no dead server: the client hears of it while it waits. */
+async function whileTelling(reply: FastifyReply, work: () => Promise<void>): Promise<void> {
+  const beat = setInterval(() => reply.raw.writeProcessing(), LIMITS.netBeatMs);
+  try {
+    await work();
+  } finally {
+    clearInterval(beat);
   }
 }
 

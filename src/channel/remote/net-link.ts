@@ -4,6 +4,7 @@
  * Contract: the thread is started by the first call and does not keep the process alive. Requests
  * that are under way when it ends fail.
  */
+import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -40,8 +41,14 @@ export class NetLink {
   constructor(net: NetOptions, base: string) {
     const calls = makeCallMemory(net.agents === 0 ? LIMITS.agentsDefaultMax : net.agents);
     this.memory = calls.shared;
-    const data: NetThreadData = { memory: calls.shared, net, base };
-    this.#worker = new Worker(new URL(`./net-thread${EXTENSION}`, import.meta.url), {
+    const data: NetThreadData = {
+      thread: new URL(`./net-thread${EXTENSION}`, import.meta.url).href,
+      cacheFolder: getCompileCacheDir(),
+      memory: calls.shared,
+      net,
+      base,
+    };
+    this.#worker = new Worker(new URL('./net-worker.js', import.meta.url), {
       name: 'net',
       workerData: data,
       resourceLimits: RESOURCE_LIMITS,

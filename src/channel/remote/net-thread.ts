@@ -16,6 +16,9 @@ import { NetClient, type NetOptions, type NetRequest } from './net-client.ts';
 
 /** What the thread is started with. */
 export interface NetThreadData {
+  /** URL of this file, and where what was compiled is kept (net-worker.js). */
+  readonly thread: string;
+  readonly cacheFolder: string | undefined;
   readonly memory: SharedArrayBuffer;
   readonly net: NetOptions;
   /** Path of the repository on the server. */

@@ -1,0 +1,9 @@
+// Entry of the net thread. Tiny, and plain JavaScript, so that the compile cache is on before anything
+// is compiled, as in src/pipe/worker.js.
+import { enableCompileCache } from 'node:module';
+import { workerData } from 'node:worker_threads';
+
+const { thread, cacheFolder } = workerData;
+// Without a folder Node.js would take a shared one, where another user could put code for us to run.
+if (cacheFolder !== undefined) enableCompileCache(cacheFolder);
+await import(thread);
