@@ -280,6 +280,8 @@ export const LIMITS = {
   pipeSilenceMs: 5000,
   /** Control messages of a pipe that wait to be looked at. */
   pipeMessagesEarlyMax: 256,
+  /** What is sent on a pipe's control channel and was not read by the other side. */
+  pipeUnreadBytesMax: 16 * MIB,
   /** Pipes that other machines have begun on this one. */
   farPipesMax: 64,
   /** Memory of all their segments. */

@@ -24,8 +24,9 @@ export class FarPipes {
   readonly #registry: PipeRegistry;
   readonly #channels = new Set<ControlChannel>();
   #port: Promise<DataPort> | undefined;
-  /** Halves that are being started: they count already. */
+  /** Halves that are being started, and what they need: they count already. */
   #starting = 0;
+  #startingBytes = 0;
 
   constructor(context: MonitorContext, registry: PipeRegistry) {
     this.#context = context;
@@ -64,8 +65,9 @@ export class FarPipes {
   async #run(channel: ControlChannel, asked: Initiation, peer: Peer): Promise<void> {
     const { log, identity } = this.#context;
     const { flow, agents, name } = asked;
-    this.#admit(asked);
+    const bytes = this.#admit(asked);
     this.#starting++;
+    this.#startingBytes += bytes;
     let half: HalfPipe | undefined;
     const id = randomBytes(ID_BYTES).toString('hex');
     const secret = randomBytes(TOKEN_BYTES);
@@ -92,10 +94,10 @@ export class FarPipes {
             : [...stages, sendStage(agents, options)],
         onMessage: (stage, instance, message) => {
           half?.posted(message);
-          channel.send({ type: 'post', stage, instance, message });
+          half?.tell({ type: 'post', stage, instance, message });
         },
         onWarning: (stage, instance, record) =>
-          channel.send({ type: 'warning', stage, instance, record }),
+          half?.tell({ type: 'warning', stage, instance, record }),
       };
       const pipe = await startPipe(spec);
       const agentStage = flow === 'push' ? 'receive' : 'send';
@@ -112,6 +114,7 @@ export class FarPipes {
       );
     } finally {
       this.#starting--;
+      this.#startingBytes -= bytes;
     }
     log.info(`a pipe was begun by ${peer.name}`, { pipe: name, flow, program: asked.program });
     channel.send({ type: 'ready', port: port.port, id, secret: secret.toString('base64') });
@@ -126,8 +129,8 @@ export class FarPipes {
     }
   }
 
-  /** Refuses what there is no room for. */
-  #admit({ name, maxBuffers, payloadBytes, directoryBytes }: Initiation): void {
+  /** Refuses what there is no room for; returns the memory of its buffers. */
+  #admit({ name, maxBuffers, payloadBytes, directoryBytes }: Initiation): number {
     const registry = this.#registry;
     if (this.#context.closing.aborted) {
       throw new PenstockError('NET_BUSY', 'the monitor is being stopped');
@@ -138,12 +141,13 @@ export class FarPipes {
       throw new PenstockError('NET_BUSY', `${registry.size} pipes run here already`);
     }
     const bytes = maxBuffers * (payloadBytes + directoryBytes + LIMITS.headerRoomBytes);
-    if (registry.segmentBytes + bytes > LIMITS.farPipesBytesMax) {
+    if (registry.segmentBytes + this.#startingBytes + bytes > LIMITS.farPipesBytesMax) {
       throw new PenstockError(
         'NET_BUSY',
         'the pipes that run here leave too little memory for this one',
       );
     }
+    return bytes;
   }
 
   #dataPort(): Promise<DataPort> {

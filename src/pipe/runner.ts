@@ -106,9 +106,8 @@ class InstanceThread {
     const { waiting } = this.#primitives;
     waiting.beginLoop();
     this.#loops = true;
-    // Before the listener takes the messages away from `#control`.
-    waiting.glance();
     try {
+      // What was asked before it ran is answered once it has begun, by the first look of the wait.
       await this.#interruptible(chain.runAsync());
     } finally {
       this.#loops = false;

@@ -148,9 +148,25 @@ export class ControlChannel {
     });
   }
 
-  /** Sends a message; without effect on a channel that has ended. */
+  /**
+   * Sends a message; without effect on a channel that has ended. One whose other side does not read is
+   * ended.
+   *
+   * @throws LIMIT where the message is too long
+   */
   send(message: PipeMessage): void {
-    if (this.#open) this.#socket.send(JSON.stringify(message));
+    if (!this.#open) return;
+    const bytes = Buffer.from(JSON.stringify(message));
+    if (bytes.length > LIMITS.monitorMessageBytesMax) {
+      throw new PenstockError(
+        'LIMIT',
+        `a message of ${bytes.length} bytes is too long for the other machine`,
+      );
+    }
+    if (this.#socket.bufferedAmount > LIMITS.pipeUnreadBytesMax) {
+      this.#socket.terminate();
+      this.#closed();
+    } else this.#socket.send(bytes, { binary: false });
   }
 
   /** Ends the channel after what was sent. */

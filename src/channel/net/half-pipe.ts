@@ -90,7 +90,16 @@ export class HalfPipe {
 
   /** What a module of this half has posted: for the other machine, if it says so. */
   posted(message: unknown): void {
-    if (isSafePoint(message)) this.#channel.send({ type: 'safe', value: message.safe });
+    if (isSafePoint(message)) this.tell({ type: 'safe', value: message.safe });
+  }
+
+  /** Sends a message of a module; one that cannot be sent stops the pipe. */
+  tell(message: PipeMessage): void {
+    try {
+      this.#channel.send(message);
+    } catch (thrown) {
+      void this.pipe.stop(toPenstockError(thrown));
+    }
   }
 
   async #settle(): Promise<Readonly<Record<string, readonly number[]>>> {
