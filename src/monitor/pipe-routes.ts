@@ -4,6 +4,7 @@
  * Contract: a paired machine sees and stops the pipes that it has begun; one with full access to
  * everything all of them. Of others nobody learns the name.
  */
+import { Gauge } from 'prom-client';
 import { PenstockError } from '../base/errors.ts';
 import { mayAccess, type Peer } from '../channel/net/peers.ts';
 import type { MonitorContext, MonitorServer } from './context.ts';
@@ -85,6 +86,7 @@ const STOP_SCHEMA = {
 
 export async function pipeRoutes(server: MonitorServer, context: MonitorContext): Promise<void> {
   const registry = new PipeRegistry();
+  measure(context, registry);
   const far = new FarPipes(context, registry);
   const local = await LocalSocket.open(context, registry);
   server.get('/v1/pipes', { schema: LIST_SCHEMA }, ({ peer }): { pipes: PipeView[] } => ({
@@ -115,4 +117,20 @@ export async function pipeRoutes(server: MonitorServer, context: MonitorContext)
 
 function maySee(peer: Peer, { owner }: RegisteredPipe): boolean {
   return owner === peer.fingerprint || mayAccess(peer, '*', 'full');
+}
+
+function measure({ metrics }: MonitorContext, registry: PipeRegistry): void {
+  for (const [name, help, read] of [
+    ['penstock_pipes', 'Pipes that run on this machine', () => registry.size],
+    ['penstock_pipes_segment_bytes', 'Memory of their segments', () => registry.segmentBytes],
+  ] as const) {
+    new Gauge({
+      name,
+      help,
+      registers: [metrics],
+      collect() {
+        this.set(read());
+      },
+    });
+  }
 }

@@ -150,6 +150,9 @@ test('who began a pipe sees and stops it over the network; another machine does 
   deepEqual(await listed(own), [pipe.name]);
   deepEqual(await listed(stranger), []);
   deepEqual(await listed(admin), [pipe.name]);
+  const metrics = (await admin.request('GET', '/metrics')).body.toString();
+  match(metrics, /^penstock_pipes 1$/m);
+  match(metrics, /^penstock_pipes_segment_bytes [1-9]\d+$/m);
   await rejects(stranger.request('DELETE', `/v1/pipes/${pipe.name}`), { code: 'PIPE_UNKNOWN' });
   await own.request('DELETE', `/v1/pipes/${pipe.name}`);
   await rejects(pipe.done, { code: 'PIPE_STOPPED' });
