@@ -20,13 +20,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { must } from '../../src/base/assert.ts';
 import { comparePaths } from '../../src/base/bytes.ts';
 import { BLOB } from '../../src/format/block.ts';
 import { encodeNode, type ManifestRef } from '../../src/format/manifest.ts';
 import { CONTENT_CLASS } from '../../src/format/tag-header.ts';
 import { type Archive, encodeArchive } from '../../src/mover/archives.ts';
 import { Bench } from '../bench.ts';
-import { scratchFolder } from '../commands.ts';
+import { scratchFolder, untilOld } from '../commands.ts';
 import { storeBlobs } from '../hand-made.ts';
 import { blobsOf, leafRefs, pathsOf, spoilBlob } from '../spoil.ts';
 import { assertSameTree, type Captured, capture, type Tree } from '../tree-compare.ts';
@@ -354,5 +355,24 @@ test('a content list that is lost costs its file alone', async () => {
       rmSync(target, { recursive: true });
     }
     await undo();
+  }
+});
+
+test('a backup stores again what of its base is damaged, which heals older archives too', async () => {
+  const source = makeManyFiles();
+  await untilOld();
+  const bench = await newBench();
+  await bench.backup(source);
+  const old = must((await bench.backup(source)).archive, 'made');
+  // Of entries below the source alone: directories above it change when others work beside.
+  const { name } = must((await leafRefs(bench.repository, old))[2], 'a leaf');
+  await spoilBlob(bench.repository, name, 'damaged');
+  await assert.rejects(pathsOf(bench.repository, old), { code: 'DAMAGED' });
+  const again = await bench.backup(source);
+  assert.deepEqual(again.told, []);
+  for (const archive of [old, must(again.archive, 'made')]) {
+    const target = newTarget();
+    assert.deepEqual((await bench.restore(target, { archive })).told, []);
+    assertSameTree(capture(join(target, source)), capture(source));
   }
 });

@@ -19,10 +19,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { must } from '../../src/base/assert.ts';
 import { Bench, type Told } from '../bench.ts';
 import { scratchFolder, untilOld } from '../commands.ts';
-import { blobsOf, pathsOf, spoilBlob } from '../spoil.ts';
+import { blobsOf, spoilBlob } from '../spoil.ts';
 import { assertSameTree, capture, type Tree } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
 
@@ -168,26 +167,6 @@ test('a backup whose base is damaged reads anew what it cannot look up', async (
     assert.ok(bytesRead > 5_000_000);
     const target = newTarget();
     assert.deepEqual((await bench.restore(target)).told, []);
-    assertSameTree(capture(join(target, source)), capture(source));
-  }
-});
-
-test('a backup stores again what of its base is damaged, which heals older archives too', async () => {
-  const source = makeMixed();
-  await untilOld();
-  const bench = await newBench();
-  await bench.backup(source);
-  const old = (await bench.backup(source)).archive;
-  const { name } = (await bench.archive()).root.ref;
-  await spoilBlob(bench.repository, name, 'damaged');
-  await assert.rejects(pathsOf(bench.repository, must(old, 'made')), { code: 'DAMAGED' });
-  const again = await bench.backup(source);
-  assert.deepEqual(again.told, []);
-  // The same manifest, for nothing has changed, above the source either.
-  assert.deepEqual(again.archive?.root.ref.name, name);
-  for (const archive of [old, again.archive]) {
-    const target = newTarget();
-    assert.deepEqual((await bench.restore(target, { archive: must(archive, 'made') })).told, []);
     assertSameTree(capture(join(target, source)), capture(source));
   }
 });

@@ -383,11 +383,11 @@ test('a repository that is not there, or elsewhere, is told', () => {
   assert.equal(place.fails(['archives'], 1, missing).code, 'REPO_MISSING');
   const file = { environment: { PENSTOCK_REPO: at('big') } };
   assert.equal(place.fails(['archives'], 1, file).code, 'REPO_IO');
-  for (const url of ['penstock://host/name', 's3://bucket', 'https://x/']) {
-    const error = place.fails(['archives', '--repo', url], 1);
-    assert.equal(error.code, 'NOT_SUPPORTED');
-    assert.match(error.message, /local directories only/);
-  }
+  for (const url of ['s3://bucket', 'https://x/'])
+    assert.equal(place.fails(['archives', '--repo', url], 1).code, 'NOT_SUPPORTED');
+  // No machine of that name was paired with.
+  const unpaired = ['archives', '--repo', 'penstock://host.invalid/name'];
+  assert.equal(place.fails(unpaired, 1).code, 'NET_UNTRUSTED');
 });
 
 test('a wrong passphrase and none at all are told apart', () => {
