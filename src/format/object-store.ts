@@ -34,6 +34,8 @@ export interface ObjectStore {
   readonly chunkMedia: { readonly module: string; readonly options: unknown };
   /** What is stored cannot be removed, by this client: then it is not tried where nobody asked. */
   readonly appendOnly?: boolean;
+  /** How many objects are best read at the same time, where each takes a while; else one. */
+  readonly readsAtOnce?: number;
   /** Creates what an empty repository needs. REPO_READ_ONLY, REPO_IO. */
   prepare(): Promise<void>;
   list(kind: ObjectKind): Promise<StoredObject[]>;

@@ -10,6 +10,7 @@ import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
 import type { ManifestRoot } from '../modules/manifest-cursor.ts';
+import { readAhead } from './read-ahead.ts';
 import type { Repository } from './repository.ts';
 
 export interface ArchiveStatistics {
@@ -258,10 +259,11 @@ export interface ArchiveList {
 export async function listArchives(repository: Repository): Promise<ArchiveList> {
   const archives: Archive[] = [];
   const damaged: PenstockError[] = [];
-  for (const { name } of await repository.store.list('archives')) {
+  const { store } = repository;
+  const names = (await store.list('archives')).map(({ name }) => name);
+  for (const { name, take } of readAhead(store, 'archives', names, LIMITS.recordBytesMax)) {
     try {
-      const bytes = await repository.store.read('archives', name, LIMITS.recordBytesMax);
-      archives.push(decodeArchive(repository, bytes, name));
+      archives.push(decodeArchive(repository, await take(), name));
     } catch (error) {
       if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       // Forgotten by somebody else meanwhile.

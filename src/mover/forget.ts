@@ -13,6 +13,7 @@ import { LIMITS } from '../base/limits.ts';
 import { type ArchiveHead, decodeArchive } from './archives.ts';
 import { listForgotten, noteForgotten } from './forgotten.ts';
 import { timeForReading } from './protocol-adapter.ts';
+import { readAhead } from './read-ahead.ts';
 import type { Repository } from './repository.ts';
 import { applyKeepRules, type KeepReason, type KeepRules } from './retention.ts';
 import { isSessionMap, readSessionMap } from './storage-map.ts';
@@ -101,10 +102,11 @@ interface Records {
 async function readRecords(repository: Repository, name: string | undefined): Promise<Records> {
   const archives: ForgetArchive[] = [];
   const damaged = new Map<string, PenstockError>();
-  for (const { name: id } of await repository.store.list('archives')) {
+  const { store } = repository;
+  const ids = (await store.list('archives')).map((one) => one.name);
+  for (const { name: id, take } of readAhead(store, 'archives', ids, LIMITS.recordBytesMax)) {
     try {
-      const bytes = await repository.store.read('archives', id, LIMITS.recordBytesMax);
-      const archive = decodeArchive(repository, bytes, id);
+      const archive = decodeArchive(repository, await take(), id);
       if (name === undefined || archive.name === name) archives.push(pick(archive));
     } catch (error) {
       if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;

@@ -60,6 +60,7 @@ export async function openRemoteStore(options: RemoteStoreOptions): Promise<Remo
 export class RemoteStore implements ObjectStore {
   readonly url: string;
   readonly appendOnly: boolean;
+  readonly readsAtOnce: number = LIMITS.agentsDefaultMax;
   readonly #level: Level;
   readonly #link: NetLink;
   readonly #base: string;
