@@ -151,7 +151,7 @@ export const ERRORS = {
     'use --overwrite, or another target',
   ),
 
-  SOURCE_MISSING: spec(1, false, 'the path to back up does not exist', 'check the path'),
+  SOURCE_MISSING: spec(1, false, 'the path that is to be read does not exist', 'check the path'),
   SOURCE_UNREADABLE: spec(
     3,
     true,
@@ -171,6 +171,12 @@ export const ERRORS = {
     'see the warnings above',
   ),
 
+  COPY_PARTIAL: spec(
+    3,
+    true,
+    'an item could not be copied, or not wholly',
+    'see the message, then run the command again: what is there already is passed over',
+  ),
   SESSION_LOST: spec(
     1,
     true,

@@ -36,6 +36,7 @@ const LOADERS: Loaders = {
   'key rotate': () => import('./commands/key-rotate.ts'),
   'catalog rebuild': () => import('./commands/catalog-rebuild.ts'),
   upgrade: () => import('./commands/upgrade.ts'),
+  copy: () => import('./commands/copy.ts'),
   serve: () => import('./commands/serve.ts'),
   'pair token': () => import('./commands/pair-token.ts'),
   pair: () => import('./commands/pair.ts'),

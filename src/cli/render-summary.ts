@@ -107,6 +107,46 @@ export function restoreSummary(facts: RestoreFacts): Summary {
   ];
 }
 
+export interface CopyFacts {
+  readonly source: ByteString;
+  readonly target: ByteString;
+  readonly files: number;
+  readonly bytes: number;
+  readonly directories: number;
+  readonly others: number;
+  /** Files that were there already. */
+  readonly filesSame: number;
+  /** Files that differ, and their size. */
+  readonly filesWanted: number;
+  readonly bytesWanted: number;
+  /** Items of which only metadata differ. */
+  readonly metadataOnly: number;
+  /** Files, and bytes of them, that were written. */
+  readonly filesDone: number;
+  readonly bytesDone: number;
+  readonly failed: number;
+  readonly isDryRun: boolean;
+  readonly elapsedMs: number;
+}
+
+export function copySummary(facts: CopyFacts): Summary {
+  const { source, target, isDryRun, ...numbers } = facts;
+  const moved = isDryRun
+    ? `${plural(facts.filesWanted, 'file')}, ${formatBytes(facts.bytesWanted)}, to be copied`
+    : `${plural(facts.filesDone, 'file')}, ${formatBytes(facts.bytesDone)}, copied`;
+  const lines = [
+    `${isDryRun ? 'dry run, nothing written: would copy' : 'copied'} ${toDisplay(source)} to ${toDisplay(target)}`,
+    `  ${plural(facts.files, 'file')}, ${otherItems(facts)}; ${formatBytes(facts.bytes)}`,
+    `  ${moved}; ${formatCount(facts.filesSame)} the same already, ${formatCount(facts.metadataOnly)} with other metadata`,
+    `  in ${timeAndRate(facts.elapsedMs, facts.bytesDone)}`,
+    ...(facts.failed > 0
+      ? [`  ${plural(facts.failed, 'item')} could not be copied: see the warnings`]
+      : []),
+  ];
+  const record = { source: toJsonPath(source), target: toJsonPath(target) };
+  return [{ command: 'copy', ...record, dryRun: isDryRun, ...numbers }, lines.join('\n')];
+}
+
 /** One damaged or missing object, and what of the archives it concerns. */
 export interface DamageFacts {
   /** `chunk`, `index segment`, `archive`, `key`, `foreign file` … */

@@ -41,8 +41,8 @@ export class MetadataWriter {
   readonly refusals: MetadataRefusals = {};
   readonly #files: Files;
   readonly #options: MetadataOptions;
-  readonly #users: ReadonlyMap<number, number>;
-  readonly #groups: ReadonlyMap<number, number>;
+  readonly #users: Map<number, number>;
+  readonly #groups: Map<number, number>;
 
   constructor(files: Files, options: MetadataOptions) {
     this.#files = files;
@@ -50,6 +50,16 @@ export class MetadataWriter {
     this.#users = new Map(options.users);
     this.#groups = new Map(options.groups);
   }
+  /** What owners of the source are called: those of the same names here get what belongs to them. */
+  mapUser(stored: number, name: string): void {
+    const local = this.#users.has(stored) || name === '' ? undefined : this.#files.userId(name);
+    if (local !== undefined) this.#users.set(stored, local);
+  }
+  mapGroup(stored: number, name: string): void {
+    const local = this.#groups.has(stored) || name === '' ? undefined : this.#files.groupId(name);
+    if (local !== undefined) this.#groups.set(stored, local);
+  }
+
   /** Counts what the system refused; `result` is its negative error number. */
   refused(kind: MetadataKind, result: number, path: ByteString): void {
     const refusal = this.refusals[kind];

@@ -2,10 +2,11 @@
  * What the scan tells the walk: entries in the order of the walk, in buffers of the pipe.
  *
  *   u32 bytes of the record | u16 SCAN | u16 flags | of an entry: u32 bytes of the name |
- *   the status (host/file-status.ts) | the name, and zeros up to a multiple of 4
+ *   u32 digest of its attributes, 0 where they were not asked for | the status (host/file-status.ts) |
+ *   the name, and zeros up to a multiple of 4
  *
- * A directory that is entered is followed by its entries, by name, and a `leave`. Only threads of one
- * process see this.
+ * A directory that is entered is followed by its entries, by name, and a `leave`. The records of a backup
+ * are seen by threads of one process only; those of a copy also come from another machine.
  */
 import { assert, must } from '../base/assert.ts';
 import { type ByteString, compareBytes } from '../base/bytes.ts';
@@ -25,8 +26,12 @@ export const SCAN_FLAG = {
   notOpened: 4,
 } as const;
 
+/** What the entry of the root itself is called, where it is told at all: the first of the scan. */
+export const SCAN_ROOT = '.';
+
 const HEAD_BYTES = 8;
-const STATUS_AT = HEAD_BYTES + 4;
+const DIGEST_AT = HEAD_BYTES + 4;
+const STATUS_AT = HEAD_BYTES + 8;
 const NAME_AT = STATUS_AT + FileStatus.COPY_BYTES;
 /** Buffers are handed on when they hold so much: the walk starts early, and the scan runs not far. */
 const FULL_BYTES = 128 * 1024;
@@ -40,10 +45,11 @@ export class ScanWriter {
     this.#context = context;
   }
 
-  entry(status: FileStatus, name: ByteString, flags: number): void {
+  entry(status: FileStatus, name: ByteString, flags: number, digest = 0): void {
     const total = (NAME_AT + name.length + 3) & ~3;
     const { memory, at } = this.#record(total, SCAN.entry, flags);
     memory.writeUInt32LE(name.length, at + HEAD_BYTES);
+    memory.writeUInt32LE(digest, at + DIGEST_AT);
     status.copyTo(memory, at + STATUS_AT);
     memory.write(name, at + NAME_AT, 'latin1');
   }
@@ -75,23 +81,31 @@ export class ScanWriter {
   }
 }
 
+/** Where records come from: a stage's buffers, or a listing that was kept. */
+export interface ScanSource {
+  receiveBuf(): ScanBuffer | null;
+  freeBuf(buffer: ScanBuffer): void;
+}
+export type ScanBuffer = Pick<PipeBuffer, 'memory' | 'payloadOffset' | 'length'>;
+
 /** Receives records one by one. */
 export class ScanReader {
   /** Of the current record; of an entry also its status and name. */
   kind = 0;
   flags = 0;
+  digest = 0;
   readonly status: FileStatus = new FileStatus();
   /** The name, made when it is asked for: of most entries of a later backup it is not. */
   #name: ByteString | undefined;
   #nameAt = 0;
   #nameBytes = 0;
-  readonly #context: ModuleContext;
-  #buffer: PipeBuffer | null = null;
+  readonly #source: ScanSource;
+  #buffer: ScanBuffer | null = null;
   #at = 0;
   #end = 0;
 
-  constructor(context: ModuleContext) {
-    this.#context = context;
+  constructor(source: ScanSource) {
+    this.#source = source;
   }
   get name(): ByteString {
     this.#name ??= this.#memory().toString('latin1', this.#nameAt, this.#nameAt + this.#nameBytes);
@@ -110,8 +124,8 @@ export class ScanReader {
   /** Moves to the next record, waiting for it; false at the end. */
   next(): boolean {
     while (this.#at === this.#end) {
-      if (this.#buffer !== null) this.#context.freeBuf(this.#buffer);
-      this.#buffer = this.#context.receiveBuf();
+      if (this.#buffer !== null) this.#source.freeBuf(this.#buffer);
+      this.#buffer = this.#source.receiveBuf();
       if (this.#buffer === null) return false;
       this.#at = this.#buffer.payloadOffset;
       this.#end = this.#at + this.#buffer.length;
@@ -125,6 +139,7 @@ export class ScanReader {
       this.#nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
       this.#nameAt = at + NAME_AT;
       this.#name = undefined;
+      this.digest = memory.readUInt32LE(at + DIGEST_AT);
       this.status.copyFrom(memory, at + STATUS_AT);
     }
     return true;

@@ -19,19 +19,35 @@ import {
   openFiles,
 } from '../host/mod.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
-import { SCAN_FLAG, ScanWriter } from './scan-stream.ts';
+import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
+import { SCAN_FLAG, SCAN_ROOT, ScanWriter } from './scan-stream.ts';
 import {
   type IgnoreRules,
   readIgnoreFiles,
   Selection,
   type SelectionOptions,
 } from './selection.ts';
+import { attributesDigest } from './source-attributes.ts';
 import { beyondLimits, postFailure, postProblem, tooDeep } from './source-problems.ts';
 import { childPath, type SourceNode } from './source-tree.ts';
+import { StatusEntry } from './status-entry.ts';
 
 export interface ScanOptions {
   readonly sources: SourceNode;
   readonly selection: SelectionOptions;
+  /** Where the sources begin; default the root of all. */
+  readonly root?: CopyRoot;
+  /** A root that is not there is one without entries. */
+  readonly mayBeMissing?: boolean;
+  /** For a copy: tells the root too, a digest of each entry's attributes, and posts the owners' names. */
+  readonly compares?: boolean;
+}
+
+/** What a scan that `compares` posts at its end. */
+export interface ScanOwners {
+  readonly type: 'owners';
+  readonly users: readonly (readonly [number, string])[];
+  readonly groups: readonly (readonly [number, string])[];
 }
 
 interface Frame {
@@ -67,20 +83,34 @@ class Scanner {
   readonly #status = new FileStatus();
   readonly #listing = newListing();
   readonly #stack: Frame[] = [];
+  readonly #owners: StatusEntry;
+  #digest = 0;
 
   constructor(options: ScanOptions, context: ModuleContext) {
     this.#options = options;
     this.#context = context;
     this.#selection = new Selection(options.selection);
     this.#out = new ScanWriter(context);
+    this.#owners = new StatusEntry(this.#files, 0);
     this.#files.openFilesLimit();
   }
 
   run(): void {
-    const fd = this.#files.openDirectory(CWD, '/');
-    if (fd < 0) throw ioError(fd, 'open', '/');
+    const { root, mayBeMissing, sources } = this.#options;
+    const fd =
+      root === undefined
+        ? this.#files.openDirectory(CWD, '/')
+        : openCopyRoot(this.#files, root, false);
+    const path = root === undefined ? '/' : rootPath(root);
+    if (fd === -ERRNO.ENOENT && mayBeMissing === true) return;
+    if (fd < 0) throw ioError(fd, 'open', path);
     this.#files.statusOf(fd, this.#status);
-    this.#enter(fd, '/', 0, this.#options.sources, undefined);
+    if (this.#options.compares === true && sources.children === undefined) {
+      this.#digest = attributesDigest(this.#files.attributesOf(fd));
+      this.#owners.noteOwners(this.#status);
+      this.#tell(SCAN_ROOT, 0);
+    }
+    this.#enter(fd, path, 0, sources, undefined);
     for (;;) {
       const frame = this.#stack.at(-1);
       if (frame === undefined) break;
@@ -93,6 +123,10 @@ class Scanner {
       }
     }
     this.#out.flush();
+    const { owners, groups } = this.#owners;
+    if (this.#options.compares !== true) return;
+    const told: ScanOwners = { type: 'owners', users: [...owners], groups: [...groups] };
+    this.#context.post(told);
   }
 
   abort(): void {
@@ -105,11 +139,19 @@ class Scanner {
     const result = this.#files.status(frame.fd, name, this.#status);
     if (result < 0) return postFailure(this.#context, path, result, 'look at');
     const { kind } = this.#status;
+    if (this.#options.compares === true) {
+      this.#digest = attributesDigest(this.#files.attributes(frame.fd, name));
+      this.#owners.noteOwners(this.#status);
+    }
     if (frame.node.children === undefined && this.#isExcluded(frame, path, name, kind)) return;
     const refused = beyondLimits(this.#status, name, path);
     if (refused !== undefined) postProblem(this.#context, path, toErrorRecord(refused), true);
     else if (kind === KIND.directory) this.#directory(frame, name, path, node);
-    else this.#out.entry(this.#status, name, 0);
+    else this.#tell(name, 0);
+  }
+
+  #tell(name: ByteString, flags: number): void {
+    this.#out.entry(this.#status, name, flags, this.#digest);
   }
 
   #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {
@@ -126,12 +168,12 @@ class Scanner {
 
   #directory(frame: Frame, name: ByteString, path: ByteString, node: SourceNode): void {
     const onTheWay = node.children === undefined ? 0 : SCAN_FLAG.onTheWay;
-    if (!this.#isToEnter(frame, path)) return this.#out.entry(this.#status, name, onTheWay);
+    if (!this.#isToEnter(frame, path)) return this.#tell(name, onTheWay);
     let fd = this.#files.openDirectory(frame.fd, name);
     if (fd === -ERRNO.EACCES && onTheWay !== 0) fd = this.#files.openThrough(frame.fd, name);
     // The walk will tell why.
-    if (fd < 0) return this.#out.entry(this.#status, name, onTheWay | SCAN_FLAG.notOpened);
-    this.#out.entry(this.#status, name, onTheWay | SCAN_FLAG.entered);
+    if (fd < 0) return this.#tell(name, onTheWay | SCAN_FLAG.notOpened);
+    this.#tell(name, onTheWay | SCAN_FLAG.entered);
     this.#enter(fd, path, frame.depth + 1, node, frame.ignores);
   }
   #isToEnter(frame: Frame, path: ByteString): boolean {

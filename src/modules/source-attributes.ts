@@ -2,6 +2,7 @@
  * Extended attributes of a source, into its entry. More than an entry holds are left out as a whole,
  * and the entry says that it is not complete.
  */
+import { crc32 } from 'node:zlib';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -25,4 +26,25 @@ export function writeAttributes(
   const most = formatBytes(LIMITS.xattrsPerEntryBytesMax);
   const message = `has more than ${most} of extended attributes, which were left out: ${toDisplay(path)}`;
   return new PenstockError('LIMIT', message, { subject: path });
+}
+
+/** Labels that a system gives by itself are no part of what is copied. */
+export function isCopied(attribute: ByteString): boolean {
+  return !attribute.startsWith('security.') || attribute === 'security.capability';
+}
+
+const UNREADABLE = 0xffff_ffff;
+
+/** Equal for equal attributes; 0 for none. What could not be read is like nothing else. */
+export function attributesDigest(attributes: readonly Attribute[] | number): number {
+  if (typeof attributes === 'number') return UNREADABLE;
+  if (attributes.length === 0) return 0;
+  const copied = attributes.filter(({ name }) => isCopied(name));
+  copied.sort((a, b) => (a.name < b.name ? -1 : 1));
+  let digest = 0;
+  for (const { name, value } of copied) {
+    digest = crc32(Buffer.from(`${name}\0${value.length}\0`, 'latin1'), digest);
+    digest = crc32(value, digest);
+  }
+  return digest;
 }

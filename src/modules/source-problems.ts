@@ -46,7 +46,7 @@ function sourceFailure(path: ByteString, result: number, call: string): Penstock
         ? 'became another kind of entry'
         : undefined;
   if (changed === undefined) return new PenstockError('SOURCE_UNREADABLE', message, details);
-  const text = `${changed} while it was backed up: ${toDisplay(path)}`;
+  const text = `${changed} while it was read: ${toDisplay(path)}`;
   return new PenstockError('SOURCE_CHANGED', text, details);
 }
 

@@ -23,7 +23,7 @@ export class StatusEntry {
 
   /** Takes a status into the fields. */
   take(status: FileStatus, depth: number): void {
-    const { fields, owners, groups } = this;
+    const { fields } = this;
     fields.kind = ENTRY_OF_KIND[status.kind] ?? ENTRY.file;
     fields.mode = status.mode;
     fields.depth = depth;
@@ -40,8 +40,14 @@ export class StatusEntry {
     fields.deviceMinor = status.deviceMinor;
     const changedMs = status.ctimeSeconds * 1000 + status.ctimeNanos / 1e6;
     fields.flags = changedMs + RECENT_MS > this.#startedMs ? ENTRY_FLAG.recent : 0;
-    if (!owners.has(status.uid)) owners.set(status.uid, this.#files.userName(status.uid) ?? '');
-    if (!groups.has(status.gid)) groups.set(status.gid, this.#files.groupName(status.gid) ?? '');
+    this.noteOwners(status);
+  }
+
+  /** Takes the names of its owners only. */
+  noteOwners({ uid, gid }: Pick<FileStatus, 'uid' | 'gid'>): void {
+    const { owners, groups } = this;
+    if (!owners.has(uid)) owners.set(uid, this.#files.userName(uid) ?? '');
+    if (!groups.has(gid)) groups.set(gid, this.#files.groupName(gid) ?? '');
   }
 }
 

@@ -1,11 +1,49 @@
 /**
  * The rows of the table for working with other machines: the monitor and pairing.
  */
+import { PIPE_OPTIONS } from './table-backup.ts';
 import type { CommandSpec } from './types.ts';
 
 const ACCESS = ['read', 'append', 'full'] as const;
 
 export const MACHINE_COMMANDS = {
+  copy: {
+    summary: 'copy a tree or a single item, passing over what is the same already',
+    description: [
+      'Makes the directory TARGET hold what the directory SOURCE holds, with everything that belongs ' +
+        'to a file; what else is in TARGET stays. Files of the same size and time of change are passed ' +
+        'over, so a copy that was interrupted continues. A SOURCE that is no directory goes into TARGET ' +
+        'where that is one, else TARGET is its new path.',
+      'What arrives is checked. A file takes its place only when it is whole. Only one copy at a time ' +
+        'may go to the same TARGET.',
+    ],
+    positionals: {
+      source: { kind: 'path', value: 'SOURCE', required: true, help: 'what to copy' },
+      target: { kind: 'path', value: 'TARGET', required: true, help: 'where to' },
+    },
+    options: {
+      dryRun: {
+        flag: 'dry-run',
+        short: 'n',
+        kind: 'flag',
+        help: 'say what would be copied; write nothing',
+      },
+      noOwner: {
+        flag: 'no-owner',
+        kind: 'flag',
+        help: 'everything that is written belongs to the user who copies',
+      },
+      threads: PIPE_OPTIONS.threads,
+    },
+    examples: [
+      {
+        line: 'penstock copy /srv/photos /mnt/disk/photos',
+        help: 'copy a tree, or bring it up to date',
+      },
+      { line: 'penstock copy notes.txt /mnt/disk/', help: 'copy one file into a directory' },
+    ],
+  },
+
   serve: {
     summary: 'run the monitor: the daemon through which other machines reach this one',
     description: [

@@ -5,11 +5,11 @@ import { type ByteString, toDisplay } from '../../base/bytes.ts';
 import { EXIT } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import { listArchives, resolveArchive } from '../../mover/archives.ts';
-import { type RestoreResult, restore } from '../../mover/restore.ts';
+import { restore } from '../../mover/restore.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
-import type { Output } from '../output.ts';
-import { plural, restoreSummary } from '../render-summary.ts';
+import { reportRefusals } from '../render-refusals.ts';
+import { restoreSummary } from '../render-summary.ts';
 
 export default async function run(invocation: Invocation<'restore'>): Promise<number> {
   const { options, positionals, output } = invocation;
@@ -42,7 +42,12 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
         output.progress.update({ bytesDone: bytes, bytesTotal, filesDone: files }),
     });
     output.progress.finish();
-    reportRefusals(output, result);
+    reportRefusals(
+      output,
+      result.refusals,
+      'RESTORE_PARTIAL',
+      'restore as root, or give --no-owner',
+    );
     output.summary(
       ...restoreSummary({
         archiveId: archive.id,
@@ -60,27 +65,5 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
     return result.problems > 0 || Object.keys(result.refusals).length > 0 ? EXIT.partial : EXIT.ok;
   } finally {
     await repository.close();
-  }
-}
-
-const REFUSED = {
-  owner: 'set owner or group of',
-  mode: 'set the mode of',
-  attribute: 'set extended attributes of',
-  time: 'set the times of',
-  device: 'make the devices of',
-} as const;
-
-/** Once per kind, not per file: without root nobody can give files away. */
-function reportRefusals(output: Output, result: RestoreResult): void {
-  for (const [kind, refusal] of Object.entries(result.refusals)) {
-    const what = REFUSED[kind as keyof typeof REFUSED];
-    output.warning(
-      `could not ${what} ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`,
-      {
-        code: 'RESTORE_PARTIAL',
-        ...(kind === 'owner' ? { hint: 'restore as root, or give --no-owner' } : {}),
-      },
-    );
   }
 }

@@ -1,0 +1,358 @@
+/**
+ * Stage `compare` of a copy: goes in step through the scan of the source and the listing of the target,
+ * both in the same order, and plans what is to be read.
+ *
+ * The same kind, size and time of change (to the nanosecond) is the same content; then only owner, mode
+ * and attributes are compared. A directory is planned before the first thing in it that is, after those
+ * above it: whoever writes finds its record first, and what the writing does to its times is mended.
+ */
+import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { EntryWriter } from '../format/entry.ts';
+import { type FileStatus, KIND, openFiles } from '../host/mod.ts';
+import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { KeptListing } from './copy-keep.ts';
+import { CopyLinks } from './copy-links.ts';
+import {
+  COPY,
+  COPY_COUNTER,
+  COPY_FLAG,
+  COPY_PIECE_BYTES,
+  CopyWriter,
+  isTemporaryName,
+} from './copy-stream.ts';
+import { closeFile, reopenFile } from './nameless-file.ts';
+import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanReader } from './scan-stream.ts';
+import { StatusEntry } from './status-entry.ts';
+
+export interface CompareOptions {
+  /** The target's listing (copy-keep.ts), open in this process; undefined: the target is empty. */
+  readonly listing: number | undefined;
+  /** The owners of the target by name; undefined: both sides are one machine. */
+  readonly owners: TargetOwners | undefined;
+  readonly comparesOwners: boolean;
+  /** One item is copied, under this name; undefined: a tree. */
+  readonly rename: ByteString | undefined;
+  /** Path of the source's root, for messages. */
+  readonly sourcePath: ByteString;
+  readonly dryRun: boolean;
+}
+export interface TargetOwners {
+  readonly users: readonly (readonly [number, string])[];
+  readonly groups: readonly (readonly [number, string])[];
+}
+
+interface Frame {
+  readonly path: ByteString;
+  /** The target has this directory too, and its listing is inside. */
+  readonly inTarget: boolean;
+  isPlanned: boolean;
+}
+
+/** Large files are read in regions of this size, each by the next free instance. */
+const REGION_BYTES = 16 * COPY_PIECE_BYTES;
+/** Of a sparse file of whatever size there are no more than so many. */
+const REGIONS_MAX = 65_536;
+/** Below, holes are not worth looking for. */
+const HOLES_FROM_BYTES = 64 * 1024;
+
+export default function compare(options: CompareOptions): PipeModule {
+  let comparing: Comparing | undefined;
+  return {
+    open: (context) => {
+      comparing = new Comparing(options, context);
+    },
+    run: () => must(comparing, 'comparing was opened').run(),
+    close: () => comparing?.close(),
+    abort: () => comparing?.close(),
+  };
+}
+
+class Comparing {
+  readonly #options: CompareOptions;
+  readonly #context: ModuleContext;
+  readonly #files = openFiles();
+  readonly #source: ScanReader;
+  readonly #target: ScanReader;
+  readonly #out: CopyWriter;
+  readonly #links = new CopyLinks();
+  readonly #stack: Frame[] = [];
+  readonly #entry: StatusEntry;
+  readonly #entries = new EntryWriter();
+  readonly #userName: OwnerName = (uid) => {
+    this.#entry.noteOwners({ uid, gid: this.#source.status.gid });
+    return this.#entry.owners.get(uid) ?? '';
+  };
+  readonly #groupName: OwnerName = (gid) => {
+    this.#entry.noteOwners({ uid: this.#source.status.uid, gid });
+    return this.#entry.groups.get(gid) ?? '';
+  };
+  readonly #users: Map<number, string>;
+  readonly #groups: Map<number, string>;
+  readonly #listing: number;
+  #hasTarget: boolean;
+  #planned = 0;
+  #plannedBytes = 0;
+  #largeFiles = 0;
+
+  constructor(options: CompareOptions, context: ModuleContext) {
+    this.#options = options;
+    this.#context = context;
+    this.#source = new ScanReader(context);
+    const { listing, owners } = options;
+    const bytesMax = context.segment.config.payloadBytes;
+    this.#listing = listing === undefined ? -1 : reopenFile(listing);
+    this.#target = new ScanReader(new KeptListing(this.#files, this.#listing, bytesMax));
+    this.#hasTarget = listing !== undefined;
+    this.#users = new Map(owners?.users);
+    this.#groups = new Map(owners?.groups);
+    this.#out = new CopyWriter(context);
+    this.#entry = new StatusEntry(this.#files, 0);
+  }
+
+  run(): void {
+    this.#nextTarget();
+    const isTree = this.#options.rename === undefined;
+    // Of a single item, the directory that it is in is nobody's concern.
+    const top: Frame = { path: '', inTarget: this.#hasTarget, isPlanned: !isTree };
+    this.#stack.push(top);
+    while (this.#source.next()) {
+      const frame = must(this.#stack.at(-1), 'a directory');
+      if (this.#source.kind === SCAN.leave) this.#leave(frame);
+      else if (this.#source.name === SCAN_ROOT) this.#root(top);
+      else this.#visit(frame);
+    }
+    this.#cleanRest(top);
+    this.#send();
+  }
+
+  close(): void {
+    if (this.#listing >= 0) closeFile(this.#listing);
+  }
+
+  #nextTarget(): void {
+    if (this.#hasTarget) this.#hasTarget = this.#target.next();
+  }
+  /** Passes the target's current entry with all that lies below it. */
+  #passTarget(): void {
+    let depth = 0;
+    do {
+      if (this.#target.kind === SCAN.leave) depth--;
+      else if ((this.#target.flags & SCAN_FLAG.entered) !== 0) depth++;
+      this.#nextTarget();
+    } while (depth > 0 && this.#hasTarget);
+  }
+  /** Moves the target's listing to a name of the directory; whether it is there. */
+  #seek(frame: Frame, name: ByteString): boolean {
+    if (!frame.inTarget) return false;
+    while (this.#hasTarget && this.#target.kind === SCAN.entry) {
+      const there = this.#target.name;
+      if (there === name) return true;
+      if (there > name) return false;
+      this.#extra(frame, there);
+    }
+    return false;
+  }
+  /** Something that only the target has: it stays, unless a copy that was interrupted left it. */
+  #extra(frame: Frame, name: ByteString): void {
+    if (isTemporaryName(name) && this.#target.status.kind === KIND.file) {
+      this.#plan(frame);
+      this.#out.path = frame.path;
+      if (!this.#options.dryRun) this.#out.record(COPY.remove, name);
+      this.#counted(0);
+    }
+    this.#passTarget();
+  }
+  #cleanRest(frame: Frame): void {
+    if (!frame.inTarget) return;
+    while (this.#hasTarget && this.#target.kind === SCAN.entry) {
+      this.#extra(frame, this.#target.name);
+    }
+  }
+  #leave(frame: Frame): void {
+    this.#stack.pop();
+    if (!frame.inTarget) return;
+    this.#cleanRest(frame);
+    this.#nextTarget();
+  }
+
+  #visit(frame: Frame): void {
+    const source = this.#source;
+    const { kind } = source.status;
+    const name = this.#options.rename ?? source.name;
+    const isThere = this.#seek(frame, name);
+    if (kind === KIND.directory) return this.#directory(frame, name, isThere);
+    const path = frame.path === '' ? name : `${frame.path}/${name}`;
+    if (kind === KIND.file) {
+      this.#context.progress(COPY_COUNTER.files, 1);
+      this.#context.progress(COPY_COUNTER.bytes, source.status.size);
+    } else this.#context.progress(COPY_COUNTER.others, 1);
+    const target = isThere ? this.#target.status : undefined;
+    const first = this.#links.first(source.status);
+    if (first === undefined) this.#item(frame, name, path, target);
+    else if (!this.#links.isLinked(source.status, target)) this.#link(frame, name, first, isThere);
+    else if (kind === KIND.file) this.#context.progress(COPY_COUNTER.filesSame, 1);
+    if (isThere) this.#passTarget();
+  }
+
+  /** The root itself: the first entry of either side. */
+  #root(top: Frame): void {
+    this.#context.progress(COPY_COUNTER.directories, 1);
+    const isThere = this.#hasTarget && this.#target.name === SCAN_ROOT;
+    if (!isThere || !this.#hasSameMetadata()) this.#plan(top);
+    if (isThere) this.#nextTarget();
+  }
+
+  #directory(frame: Frame, name: ByteString, isThere: boolean): void {
+    this.#context.progress(COPY_COUNTER.directories, 1);
+    const source = this.#source;
+    const target = this.#target;
+    const path = frame.path === '' ? name : `${frame.path}/${name}`;
+    const both = isThere && target.status.kind === KIND.directory;
+    const inTarget = both && (target.flags & SCAN_FLAG.entered) !== 0;
+    const entered = (source.flags & SCAN_FLAG.entered) !== 0;
+    const isSame = both && this.#hasSameMetadata();
+    if (isThere && !(inTarget && entered)) this.#passTarget();
+    else if (isThere) this.#nextTarget();
+    const inside: Frame = { path, inTarget: inTarget && entered, isPlanned: false };
+    // Of one that cannot be opened, whoever reads it tells why.
+    if (!isSame || (source.flags & SCAN_FLAG.notOpened) !== 0) this.#plan(inside);
+    if (entered) this.#stack.push(inside);
+  }
+  /** Tells of a directory, once, after those above it. */
+  #plan(frame: Frame): void {
+    if (frame.isPlanned) return;
+    for (const above of this.#stack) if (!above.isPlanned) this.#tell(above);
+    if (!frame.isPlanned) this.#tell(frame);
+  }
+  #tell(frame: Frame): void {
+    frame.isPlanned = true;
+    if (this.#options.dryRun) return;
+    this.#out.path = frame.path;
+    this.#out.record(COPY.directory, '');
+    this.#counted(0);
+  }
+
+  #item(frame: Frame, name: ByteString, path: ByteString, target: FileStatus | undefined): void {
+    const { status } = this.#source;
+    const isFile = status.kind === KIND.file;
+    const keeps =
+      target !== undefined && this.#hasSameContent() && this.#links.mayKeep(target, path);
+    this.#links.begin(status, path, keeps ? target : undefined);
+    if (!keeps) return this.#content(frame, name, target !== undefined);
+    if (this.#hasSameMetadata()) {
+      if (isFile) this.#context.progress(COPY_COUNTER.filesSame, 1);
+      return;
+    }
+    this.#context.progress(COPY_COUNTER.metadataOnly, 1);
+    this.#put(frame, COPY.metadata, this.#source.name);
+  }
+  #content(frame: Frame, name: ByteString, isThere: boolean): void {
+    const { status } = this.#source;
+    const flags = isThere ? COPY_FLAG.replaces : 0;
+    const item = this.#source.name;
+    if (status.kind !== KIND.file) return this.#put(frame, COPY.special, item, flags);
+    this.#context.progress(COPY_COUNTER.filesWanted, 1);
+    this.#context.progress(COPY_COUNTER.bytesWanted, status.size);
+    const { size } = status;
+    const isSparse = status.blocks512 * 512 < size && size > HOLES_FROM_BYTES;
+    if (size <= COPY_PIECE_BYTES && !isSparse) this.#put(frame, COPY.file, item, flags, size);
+    else this.#large(frame, name);
+  }
+  #large(frame: Frame, name: ByteString): void {
+    if (this.#options.dryRun) return;
+    this.#plan(frame);
+    const { size } = this.#source.status;
+    const region = REGION_BYTES * Math.max(1, Math.ceil(size / (REGIONS_MAX * REGION_BYTES)));
+    this.#entry.take(this.#source.status, 0);
+    this.#entries.reset();
+    this.#entries.begin(this.#entry.fields, this.#source.name);
+    this.#entries.end();
+    const body = this.#entries.bytes.subarray(0, this.#entries.length);
+    const number = ++this.#largeFiles;
+    if (number > 0xffff_ffff) throw new PenstockError('LIMIT', `too many large files: ${name}`);
+    for (let from = 0; from < size; from += region) {
+      this.#out.path = frame.path;
+      this.#out.record(COPY.region, body, { number, from, to: Math.min(size, from + region) });
+      this.#counted(region);
+    }
+  }
+  #link(frame: Frame, name: ByteString, first: ByteString, isThere: boolean): void {
+    this.#context.progress(COPY_COUNTER.filesWanted, 1);
+    if (this.#options.dryRun) return;
+    this.#plan(frame);
+    this.#out.path = frame.path;
+    const target = Buffer.from(first, 'latin1');
+    const { memory, at } = this.#out.begin(COPY.link, Buffer.from(name, 'latin1'), target.length);
+    memory.set(target, at);
+    this.#out.end(target.length, { flags: isThere ? COPY_FLAG.replaces : 0 });
+    this.#counted(0);
+  }
+  #put(frame: Frame, kind: number, name: ByteString, flags = 0, bytes = 0): void {
+    if (this.#options.dryRun) return;
+    this.#plan(frame);
+    this.#out.path = frame.path;
+    this.#out.record(kind, name, { flags });
+    this.#counted(bytes);
+  }
+  #counted(bytes: number): void {
+    this.#planned++;
+    this.#plannedBytes += bytes;
+    if (this.#planned >= LIMITS.batchFilesMax || this.#plannedBytes >= LIMITS.batchBytes) {
+      this.#send();
+    }
+  }
+  #send(): void {
+    this.#out.flush();
+    this.#planned = 0;
+    this.#plannedBytes = 0;
+  }
+
+  #hasSameContent(): boolean {
+    const source = this.#source.status;
+    const target = this.#target.status;
+    if (source.kind !== target.kind) return false;
+    switch (source.kind) {
+      case KIND.file:
+      case KIND.symlink:
+        return source.size === target.size && hasSameTime(source, target);
+      case KIND.characterDevice:
+      case KIND.blockDevice:
+        return source.rdevMajor === target.rdevMajor && source.rdevMinor === target.rdevMinor;
+      default:
+        return true;
+    }
+  }
+  #hasSameMetadata(): boolean {
+    const source = this.#source.status;
+    const target = this.#target.status;
+    if (!hasSameTime(source, target)) return false;
+    if (source.mode !== target.mode && source.kind !== KIND.symlink) return false;
+    if (this.#source.digest !== this.#target.digest) return false;
+    if (!this.#options.comparesOwners) return true;
+    return (
+      isSameOwner(source.uid, target.uid, this.#userName, this.#users) &&
+      isSameOwner(source.gid, target.gid, this.#groupName, this.#groups)
+    );
+  }
+}
+
+type OwnerName = (number: number) => string;
+
+function isSameOwner(
+  source: number,
+  target: number,
+  nameOf: OwnerName,
+  targetNames: ReadonlyMap<number, string>,
+): boolean {
+  if (targetNames.size === 0) return source === target;
+  const there = targetNames.get(target) ?? '';
+  const here = nameOf(source);
+  return here === '' || there === '' ? source === target : here === there;
+}
+
+function hasSameTime(a: FileStatus, b: FileStatus): boolean {
+  return a.mtimeSeconds === b.mtimeSeconds && a.mtimeNanos === b.mtimeNanos;
+}

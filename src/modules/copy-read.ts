@@ -1,0 +1,336 @@
+/**
+ * Stage `read` of a copy: reads what the plan names, and packs it with its entries into buffers.
+ *
+ * Small files travel whole. Of large ones each instance reads the regions that it is given, passing over
+ * holes. Status and attributes are those of the moment of reading; a file that changes meanwhile is read
+ * once more, and told when that does not help.
+ */
+import { must } from '../base/assert.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
+import { PenstockError, toErrorRecord } from '../base/errors.ts';
+import { type EntryFields, type EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
+import {
+  type Attribute,
+  ERRNO,
+  FileStatus,
+  ioError,
+  KEY_BYTES,
+  KIND,
+  openCodec,
+  openFiles,
+} from '../host/mod.ts';
+import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
+import { CopyDirectories } from './copy-directories.ts';
+import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
+import {
+  COPY,
+  COPY_COUNTER,
+  COPY_FLAG,
+  COPY_PIECE_BYTES,
+  CopyReader,
+  CopyWriter,
+} from './copy-stream.ts';
+import { isCopied, writeAttributes } from './source-attributes.ts';
+import { postFailure, postProblem } from './source-problems.ts';
+import { childPath } from './source-tree.ts';
+import { StatusEntry } from './status-entry.ts';
+
+export interface CopyReadOptions {
+  readonly root: CopyRoot;
+  /** One item is copied, under this name. */
+  readonly rename: ByteString | undefined;
+}
+
+const ATTEMPTS = 2;
+
+export default function read(options: CopyReadOptions): PipeModule {
+  let reading: Reading | undefined;
+  return {
+    open: (context) => {
+      reading = new Reading(options, context);
+    },
+    process: (buffer) => must(reading, 'reading was opened').process(buffer),
+    close: () => must(reading, 'reading was opened').close(),
+    abort: () => reading?.abort(),
+  };
+}
+
+class Reading {
+  readonly #options: CopyReadOptions;
+  readonly #context: ModuleContext;
+  readonly #files = openFiles();
+  readonly #codec = openCodec(Buffer.alloc(KEY_BYTES));
+  readonly #directories: CopyDirectories;
+  readonly #path: ByteString;
+  readonly #plan = new CopyReader();
+  readonly #out: CopyWriter;
+  readonly #status = new FileStatus();
+  readonly #entry: StatusEntry;
+  readonly #entries = new EntryWriter();
+  /** The last large file that was found to change, which was told. */
+  #changed = 0;
+
+  constructor(options: CopyReadOptions, context: ModuleContext) {
+    this.#options = options;
+    this.#context = context;
+    this.#files.openFilesLimit();
+    this.#path = rootPath(options.root);
+    const root = openCopyRoot(this.#files, options.root, false);
+    if (root < 0) throw ioError(root, 'open', this.#path);
+    this.#directories = new CopyDirectories(this.#files, root, false);
+    this.#entry = new StatusEntry(this.#files, 0);
+    this.#out = new CopyWriter(context, this.#files);
+  }
+
+  process(buffer: PipeBuffer): null {
+    const plan = this.#plan;
+    plan.open(buffer);
+    while (plan.next()) {
+      this.#out.path = plan.path;
+      if (plan.kind === COPY.directory) this.#directory();
+      else if (plan.kind === COPY.remove) this.#out.record(COPY.remove, plan.name);
+      else if (plan.kind === COPY.link) this.#link();
+      else if (plan.kind !== COPY.path) this.#item();
+    }
+    this.#context.freeBuf(buffer);
+    return null;
+  }
+  close(): void {
+    this.#out.flush();
+    this.abort();
+  }
+  abort(): void {
+    this.#directories.close();
+    this.#codec.close();
+  }
+
+  #absolute(name: ByteString): ByteString {
+    const { path } = this.#plan;
+    return childPath(path === '' ? this.#path : childPath(this.#path, path), name);
+  }
+
+  #directory(): void {
+    const { path } = this.#plan;
+    const absolute = path === '' ? this.#path : childPath(this.#path, path);
+    const fd = this.#directories.open(path);
+    if (fd < 0) return postFailure(this.#context, absolute, fd, 'open');
+    const looked = this.#files.statusOf(fd, this.#status);
+    if (looked < 0) return postFailure(this.#context, absolute, looked, 'look at');
+    const attributes = this.#files.attributesOf(fd);
+    const name = path.slice(path.lastIndexOf('/') + 1) || 'root';
+    if (!this.#begin(name, absolute, attributes)) return;
+    this.#out.record(COPY.directory, this.#end());
+  }
+
+  #link(): void {
+    const { name, dataAt, dataBytes, flags, memory: plan } = this.#plan;
+    const { memory, at } = this.#out.begin(COPY.link, Buffer.from(name, 'latin1'), dataBytes);
+    plan.copy(memory, at, dataAt, dataAt + dataBytes);
+    this.#out.end(dataBytes, { flags });
+  }
+
+  #item(): void {
+    const plan = this.#plan;
+    const isRegion = plan.kind === COPY.region;
+    const name = isRegion ? plan.entry.name : plan.name;
+    const directory = this.#directories.open(plan.path);
+    if (directory < 0) return this.#lost(name, directory, 'open the directory of');
+    if (plan.kind === COPY.special || plan.kind === COPY.metadata) {
+      return this.#special(directory, name);
+    }
+    const fd = this.#files.openRead(directory, name);
+    if (fd < 0) return this.#lost(name, fd, 'open');
+    try {
+      if (isRegion) this.#region(fd, name, plan.entry);
+      else this.#file(fd, name);
+    } finally {
+      this.#files.close(fd);
+    }
+  }
+  /** Tells of an item that the system does not give; what waits for its pieces learns it too. */
+  #lost(name: ByteString, result: number, call: string): void {
+    postFailure(this.#context, this.#absolute(name), result, call);
+    this.#failed(name);
+  }
+  #failed(name: ByteString): void {
+    if (this.#plan.kind !== COPY.region) return;
+    const { number } = this.#plan;
+    this.#out.record(COPY.piece, this.#given(name), { number, flags: COPY_FLAG.failed });
+  }
+  #tell(name: ByteString, what: string, omitted: boolean): void {
+    const path = this.#absolute(name);
+    const message = `${what}: ${toDisplay(path)}`;
+    const error = new PenstockError('SOURCE_CHANGED', message, { subject: path });
+    postProblem(this.#context, path, toErrorRecord(error), omitted);
+  }
+  /** The name that an item gets. */
+  #given(name: ByteString): ByteString {
+    return this.#options.rename ?? name;
+  }
+
+  /** Begins the entry of the status that was taken; false when its attributes cannot be read. */
+  #begin(
+    name: ByteString,
+    path: ByteString,
+    attributes: readonly Attribute[] | number,
+    extra = 0,
+    value?: Buffer,
+    planned?: EntryFields,
+  ): boolean {
+    if (typeof attributes === 'number') {
+      postFailure(this.#context, path, attributes, 'read attributes of');
+      return false;
+    }
+    if (planned === undefined) this.#entry.take(this.#status, 0);
+    this.#entries.reset();
+    this.#entries.begin(planned ?? this.#entry.fields, name);
+    if (value !== undefined) this.#entries.extra(extra, value);
+    const copied = attributes.filter((attribute) => isCopied(attribute.name));
+    const wrong = writeAttributes(this.#entries, copied, path);
+    if (wrong !== undefined) postProblem(this.#context, path, toErrorRecord(wrong), false);
+    return true;
+  }
+  #end(): Buffer {
+    this.#entries.end();
+    return this.#entries.bytes.subarray(0, this.#entries.length);
+  }
+
+  /** A link or node, or anything but a directory of which only metadata is wanted. */
+  #special(directory: number, name: ByteString): void {
+    const files = this.#files;
+    const { kind, flags } = this.#plan;
+    const looked = files.status(directory, name, this.#status);
+    if (looked < 0) return this.#lost(name, looked, 'look at');
+    const status = this.#status;
+    if (status.kind === KIND.directory || (status.kind === KIND.file && kind === COPY.special)) {
+      return this.#tell(name, 'became another kind of entry', true);
+    }
+    let extra = 0;
+    let value: Buffer | undefined;
+    if (status.kind === KIND.symlink) {
+      const target = files.readLink(directory, name);
+      if (typeof target === 'number') return this.#lost(name, target, 'read the link');
+      extra = EXTRA.linkTarget;
+      value = Buffer.from(target, 'latin1');
+    } else if (status.kind === KIND.characterDevice || status.kind === KIND.blockDevice) {
+      extra = EXTRA.node;
+      value = Buffer.alloc(8);
+      value.writeUInt32LE(status.rdevMajor, 0);
+      value.writeUInt32LE(status.rdevMinor, 4);
+    }
+    const attributes = files.attributes(directory, name);
+    if (!this.#begin(this.#given(name), this.#absolute(name), attributes, extra, value)) return;
+    this.#out.record(kind, this.#end(), { flags });
+  }
+
+  #file(fd: number, name: ByteString): void {
+    const files = this.#files;
+    for (let attempt = 1; ; attempt++) {
+      const looked = files.statusOf(fd, this.#status);
+      if (looked < 0) return this.#lost(name, looked, 'look at');
+      const { kind, size } = this.#status;
+      if (kind !== KIND.file) return this.#tell(name, 'became another kind of entry', true);
+      if (size > COPY_PIECE_BYTES) return this.#tell(name, 'grew before it was read', true);
+      const attributes = files.attributesOf(fd);
+      if (!this.#begin(this.#given(name), this.#absolute(name), attributes)) return;
+      const { fields } = this.#entry;
+      const body = this.#end();
+      const { memory, at } = this.#out.begin(COPY.file, body, size);
+      const got = size === 0 ? 0 : files.read(fd, memory, at, size, 0);
+      if (got < 0) return this.#lost(name, got, 'read');
+      const again = files.statusOf(fd, this.#status);
+      if (again < 0) return this.#lost(name, again, 'look at');
+      const stable = got === size && agrees(this.#status, fields);
+      if (!stable && attempt < ATTEMPTS) continue;
+      if (!stable) this.#tell(name, 'changed while it was read', false);
+      const crc = got === 0 ? 0 : this.#codec.crc32c(memory, at, got);
+      this.#out.end(got, { crc, flags: this.#plan.flags });
+      this.#context.progress(COPY_COUNTER.filesDone, 1);
+      this.#context.progress(COPY_COUNTER.bytesDone, got);
+      return;
+    }
+  }
+
+  #region(fd: number, name: ByteString, entry: EntryView): void {
+    const { from, to, number } = this.#plan;
+    const looked = this.#files.statusOf(fd, this.#status);
+    if (looked < 0) return this.#lost(name, looked, 'look at');
+    if (this.#status.kind !== KIND.file) {
+      this.#tell(name, 'became another kind of entry', true);
+      return this.#failed(name);
+    }
+    if (from === 0) {
+      const attributes = this.#files.attributesOf(fd);
+      // As it was planned: if it changed since, its time will tell the next copy.
+      const planned = fieldsOf(entry);
+      const path = this.#absolute(name);
+      if (!this.#begin(this.#given(name), path, attributes, 0, undefined, planned)) {
+        return this.#failed(name);
+      }
+      this.#out.record(COPY.large, this.#end(), { number });
+      this.#context.progress(COPY_COUNTER.filesDone, 1);
+    }
+    for (let position = from; position < to; ) {
+      const data = this.#dataFrom(fd, position, to);
+      const end = data < to ? Math.min(data + COPY_PIECE_BYTES, this.#holeFrom(fd, data, to)) : to;
+      if (!this.#piece(fd, name, position, data, end)) return;
+      position = end;
+    }
+    const again = this.#files.statusOf(fd, this.#status);
+    if (again < 0) return this.#lost(name, again, 'look at');
+    if (agrees(this.#status, entry) || this.#changed === number) return;
+    this.#changed = number;
+    this.#tell(name, 'changed while it was read', false);
+  }
+  #piece(fd: number, name: ByteString, start: number, data: number, end: number): boolean {
+    const { number } = this.#plan;
+    const length = end - data;
+    const body = Buffer.from(this.#given(name), 'latin1');
+    const { memory, at } = this.#out.begin(COPY.piece, body, length);
+    const got = length === 0 ? 0 : this.#files.read(fd, memory, at, length, data);
+    if (got < 0) {
+      this.#lost(name, got, 'read');
+      return false;
+    }
+    const crc = got === 0 ? 0 : this.#codec.crc32c(memory, at, got);
+    // What a file that became shorter lacks counts as a hole.
+    this.#out.end(got, { number, from: data, to: end - start, crc });
+    this.#context.progress(COPY_COUNTER.bytesDone, got);
+    return true;
+  }
+  #dataFrom(fd: number, position: number, end: number): number {
+    const data = this.#files.seekData(fd, position);
+    if (data >= 0) return Math.min(data, end);
+    return data === -ERRNO.ENXIO ? end : position;
+  }
+  #holeFrom(fd: number, position: number, end: number): number {
+    const hole = this.#files.seekHole(fd, position);
+    return hole > position ? Math.min(hole, end) : end;
+  }
+}
+
+interface Stable {
+  readonly size: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanos: number;
+  readonly ctimeSeconds: number;
+  readonly ctimeNanos: number;
+}
+
+function fieldsOf(entry: EntryView): EntryFields {
+  const { kind, flags, mode, depth, uid, gid, links, inode, size } = entry;
+  const { mtimeSeconds, mtimeNanos, ctimeSeconds, ctimeNanos, deviceMajor, deviceMinor } = entry;
+  const times = { mtimeSeconds, mtimeNanos, ctimeSeconds, ctimeNanos };
+  const numbers = { links, inode, size, deviceMajor, deviceMinor };
+  return { kind, flags, mode, depth, uid, gid, ...times, ...numbers };
+}
+
+function agrees(status: FileStatus, before: Stable): boolean {
+  return (
+    status.size === before.size &&
+    status.mtimeSeconds === before.mtimeSeconds &&
+    status.mtimeNanos === before.mtimeNanos &&
+    status.ctimeSeconds === before.ctimeSeconds &&
+    status.ctimeNanos === before.ctimeNanos
+  );
+}

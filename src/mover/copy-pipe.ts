@@ -1,0 +1,83 @@
+/**
+ * The pipes of a copy.
+ *
+ *   listing:  scan (target) ──▶ keep
+ *   copy:     scan ──▶ compare ──▶ read × n ──▶ write × n ──▶ finish
+ */
+import type { ByteString } from '../base/bytes.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { CompareOptions } from '../modules/copy-compare.ts';
+import type { KeepOptions } from '../modules/copy-keep.ts';
+import type { CopyReadOptions } from '../modules/copy-read.ts';
+import type { CopyRoot } from '../modules/copy-root.ts';
+import { COPY_PAYLOAD_BYTES } from '../modules/copy-stream.ts';
+import type { CopyTargetOptions } from '../modules/copy-target.ts';
+import type { ScanOptions } from '../modules/scan.ts';
+import type { SourceNode } from '../modules/source-tree.ts';
+import type { PipeSpec, StageSpec } from '../pipe/mod.ts';
+import { moduleFile } from './module-file.ts';
+
+/** Of each allocating instance: one that is filled, and some on their way. */
+const BUFFERS_EACH = 4;
+
+const NO_SELECTION: ScanOptions['selection'] = {
+  exclude: [],
+  include: [],
+  ignoreFiles: [],
+  oneFileSystem: false,
+};
+
+/** What of a root is scanned: all, or one item of it. */
+export function copyScan(
+  root: CopyRoot,
+  item: ByteString | undefined,
+  mayBeMissing: boolean,
+): ScanOptions {
+  const sources: SourceNode =
+    item === undefined ? {} : { children: new Map([[item, { children: new Map() }]]) };
+  return { sources, selection: NO_SELECTION, root, mayBeMissing, compares: true };
+}
+
+export function scanStage(scan: ScanOptions): StageSpec {
+  return { name: 'scan', modules: [{ module: moduleFile('scan'), options: scan }] };
+}
+export function keepStage(keep: KeepOptions): StageSpec {
+  return { name: 'keep', modules: [{ module: moduleFile('copy-keep'), options: keep }] };
+}
+export function compareStage(compare: CompareOptions): StageSpec {
+  const modules = [{ module: moduleFile('copy-compare'), options: compare }];
+  return { name: 'compare', modules, ...(compare.dryRun ? {} : { allocates: true }) };
+}
+export function readStage(read: CopyReadOptions, instances: number): StageSpec {
+  return {
+    name: 'read',
+    modules: [{ module: moduleFile('copy-read'), options: read }],
+    instances,
+    allocates: true,
+    startWhen: 'first-buffer',
+  };
+}
+export function writeStages(target: CopyTargetOptions, instances: number): StageSpec[] {
+  return [
+    {
+      name: 'write',
+      modules: [{ module: moduleFile('copy-write'), options: target }],
+      instances,
+      startWhen: 'first-buffer',
+    },
+    {
+      name: 'finish',
+      modules: [{ module: moduleFile('copy-finish'), options: target }],
+      startWhen: 'first-buffer',
+    },
+  ];
+}
+
+/** A pipe of these stages; `allocating`: how many instances allocate. */
+export function copyPipe(stages: readonly StageSpec[], allocating: number): PipeSpec {
+  return {
+    maxBuffers: Math.min(LIMITS.buffersMax, allocating * BUFFERS_EACH),
+    payloadBytes: COPY_PAYLOAD_BYTES,
+    stages,
+  };
+}
