@@ -194,6 +194,15 @@ export const LIMITS = {
   /** Connections of one client that it keeps for further requests. */
   apiConnectionsKept: 8,
 
+  /** Listings of copies' targets that a daemon keeps. */
+  copyListingsMax: 64,
+  /** How long such a listing is kept. */
+  copyListingMs: 3_600_000,
+  /** How long once a copy has begun with it. */
+  copyListingTakenMs: 60_000,
+  /** Owners whose names a copy tells the other machine. */
+  copyOwnersMax: 8192,
+
   /** Objects of a kind that one answer lists. */
   listPageObjects: 10_000,
   /** Such an answer. */

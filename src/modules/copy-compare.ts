@@ -35,8 +35,6 @@ export interface CompareOptions {
   readonly comparesOwners: boolean;
   /** One item is copied, under this name; undefined: a tree. */
   readonly rename: ByteString | undefined;
-  /** Path of the source's root, for messages. */
-  readonly sourcePath: ByteString;
   readonly dryRun: boolean;
 }
 export interface TargetOwners {

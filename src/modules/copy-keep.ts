@@ -7,7 +7,7 @@
 import { PenstockError } from '../base/errors.ts';
 import { type Files, ioError, openFiles } from '../host/mod.ts';
 import type { PipeBuffer, PipeModule } from '../pipe/mod.ts';
-import type { ScanBuffer, ScanSource } from './scan-stream.ts';
+import { areScanRecords, type ScanBuffer, type ScanSource } from './scan-stream.ts';
 
 export interface KeepOptions {
   /** Open for reading and writing; whoever opened it closes it. */
@@ -53,6 +53,7 @@ export class KeptListing implements ScanSource {
     if (head < 4 || length === 0 || length > this.#bytesMax) throw torn();
     if (length > this.#memory.length) this.#memory = Buffer.alloc(length);
     if (this.#read(length) < length) throw torn();
+    if (!areScanRecords(this.#memory, 0, length)) throw torn();
     return { memory: this.#memory, payloadOffset: 0, length };
   }
   freeBuf(): void {

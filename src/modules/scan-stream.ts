@@ -145,3 +145,19 @@ export class ScanReader {
     return true;
   }
 }
+
+/** Whether records that came from elsewhere are whole: lengths stay within, and none stands still. */
+export function areScanRecords(memory: Buffer, at: number, length: number): boolean {
+  const end = at + length;
+  for (let next = at; next < end; ) {
+    if (next + HEAD_BYTES > end) return false;
+    const total = memory.readUInt32LE(next);
+    if (total < HEAD_BYTES || total % 4 !== 0 || next + total > end) return false;
+    const kind = memory.readUInt16LE(next + 4);
+    if (kind === SCAN.entry) {
+      if (total < NAME_AT || NAME_AT + memory.readUInt32LE(next + HEAD_BYTES) > total) return false;
+    } else if (kind !== SCAN.leave) return false;
+    next += total;
+  }
+  return true;
+}

@@ -8,6 +8,7 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { toErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import {
   CWD,
   ERRNO,
@@ -125,7 +126,9 @@ class Scanner {
     this.#out.flush();
     const { owners, groups } = this.#owners;
     if (this.#options.compares !== true) return;
-    const told: ScanOwners = { type: 'owners', users: [...owners], groups: [...groups] };
+    const most = LIMITS.copyOwnersMax;
+    const users = [...owners].slice(0, most);
+    const told: ScanOwners = { type: 'owners', users, groups: [...groups].slice(0, most) };
     this.#context.post(told);
   }
 

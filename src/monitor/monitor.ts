@@ -22,6 +22,7 @@ import { type AccessLevel, mayAccess, type Peer, Peers } from '../channel/net/pe
 import { StateFolder } from '../channel/net/state-folder.ts';
 import { type Clock, openClock } from '../host/mod.ts';
 import type { MonitorContext, MonitorRoutes, MonitorServer, MonitorSocket } from './context.ts';
+import { allowCopies } from './copy-modules.ts';
 import { answerError, answerNotFound } from './error-answers.ts';
 import { LISTENER_TIMES, type ListenAddress, Listener, type ListenerTimes } from './listener.ts';
 import type { Logger } from './logger.ts';
@@ -76,6 +77,7 @@ const CLOSE_POLL_MS = 20;
  * @throws HOST_IO (a port is taken, the state folder cannot be written), FORMAT (a damaged identity)
  */
 export async function createMonitor(options: MonitorOptions): Promise<Monitor> {
+  allowCopies();
   const state = new StateFolder(options.stateDirectory);
   const identity = await openIdentity(state, options.clock);
   const monitor = new RunningMonitor(options, state, identity);

@@ -76,8 +76,13 @@ export function writeStages(target: CopyTargetOptions, instances: number): Stage
 /** A pipe of these stages; `allocating`: how many instances allocate. */
 export function copyPipe(stages: readonly StageSpec[], allocating: number): PipeSpec {
   return {
-    maxBuffers: Math.min(LIMITS.buffersMax, allocating * BUFFERS_EACH),
+    maxBuffers: buffersFor(allocating),
     payloadBytes: COPY_PAYLOAD_BYTES,
     stages,
   };
+}
+
+/** Buffers for so many allocating instances. */
+export function buffersFor(allocating: number): number {
+  return Math.min(LIMITS.buffersMax, allocating * BUFFERS_EACH);
 }

@@ -14,6 +14,9 @@ export const MACHINE_COMMANDS = {
         'to a file; what else is in TARGET stays. Files of the same size and time of change are passed ' +
         'over, so a copy that was interrupted continues. A SOURCE that is no directory goes into TARGET ' +
         'where that is one, else TARGET is its new path.',
+      'One side may be HOST:/path or HOST:PORT:/path on a paired machine, in a folder that it granted ' +
+        'with `penstock pair token --copy-path`; a name with a colon on this machine is written ./name. ' +
+        '--limit-rate holds what is sent from here.',
       'What arrives is checked. A file takes its place only when it is whole. Only one copy at a time ' +
         'may go to the same TARGET.',
     ],
@@ -39,6 +42,10 @@ export const MACHINE_COMMANDS = {
       {
         line: 'penstock copy /srv/photos /mnt/disk/photos',
         help: 'copy a tree, or bring it up to date',
+      },
+      {
+        line: 'penstock copy /srv/photos backup.example.org:/srv/copies/photos',
+        help: 'to another machine',
       },
       { line: 'penstock copy notes.txt /mnt/disk/', help: 'copy one file into a directory' },
     ],

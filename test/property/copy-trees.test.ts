@@ -21,8 +21,8 @@ let number = 0;
 
 async function copyTree(source: string, target: string, threads: number): Promise<CopyResult> {
   const result = await copy({
-    source: fromText(source),
-    target: fromText(target),
+    source: { path: fromText(source) },
+    target: { path: fromText(target) },
     owners: true,
     dryRun: false,
     threads,

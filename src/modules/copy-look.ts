@@ -1,0 +1,48 @@
+/**
+ * Looks what is at a path of another machine: a head that tells, and sends nothing.
+ */
+import type { ByteString } from '../base/bytes.ts';
+import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
+import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
+
+export interface LookOptions {
+  readonly root: CopyRoot;
+  /** An item of the root; undefined: the root itself. */
+  readonly item: ByteString | undefined;
+  /** Where the path leads when a link at its end is followed; undefined: nowhere that may be looked at. */
+  readonly followed: CopyRoot | undefined;
+}
+
+export interface Looked {
+  readonly type: 'looked';
+  /** A KIND; undefined: there is nothing. */
+  readonly kind?: number;
+  /** It is a directory, or a link to one. */
+  readonly isDirectory: boolean;
+}
+
+export default function look(options: LookOptions): PipeModule {
+  return { run: (context: ModuleContext) => context.post(looked(options)) };
+}
+
+function looked({ root, item, followed }: LookOptions): Looked {
+  const files = openFiles();
+  const isDirectory = followed !== undefined && isOpened(followed);
+  if (item === undefined) {
+    return { type: 'looked', isDirectory, ...(isDirectory ? { kind: KIND.directory } : {}) };
+  }
+  const fd = openCopyRoot(files, root, false);
+  if (fd === -ERRNO.ENOENT) return { type: 'looked', isDirectory: false };
+  if (fd < 0) throw ioError(fd, 'open', rootPath(root));
+  const status = new FileStatus();
+  const result = files.status(fd, item, status);
+  files.close(fd);
+  return { type: 'looked', isDirectory, ...(result < 0 ? {} : { kind: status.kind }) };
+}
+
+function isOpened(root: CopyRoot): boolean {
+  const fd = openCopyRoot(openFiles(), root, false);
+  if (fd >= 0) openFiles().close(fd);
+  return fd >= 0;
+}

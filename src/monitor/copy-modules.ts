@@ -1,0 +1,159 @@
+/**
+ * What paired machines may use of this one for copies: the modules of a copy, within the folders that the
+ * peer was granted (`pair token --copy-path`).
+ *
+ * Contract: every path is resolved here and must lie in one of these folders; the modules go on from the
+ * folder by handle, without following links. A listing that a peer has sent is known by an id that it
+ * chose, to itself alone, and is forgotten after a while.
+ */
+import { type ByteString, fromText } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Peer } from '../channel/net/peers.ts';
+import type { CompareOptions, TargetOwners } from '../modules/copy-compare.ts';
+import type { KeepOptions } from '../modules/copy-keep.ts';
+import type { LookOptions } from '../modules/copy-look.ts';
+import type { CopyReadOptions } from '../modules/copy-read.ts';
+import { type CopyRoot, resolveCopyRoot } from '../modules/copy-root.ts';
+import type { CopyTargetOptions } from '../modules/copy-target.ts';
+import { closeFile, openNamelessFile } from '../modules/nameless-file.ts';
+import type { ScanOptions } from '../modules/scan.ts';
+import { copyScan } from '../mover/copy-pipe.ts';
+import { moduleFile } from '../mover/module-file.ts';
+import { allowFarModule } from './pipe-modules.ts';
+
+/** Lets paired machines copy. */
+export function allowCopies(): void {
+  allowFarModule('copy-look', { url: moduleFile('copy-look'), options: lookOptions });
+  allowFarModule('copy-scan', { url: moduleFile('scan'), options: scanOptions });
+  allowFarModule('copy-keep', { url: moduleFile('copy-keep'), options: keepOptions });
+  allowFarModule('copy-compare', { url: moduleFile('copy-compare'), options: compareOptions });
+  allowFarModule('copy-read', { url: moduleFile('copy-read'), options: readOptions });
+  allowFarModule('copy-write', { url: moduleFile('copy-write'), options: targetOptions });
+  allowFarModule('copy-finish', { url: moduleFile('copy-finish'), options: targetOptions });
+}
+
+type Sent = Readonly<Record<string, unknown>>;
+
+const PATH_LENGTH_MAX = 65_536;
+
+function wrong(what: string): never {
+  throw new PenstockError('PIPE_CONFIG', `what a copy is to do cannot be understood: ${what}`);
+}
+function fieldsOf(sent: unknown): Sent {
+  if (typeof sent !== 'object' || sent === null) wrong('options');
+  return sent as Sent;
+}
+function pathOf(sent: Sent): ByteString {
+  const { path } = sent;
+  const isPath = typeof path === 'string' && path.length <= PATH_LENGTH_MAX;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a path of bytes has any but NUL
+  if (!isPath || !/^\/[\x01-\xff]*$/.test(path)) wrong('path');
+  return path as ByteString;
+}
+function nameOf(name: unknown): ByteString | undefined {
+  if (name === undefined || name === null) return undefined;
+  if (typeof name !== 'string' || name === '.' || name === '..') wrong('name');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
+  if (!/^[\x01-\x2e\x30-\xff]{1,255}$/.test(name)) wrong('name');
+  return name;
+}
+function rootOf(path: ByteString, peer: Peer): CopyRoot {
+  return resolveCopyRoot(path, peer.copyPaths.map(fromText));
+}
+
+function lookOptions(sent: unknown, peer: Peer): LookOptions {
+  const path = pathOf(fieldsOf(sent));
+  let followed: CopyRoot | undefined;
+  let denied: unknown;
+  try {
+    followed = rootOf(path, peer);
+  } catch (thrown) {
+    denied = thrown;
+  }
+  // The folder itself, whose parent is nobody's business.
+  const isTop = followed !== undefined && followed.parts.length === 0;
+  if (followed !== undefined && (isTop || path.endsWith('/'))) {
+    return { root: followed, item: undefined, followed };
+  }
+  if (path.endsWith('/')) throw denied;
+  const slash = path.lastIndexOf('/');
+  const item = nameOf(path.slice(slash + 1));
+  return { root: rootOf(path.slice(0, slash) || '/', peer), item, followed };
+}
+
+function scanOptions(sent: unknown, peer: Peer): ScanOptions {
+  const fields = fieldsOf(sent);
+  return copyScan(rootOf(pathOf(fields), peer), nameOf(fields.item), fields.mayBeMissing === true);
+}
+
+function readOptions(sent: unknown, peer: Peer): CopyReadOptions {
+  const fields = fieldsOf(sent);
+  return { root: rootOf(pathOf(fields), peer), rename: nameOf(fields.rename) };
+}
+
+function targetOptions(sent: unknown, peer: Peer): CopyTargetOptions {
+  const fields = fieldsOf(sent);
+  const { token, owners } = fields;
+  if (typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) wrong('token');
+  return { root: rootOf(pathOf(fields), peer), owners: owners !== false, token };
+}
+
+function keepOptions(sent: unknown, peer: Peer): KeepOptions {
+  const key = listingKey(fieldsOf(sent), peer);
+  if (listings.has(key)) wrong('listing');
+  if (listings.size >= LIMITS.copyListingsMax) {
+    throw new PenstockError('NET_BUSY', `${listings.size} copies begin here already`);
+  }
+  const file = openNamelessFile();
+  listings.set(key, { file, timer: closeLater(key, LIMITS.copyListingMs) });
+  return { file };
+}
+
+function compareOptions(sent: unknown, peer: Peer): CompareOptions {
+  const fields = fieldsOf(sent);
+  const key = listingKey(fields, peer);
+  const listing = listings.get(key);
+  if (listing === undefined) wrong('listing');
+  // The module opens it for itself when it starts.
+  clearTimeout(listing.timer);
+  listing.timer = closeLater(key, LIMITS.copyListingTakenMs);
+  return {
+    listing: listing.file,
+    owners: ownersOf(fields.owners),
+    comparesOwners: fields.comparesOwners !== false,
+    rename: nameOf(fields.rename),
+    dryRun: fields.dryRun === true,
+  };
+}
+
+function ownersOf(sent: unknown): TargetOwners {
+  const { users, groups } = fieldsOf(sent);
+  return { users: pairsOf(users), groups: pairsOf(groups) };
+}
+function pairsOf(sent: unknown): (readonly [number, string])[] {
+  if (!Array.isArray(sent)) wrong('owners');
+  return sent.map((pair: unknown): readonly [number, string] => {
+    const [number, name] = Array.isArray(pair) ? pair : [];
+    if (!Number.isInteger(number) || typeof name !== 'string') wrong('owners');
+    return [number, name];
+  });
+}
+
+interface Listing {
+  readonly file: number;
+  timer: NodeJS.Timeout;
+}
+const listings = new Map<string, Listing>();
+
+function listingKey({ listing }: Sent, peer: Peer): string {
+  if (typeof listing !== 'string' || !/^[0-9a-f]{32}$/.test(listing)) wrong('listing');
+  return `${peer.fingerprint} ${listing}`;
+}
+function closeLater(key: string, ms: number): NodeJS.Timeout {
+  return setTimeout(() => {
+    const listing = listings.get(key);
+    listings.delete(key);
+    if (listing !== undefined) closeFile(listing.file);
+  }, ms).unref();
+}

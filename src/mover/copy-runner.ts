@@ -1,0 +1,107 @@
+/**
+ * Runs the pipes of a copy, wholly here or with one half on another machine, and sums up what both count.
+ */
+import type { Server } from '../channel/net/api-client.ts';
+import type { FarStage } from '../channel/net/control-channel.ts';
+import type { Identity } from '../channel/net/identity.ts';
+import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
+import { buffersFor, copyPipe } from './copy-pipe.ts';
+
+/** How the other machine is reached. */
+export interface CopyNetwork {
+  readonly identity: Identity;
+  /** Connections that carry the data. */
+  readonly links?: number | undefined;
+  /** The most that is sent from here. */
+  readonly bytesPerSecond?: number | undefined;
+  readonly lostMs?: number | undefined;
+}
+
+export interface CopyLegs {
+  readonly near: readonly StageSpec[];
+  /** Instances of the near stages that allocate. */
+  readonly allocating: number;
+  readonly far?: {
+    readonly server: Server;
+    readonly flow: 'push' | 'pull';
+    readonly stages: readonly FarStage[];
+    readonly allocating: number;
+    readonly ordered: boolean;
+  };
+  /** What a module posts, here or there. */
+  onMessage?(message: unknown): void;
+  /** Called now and then. */
+  onLook?(counter: Counter): void;
+}
+
+/** Sum of one counter over the instances of a stage. */
+export type Counter = (counter: number, stage: string) => number;
+
+const LOOK_MS = 200;
+
+export class CopyRunner {
+  readonly #network: CopyNetwork | undefined;
+  readonly #signal: AbortSignal;
+
+  constructor(network: CopyNetwork | undefined, signal: AbortSignal) {
+    this.#network = network;
+    this.#signal = signal;
+  }
+
+  /** Runs to the end. INTERRUPTED, and whatever ends either half. */
+  async run(legs: CopyLegs): Promise<Counter> {
+    const signal = this.#signal;
+    signal.throwIfAborted();
+    const { pipe, done, stop } = await this.#start(legs);
+    const near: Counter = (counter, stage) => pipe.counter(counter, stage);
+    const abort = (): void => void stop();
+    signal.addEventListener('abort', abort, { once: true });
+    const looking = setInterval(() => legs.onLook?.(near), LOOK_MS);
+    try {
+      if (signal.aborted) abort();
+      const far = await done;
+      legs.onLook?.(near);
+      return (counter, stage) => near(counter, stage) + (far[stage]?.[counter] ?? 0);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      clearInterval(looking);
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  async #start({ near, allocating, far, onMessage }: CopyLegs): Promise<Started> {
+    const told = (_stage: string, _instance: number, message: unknown): void =>
+      onMessage?.(message);
+    const spec = { ...copyPipe(near, allocating), onMessage: told };
+    const network = this.#network;
+    if (far === undefined || network === undefined) {
+      const pipe = await startPipe(spec);
+      return { pipe, done: pipe.done.then(() => ({})), stop: () => pipe.stop('interrupted') };
+    }
+    const { extendPipe } = await import('../channel/net/controller.ts');
+    const { identity, links, bytesPerSecond, lostMs } = network;
+    const extended = await extendPipe({
+      identity,
+      server: far.server,
+      program: 'copy',
+      flow: far.flow,
+      near: spec,
+      far: { stages: far.stages, maxBuffers: buffersFor(far.allocating) },
+      ordered: far.ordered,
+      onFarPost: told,
+      ...(links === undefined ? {} : { links }),
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      ...(lostMs === undefined ? {} : { lostMs }),
+    });
+    const { near: pipe, done } = extended;
+    return { pipe, done, stop: () => extended.stop('interrupted') };
+  }
+}
+
+interface Started {
+  readonly pipe: Pipe;
+  readonly done: Promise<Readonly<Record<string, readonly number[]>>>;
+  stop(): Promise<void>;
+}
