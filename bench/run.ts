@@ -28,6 +28,7 @@ import {
   tmpfsFolder,
 } from './places.ts';
 import { measurePrimitives, type PrimitiveTimes } from './primitives.ts';
+import { runRemote } from './remote.ts';
 import { defaultSource, isArchive, makeMany, makeNoise, makeText, placeSource } from './sources.ts';
 import { measureVersion, measureWorker } from './starting.ts';
 import { megabytes, primitivesTable, targetsTable, worksTable } from './table.ts';
@@ -83,6 +84,7 @@ async function main(): Promise<void> {
   const { source, described } = await copySource(folder);
   await warmUp(folder, programs);
   await runCourse(course('', source, folder, programs), figures);
+  await runRemote(source, folder, rounds, figures, say);
   if (values.disk !== undefined) await runOnDisk(source, values.disk, programs, figures);
   const measured: Measured = {
     figures,

@@ -29,6 +29,15 @@ export function judge(measured: Measured): Target[] {
     faster(figures, 'second backup', 'restic', 4),
     faster(figures, 'restore', 'restic', 3),
     faster(figures, 'restore', TAR, 1.3),
+    atMost(
+      'first backup to a remote repository, times that to a local one',
+      ratio(
+        figures.of('remote: first backup', PENSTOCK, 'ms'),
+        figures.of('first backup', PENSTOCK, 'ms'),
+      ),
+      1.15,
+      (value) => value.toFixed(2),
+    ),
     ...largeTargets(measured, 'text'),
     ...largeTargets(measured, 'noise'),
     ...memoryTargets(measured),
@@ -37,27 +46,31 @@ export function judge(measured: Measured): Target[] {
   ];
 }
 
+function ratio(value: number | undefined, of: number | undefined): number | undefined {
+  return value === undefined || of === undefined ? undefined : value / of;
+}
+
 function faster(figures: Figures, work: string, other: string, least: number): Target {
   const own = figures.of(work, PENSTOCK, 'ms');
   const theirs = figures.of(work, other, 'ms');
-  const ratio = own === undefined || theirs === undefined ? undefined : theirs / own;
+  const times = ratio(theirs, own);
   return {
     what: `${work}, times the speed of ${other}`,
     least: least.toFixed(2),
-    got: ratio?.toFixed(2),
-    ok: ratio !== undefined && ratio >= least,
+    got: times?.toFixed(2),
+    ok: times !== undefined && times >= least,
   };
 }
 
 function smaller(figures: Figures, work: string, other: string, most: number): Target {
   const own = figures.of(work, PENSTOCK, 'bytes');
   const theirs = figures.of(work, other, 'bytes');
-  const ratio = own === undefined || theirs === undefined ? undefined : own / theirs;
+  const times = ratio(own, theirs);
   return {
     what: `${work}, times that of ${other}`,
     least: `≤ ${most.toFixed(2)}`,
-    got: ratio?.toFixed(2),
-    ok: ratio !== undefined && ratio <= most,
+    got: times?.toFixed(2),
+    ok: times !== undefined && times <= most,
   };
 }
 
