@@ -6,6 +6,7 @@
  */
 import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount, formatDuration } from '../base/units.ts';
+import type { CopyResult } from '../mover/copy.ts';
 import { printable } from './output.ts';
 import { type ArchiveFacts, localTime, shortIds } from './render.ts';
 import { textTable } from './text-table.ts';
@@ -107,23 +108,9 @@ export function restoreSummary(facts: RestoreFacts): Summary {
   ];
 }
 
-export interface CopyFacts {
+export interface CopyFacts extends Omit<CopyResult, 'problems' | 'refusals'> {
   readonly source: ByteString;
   readonly target: ByteString;
-  readonly files: number;
-  readonly bytes: number;
-  readonly directories: number;
-  readonly others: number;
-  /** Files that were there already. */
-  readonly filesSame: number;
-  /** Files that differ, and their size. */
-  readonly filesWanted: number;
-  readonly bytesWanted: number;
-  /** Items of which only metadata differ. */
-  readonly metadataOnly: number;
-  /** Files, and bytes of them, that were written. */
-  readonly filesDone: number;
-  readonly bytesDone: number;
   readonly failed: number;
   readonly isDryRun: boolean;
   readonly elapsedMs: number;

@@ -138,6 +138,11 @@ export class FileStatus {
     return this.#word(9);
   }
 
+  /** The same for all names of one file, and for no other file of this machine. */
+  get fileKey(): string {
+    return `${this.deviceMajor}:${this.deviceMinor}:${this.inodeHigh}:${this.inodeLow}`;
+  }
+
   /** Space taken, in units of 512 bytes; less than the size for a file with holes. */
   get blocks512(): number {
     return this.#uint64(12);

@@ -19,20 +19,20 @@ export class CopyLinks {
 
   /** The first path of the file, if there was one before. */
   first(source: FileStatus): ByteString | undefined {
-    return source.nlink > 1 ? this.#groups.get(keyOf(source))?.first : undefined;
+    return source.nlink > 1 ? this.#groups.get(source.fileKey)?.first : undefined;
   }
   /** Whether a further name of the file stands in the target as it should. */
   isLinked(source: FileStatus, target: FileStatus | undefined): boolean {
-    const key = keyOf(source);
+    const key = source.fileKey;
     const group = this.#groups.get(key);
     if (group === undefined) return false;
     if (--group.left <= 0) this.#groups.delete(key);
-    return target !== undefined && group.kept === keyOf(target);
+    return target !== undefined && group.kept === target.fileKey;
   }
   /** Whether the target's file may stay where it is: not if another path, no link of this, has it too. */
   mayKeep(target: FileStatus, path: ByteString): boolean {
     if (target.nlink <= 1) return true;
-    const key = keyOf(target);
+    const key = target.fileKey;
     if (this.#claims.has(key)) return false;
     this.#claims.set(key, path);
     return true;
@@ -41,11 +41,7 @@ export class CopyLinks {
   begin(source: FileStatus, path: ByteString, kept: FileStatus | undefined): void {
     if (source.nlink <= 1) return;
     const left = source.nlink - 1;
-    const file = kept === undefined ? undefined : keyOf(kept);
-    this.#groups.set(keyOf(source), { first: path, kept: file, left });
+    const file = kept === undefined ? undefined : kept.fileKey;
+    this.#groups.set(source.fileKey, { first: path, kept: file, left });
   }
-}
-
-function keyOf({ deviceMajor, deviceMinor, inodeHigh, inodeLow }: FileStatus): string {
-  return `${deviceMajor}:${deviceMinor}:${inodeHigh}:${inodeLow}`;
 }

@@ -17,8 +17,7 @@ export class FirstLinks {
     path: ByteString,
     isLost: (path: ByteString) => boolean,
   ): ByteString | undefined {
-    const { deviceMajor, deviceMinor, inodeHigh, inodeLow } = status;
-    const key = `${deviceMajor}:${deviceMinor}:${inodeHigh}:${inodeLow}`;
+    const key = status.fileKey;
     const first = this.#files.get(key);
     if (first === undefined) {
       this.#files.set(key, { path, left: status.nlink - 1 });

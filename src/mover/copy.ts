@@ -64,10 +64,14 @@ export interface CopyResult {
   readonly bytes: number;
   readonly directories: number;
   readonly others: number;
+  /** Files that were there already. */
   readonly filesSame: number;
+  /** Files that differ, and their size. */
   readonly filesWanted: number;
   readonly bytesWanted: number;
+  /** Items of which only metadata differ. */
   readonly metadataOnly: number;
+  /** Files, and bytes of them, that were written. */
   readonly filesDone: number;
   readonly bytesDone: number;
   readonly problems: number;

@@ -2,7 +2,8 @@
  * Holds a rate: whoever wants to move bytes waits until those before it have had their time.
  *
  * Contract: over any time the bytes that were let through are at most the rate times that time and
- * one piece more. Without a rate nobody waits.
+ * one piece more. Without a rate nobody waits. For one thread: net/rate-limit.ts shares a limit among
+ * several, and lets them make up for unused time.
  */
 import type { Clock } from '../../host/mod.ts';
 
