@@ -9,6 +9,18 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export {
+  isVolumeError,
+  type Spaced,
+  type SpaceStop,
+  type Volume,
+  type VolumeErrorCode,
+  type VolumeLimits,
+  type VolumePosition,
+  type VolumeRead,
+  type VolumeStatus,
+  volumeError,
+} from './media/volume.ts';
 export { externalCommand } from './mover/external-command.ts';
 export {
   attachSegment,

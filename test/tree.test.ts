@@ -182,7 +182,7 @@ test('no file of src is dead', () => {
     tests.map(({ path }) => path),
     files,
   );
-  const isSupport = (path: string): boolean => path.startsWith('src/host/fake/');
+  const isSupport = (path: string): boolean => /^src\/(host|media)\/fake\//.test(path);
   assertNone(
     sources
       .filter((file) => !isTest(file) && !file.path.endsWith('.d.ts') && !alive.has(file.path))
