@@ -6,6 +6,7 @@
  * side is held up by TCP; a connection that is read and stays silent too long is ended (`look`).
  */
 import type { TLSSocket } from 'node:tls';
+import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { PipeBuffer } from '../../pipe/mod.ts';
@@ -32,6 +33,8 @@ export class Link {
   #held: Buffer[] = [];
   #heardMs: number = performance.now();
   #spokeMs = 0;
+  /** The bytes of a frame are being written: nothing else may be said between them. */
+  isWriting = false;
   /** Why it was ended, where this side did it. */
   reason: string | undefined;
 
@@ -109,9 +112,10 @@ export class Link {
     });
   }
 
-  /** Sends a frame without a body; if the connection is broken, nothing happens. */
+  /** Sends the head of a frame; if the connection is broken, nothing happens. */
   tell(frame: Frame): void {
     if (!this.#open) return;
+    assert(!this.isWriting, 'frames do not mix');
     this.#spokeMs = performance.now();
     const bytes = Buffer.allocUnsafe(FRAME_BYTES);
     writeFrame(bytes, 0, frame);
@@ -124,7 +128,8 @@ export class Link {
       this.destroy('it was silent');
       return false;
     }
-    return this.#open && nowMs - this.#spokeMs >= LIMITS.linkBeatMs;
+    // Bytes that are on their way are sign enough.
+    return this.#open && !this.isWriting && nowMs - this.#spokeMs >= LIMITS.linkBeatMs;
   }
 
   /** Ends it in order: the other side sees that it was meant. */

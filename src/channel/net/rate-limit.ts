@@ -34,9 +34,9 @@ export function reserve(rate: SharedRate, bytes: number, nowNs: bigint): number 
   }
 }
 
-/** Bytes to send at once, so that short times hold the limit too. */
+/** Bytes to send at once, so that short times hold the limit too, and no connection waits for long. */
 export function sliceBytes(rate: SharedRate | undefined): number {
   const most = LIMITS.linkWriteBytes;
   if (rate === undefined) return most;
-  return Math.max(1024, Math.min(most, Math.floor(rate.bytesPerSecond / 8)));
+  return Math.max(1, Math.min(most, Math.floor(rate.bytesPerSecond / 8)));
 }

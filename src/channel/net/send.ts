@@ -183,6 +183,7 @@ class Sender {
       if (headerBytes + FRAME_BYTES <= buffer.headerRoom) {
         // The frame's header in front of the buffer's, so that all leaves together.
         writeFrame(buffer.memory, start - FRAME_BYTES, frame);
+        link.isWriting = true;
         await this.#write(
           link,
           buffer,
@@ -191,11 +192,13 @@ class Sender {
         );
       } else {
         link.tell(frame);
+        link.isWriting = true;
         await this.#write(link, buffer, start, headerBytes + payloadBytes);
       }
       await this.#write(link, buffer, buffer.directoryOffset, directoryBytes);
     } finally {
       item.writing = false;
+      link.isWriting = false;
       if (item.taken) this.#free(item);
       else if (!link.open && item.link === link) this.#again(item);
     }
