@@ -9,6 +9,7 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export { openTapeImage, TapeImage, type TapeImageOptions } from './media/tape-image.ts';
 export {
   isVolumeError,
   type Spaced,

@@ -305,6 +305,13 @@ export const LIMITS = {
   localMessageBytesMax: 16 * MIB,
   /** How often the rates of pipes are taken. */
   pipeRateMs: 1000,
+
+  /** One record of a tape image: what the standard subset of the format has. */
+  tapeImageRecordBytesMax: 16 * MIB - 1,
+  /** Records of a tape image up to this size are written with their lengths at once. */
+  tapeImageWriteBytes: 128 * KIB,
+  /** A tape image warns of its end when so much is left, unless a sixteenth is less. */
+  volumeEarlyWarningBytes: 256 * MIB,
 } as const;
 
 assert(LIMITS.cutBytesMin < LIMITS.cutBytesAverage, 'cutBytesMin < cutBytesAverage');

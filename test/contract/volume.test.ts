@@ -2,8 +2,14 @@
  * Goal: every volume keeps the contract of src/media/volume.ts.
  * Method: the suite in volume.ts runs over each of them.
  */
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { faultyFiles } from '../../src/host/fake/mod.ts';
+import { openFiles } from '../../src/host/mod.ts';
 import { faultyVolume } from '../../src/media/fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from '../../src/media/fake/memory-volume.ts';
+import { openTapeImage } from '../../src/media/tape-image.ts';
 import type { Volume } from '../../src/media/volume.ts';
 import { volumeContract } from './volume.ts';
 
@@ -42,3 +48,39 @@ volumeContract(
   'in memory, buffered, behind a script without rules',
   memory(8, (volume) => faultyVolume(volume)),
 );
+
+const paths = new WeakMap<object, { path: string; isProtected: boolean }>();
+volumeContract('tape image', {
+  recordBytes: 1 << 20,
+  make: async ({ capacityBytes }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'penstock-volume-'));
+    const state = { path: join(folder, 'volume.tap'), isProtected: false };
+    const volumeBytes = capacityBytes ?? 4 << 20;
+    const open = (): Volume => {
+      const files = faultyFiles(openFiles());
+      // Permissions do not hold for root.
+      if (state.isProtected) files.fault('openWrite').error('EACCES').forever();
+      return openTapeImage({ path: state.path, create: true, volumeBytes, files });
+    };
+    const under = {
+      volume: open(),
+      reopen: async () => {
+        await under.volume.close();
+        under.volume = open();
+        return under.volume;
+      },
+      dispose: async () => {
+        await under.volume.close();
+        rmSync(folder, { recursive: true });
+      },
+    };
+    paths.set(under, state);
+    return under;
+  },
+  protect: async (under) => {
+    const state = paths.get(under);
+    if (state === undefined) return;
+    chmodSync(state.path, 0o400);
+    state.isProtected = true;
+  },
+});

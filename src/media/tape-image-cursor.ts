@@ -1,0 +1,195 @@
+/**
+ * Finds the objects of a tape image, one after the other, and where each begins.
+ *
+ * Contract: reads only; knows nothing of the position of a drive. An object that is not whole, with the
+ * file's end inside it, is a *torn tail*: it counts as the end of data. Damage in the middle (two
+ * lengths that do not match) is passed over where the next object can be found: behind the record
+ * by its first length, or else by looking for the second one.
+ */
+
+import {
+  readTapWord,
+  TAP_RECORD_BYTES_MAX,
+  TAP_WORD_BYTES,
+  tapPaddedBytes,
+} from '../format/simh-tape.ts';
+import { CWD, errnoName, FileStatus, type Files } from '../host/mod.ts';
+import { volumeError } from './volume.ts';
+
+export interface TapeObject {
+  kind: 'record' | 'mark' | 'end' | 'damaged';
+  /** Where its bytes begin. */
+  dataAt: number;
+  bytes: number;
+  /** A record of class 8: its writer could not read it. */
+  bad: boolean;
+  /** Where the next object begins, gaps before it included; at the end: where to append. */
+  next: number;
+  /** Bytes of a torn tail, at the end. */
+  torn: number;
+}
+
+const SEARCH_BYTES = 1 << 20;
+
+export class TapeImageCursor {
+  readonly #files: Files;
+  readonly #fd: number;
+  readonly #name: string;
+  readonly #word = Buffer.alloc(TAP_WORD_BYTES);
+  readonly #status = new FileStatus();
+  readonly #object: TapeObject = {
+    kind: 'end',
+    dataAt: 0,
+    bytes: 0,
+    bad: false,
+    next: 0,
+    torn: 0,
+  };
+
+  constructor(files: Files, fd: number, name: string) {
+    this.#files = files;
+    this.#fd = fd;
+    this.#name = name;
+  }
+
+  fileBytes(): number {
+    const result = this.#files.statusOf(this.#fd, this.#status);
+    if (result < 0) throw this.#error(result, 'look at');
+    return this.#status.size;
+  }
+
+  /** The object at or behind `offset`; the same thing is returned each time. */
+  objectAt(offset: number): TapeObject {
+    const object = this.#object;
+    let at = offset;
+    for (;;) {
+      const word = this.#wordAt(at);
+      if (word === undefined) return this.#end(offset, this.fileBytes() - at);
+      const read = readTapWord(word);
+      if (read.kind === 'endOfMedium') return this.#end(offset, 0);
+      if (read.kind === 'skip') at += read.bytes;
+      else if (read.kind === 'mark') {
+        object.kind = 'mark';
+        object.dataAt = at + TAP_WORD_BYTES;
+        object.bytes = 0;
+        object.next = at + TAP_WORD_BYTES;
+        return object;
+      } else {
+        const end = at + TAP_WORD_BYTES + tapPaddedBytes(read.bytes);
+        const second = this.#wordAt(end);
+        if (second !== word) return this.#damaged(offset, at, end, second);
+        at = end + TAP_WORD_BYTES;
+        if (read.ignored) continue;
+        object.kind = 'record';
+        object.dataAt = end - tapPaddedBytes(read.bytes);
+        object.bytes = read.bytes;
+        object.bad = read.bad;
+        object.next = at;
+        return object;
+      }
+    }
+  }
+
+  /** Whether an object ends exactly at `offset`, as far as the words around it tell. */
+  isBoundary(offset: number): boolean {
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset > this.fileBytes()) return false;
+    if (offset === 0) return true;
+    const word = this.#wordAt(offset - TAP_WORD_BYTES);
+    if (word === undefined) return false;
+    const read = readTapWord(word);
+    if (read.kind === 'record') {
+      const first = offset - 2 * TAP_WORD_BYTES - tapPaddedBytes(read.bytes);
+      if (first < 0 || this.#wordAt(first) !== word) return false;
+    } else if (read.kind !== 'mark') return false;
+    return this.objectAt(offset).kind !== 'damaged';
+  }
+
+  #end(offset: number, torn: number): TapeObject {
+    const object = this.#object;
+    object.kind = 'end';
+    object.dataAt = offset;
+    object.bytes = 0;
+    object.next = offset;
+    object.torn = torn;
+    return object;
+  }
+
+  #damaged(offset: number, at: number, end: number, second: number | undefined): TapeObject {
+    const next =
+      second !== undefined && this.#isObject(end + TAP_WORD_BYTES)
+        ? end + TAP_WORD_BYTES
+        : this.#search(at);
+    if (next === undefined) return this.#end(offset, this.fileBytes() - at);
+    const object = this.#object;
+    object.kind = 'damaged';
+    object.dataAt = at + TAP_WORD_BYTES;
+    object.bytes = 0;
+    object.next = next;
+    return object;
+  }
+
+  /** Whether a whole record or a mark with something whole behind it, or the end, is here. */
+  #isObject(offset: number): boolean {
+    const word = this.#wordAt(offset);
+    if (word === undefined) return offset === this.fileBytes();
+    const read = readTapWord(word);
+    if (read.kind !== 'record') return read.kind !== 'mark' || this.#isRecordOrEnd(offset + 4);
+    return this.#isRecordOrEnd(offset);
+  }
+
+  #isRecordOrEnd(offset: number): boolean {
+    const word = this.#wordAt(offset);
+    if (word === undefined) return offset === this.fileBytes();
+    const read = readTapWord(word);
+    if (read.kind !== 'record') return true;
+    return this.#wordAt(offset + TAP_WORD_BYTES + tapPaddedBytes(read.bytes)) === word;
+  }
+
+  /** The end of the record at `at` whose first length is wrong, by its second one. */
+  #search(at: number): number | undefined {
+    const piece = Buffer.alloc(SEARCH_BYTES + TAP_WORD_BYTES);
+    for (let from = 0; from <= TAP_RECORD_BYTES_MAX; from += SEARCH_BYTES) {
+      const start = at + TAP_WORD_BYTES + from;
+      const got = this.#read(piece, piece.length, start);
+      for (let i = from === 0 ? 2 : 0; i + TAP_WORD_BYTES <= got && i < SEARCH_BYTES; i += 2) {
+        const length = piece.readUInt32LE(i);
+        if (length === 0 || tapPaddedBytes(length) !== from + i) continue;
+        if (this.#isObject(start + i + TAP_WORD_BYTES)) return start + i + TAP_WORD_BYTES;
+      }
+      if (got < piece.length) return undefined;
+    }
+    return undefined;
+  }
+
+  /** The word at an offset; nothing if the file ends before or in it. */
+  #wordAt(offset: number): number | undefined {
+    const got = this.#read(this.#word, TAP_WORD_BYTES, offset);
+    return got < TAP_WORD_BYTES ? undefined : this.#word.readUInt32LE(0);
+  }
+
+  #read(into: Buffer, length: number, offset: number): number {
+    const got = this.#files.read(this.#fd, into, 0, length, offset);
+    if (got < 0) throw this.#error(got, 'read');
+    return got;
+  }
+
+  #error(result: number, call: string): Error {
+    const errno = errnoName(result);
+    const text = `cannot ${call} the image: ${errno}`;
+    return volumeError('VOLUME_IO', this.#name, undefined, text, { errno });
+  }
+}
+
+/** Opens an image: for writing where that is allowed. Negative: the system's answer. */
+export function openImageFile(
+  files: Files,
+  path: string,
+  readOnly: boolean,
+): { readonly fd: number; readonly writeProtected: boolean } {
+  if (!readOnly) {
+    const fd = files.openWrite(CWD, path);
+    if (fd >= 0) return { fd, writeProtected: false };
+    if (!['EACCES', 'EROFS', 'EPERM'].includes(errnoName(fd))) return { fd, writeProtected: false };
+  }
+  return { fd: files.openRead(CWD, path), writeProtected: true };
+}
