@@ -1,7 +1,7 @@
 /**
  * A daemon for tests that is to be killed: a monitor whose list of modules has those of the tests.
  *
- * Usage: pipe-daemon.ts STATE-FOLDER. Prints its port and fingerprint as a line of JSON.
+ * Usage: pipe-daemon.ts STATE-FOLDER [ADDRESS]. Prints its port and fingerprint as a line of JSON.
  */
 import { openClock } from '../src/host/mod.ts';
 import { openLogger } from '../src/monitor/logger.ts';
@@ -13,7 +13,7 @@ allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
 const clock = openClock();
 const monitor = await createMonitor({
   stateDirectory: process.argv[2] ?? '',
-  listen: [{ host: '127.0.0.1', port: 0 }],
+  listen: [{ host: process.argv[3] ?? '127.0.0.1', port: 0 }],
   repositories: new Map(),
   version: '0.0.0',
   clock,
