@@ -233,7 +233,7 @@ export const LIMITS = {
   /** Parts are not made smaller than this to keep a rate. */
   netPartBytesLeast: 32 * KIB,
   /** Parts that are fetched ahead of who reads a chunk in order. */
-  netReadAhead: 4,
+  callReadAhead: 4,
   /** A server at work says so this often. */
   netBeatMs: 2000,
   /** A connection on which nothing moves for this long counts as broken. */
@@ -246,10 +246,10 @@ export const LIMITS = {
   netReconnectMs: 60_000,
   /** The same once the command was interrupted. */
   netHurryMs: 2000,
-  /** How often whoever waits for the net thread looks whether it is there. */
-  netWaitMs: 1000,
+  /** How often whoever waits for another thread looks whether it is there. */
+  callWaitMs: 1000,
   /** It counts as gone after so many looks without a sign of life. */
-  netSilentWaitsMax: 30,
+  callSilentWaitsMax: 30,
   /** An answer that is an error, or has nothing to say. */
   apiErrorBytesMax: 64 * KIB,
   /** What is shown of a server's message. */

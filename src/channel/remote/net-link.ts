@@ -8,7 +8,7 @@ import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { makeCallMemory } from './call-memory.ts';
+import { CallMemory } from '../../pipe/call-memory.ts';
 import type { NetOptions, NetRequest } from './net-client.ts';
 import type { NetMessage, NetReply, NetThreadData } from './net-thread.ts';
 
@@ -39,7 +39,8 @@ export class NetLink {
   #isClosing = false;
 
   constructor(net: NetOptions, base: string) {
-    const calls = makeCallMemory(net.agents === 0 ? LIMITS.agentsDefaultMax : net.agents);
+    const agents = net.agents === 0 ? LIMITS.agentsDefaultMax : net.agents;
+    const calls = CallMemory.make(LIMITS.netSlotsLeast + 2 * agents, LIMITS.netSlotBytes);
     this.memory = calls.shared;
     const data: NetThreadData = {
       thread: new URL(`./net-thread${EXTENSION}`, import.meta.url).href,

@@ -1,6 +1,6 @@
 /**
  * The thread that holds a process's connections to one remote repository: it takes calls from the
- * threads of pipes out of shared memory (call-memory.ts), and requests of the main thread as
+ * threads of pipes out of shared memory (pipe/call-memory.ts), and requests of the main thread as
  * messages.
  *
  * Contract: it starts with the first use of a remote repository and ends with it, or with the
@@ -11,7 +11,7 @@ import { must } from '../../base/assert.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { openClock } from '../../host/mod.ts';
-import { CALL, CallMemory } from './call-memory.ts';
+import { CALL, CallMemory } from '../../pipe/call-memory.ts';
 import { NetClient, type NetOptions, type NetRequest } from './net-client.ts';
 
 /** What the thread is started with. */

@@ -9,14 +9,13 @@
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../../format/object-store.ts';
+import { calledChunks } from '../../pipe/called-chunks.ts';
 import { formatAddress } from '../net/peers.ts';
 import type { IndexCache } from './index-cache.ts';
 import type { NetOptions } from './net-client.ts';
 import { type LinkAnswer, NetLink } from './net-link.ts';
-import type { RemoteChunksOptions } from './remote-chunks.ts';
 
 const SAFE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$/;
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 
 /** Answers that hold a word or two. */
 const SMALL = LIMITS.apiErrorBytesMax;
@@ -88,8 +87,8 @@ export class RemoteStore implements ObjectStore {
   }
 
   get chunkMedia(): { module: string; options: unknown } {
-    const options: RemoteChunksOptions = { memory: this.#link.memory };
-    return { module: new URL(`./remote-chunks${EXTENSION}`, import.meta.url).href, options };
+    const gone = { code: 'NET_LOST', message: 'the connection to the repository is over' } as const;
+    return calledChunks({ memory: this.#link.memory, gone });
   }
 
   async prepare(): Promise<void> {

@@ -17,7 +17,7 @@ function submitted(call: number, position = 0): { memory: CallMemory; slot: numb
   return { memory, slot };
 }
 
-test('what is asked for is what the net thread reads', () => {
+test('what is asked for is what the server reads', () => {
   const position = 2 ** 40 + 3_000_000_001;
   const { memory, slot } = submitted(CALL.read, position);
   const other = new CallMemory(memory.shared);
@@ -60,7 +60,7 @@ test('a call that nobody wants any more is freed once, before it is taken, after
   late.memory.take(late.slot);
   late.memory.abandon(late.slot);
   assert.equal(late.memory.state(late.slot), STATE.abandoned);
-  assert.equal(late.memory.acquire(), 1, 'the net thread still writes to it');
+  assert.equal(late.memory.acquire(), 1, 'the server still writes to it');
   late.memory.finish(late.slot, 10);
   assert.equal(late.memory.state(late.slot), STATE.free);
   const done = submitted(CALL.read);

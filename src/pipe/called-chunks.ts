@@ -1,29 +1,44 @@
 /**
- * The chunks of a remote repository, for the threads of pipes (format/chunk-media.ts): synchronous
- * calls over shared memory (call-memory.ts), which the net thread answers.
+ * Chunks that another thread of this process keeps (a remote repository's net thread, a drive's), for
+ * the threads of pipes (format/chunk-media.ts): synchronous calls over shared memory
+ * (call-memory.ts), which that thread, the server, answers.
  *
  * Contract: what is written is copied to a slot and sent while the caller goes on; what became of it
  * is told by a later write, and at the latest by the commit. Of what is read in order, the next
- * parts are fetched ahead. Nobody waits for ever: the net thread gives every call up at its limits,
- * and whoever waits notices when the net thread itself is gone.
+ * parts are fetched ahead. Nobody waits for ever: the server gives every call up at its limits, and
+ * whoever waits notices when the server itself is gone.
  */
 import { randomBytes } from 'node:crypto';
-import { must } from '../../base/assert.ts';
-import { type ErrorRecord, fromErrorRecord, PenstockError } from '../../base/errors.ts';
-import { LIMITS } from '../../base/limits.ts';
-import type { ChunkMedia, ChunkSink, ChunkSource } from '../../format/chunk-media.ts';
+import { must } from '../base/assert.ts';
+import {
+  type ErrorCode,
+  type ErrorRecord,
+  fromErrorRecord,
+  PenstockError,
+} from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
 import { CALL, CallMemory, FAILED, STATE } from './call-memory.ts';
 
-export interface RemoteChunksOptions {
+export interface CalledChunksOptions {
   readonly memory: SharedArrayBuffer;
+  /** What is thrown when the server has ended. */
+  readonly gone: { readonly code: ErrorCode; readonly message: string };
+  /** What one `write` gets is handed on alone, not together with what follows it. */
+  readonly wholeWrites?: boolean;
 }
 
 /** No sink, for calls that have none. */
 const NO_SINK = 0;
 const NO_SESSION = Buffer.alloc(16);
 
-export default function openRemoteChunks(options: unknown): ChunkMedia {
-  return new RemoteChunks(new CallMemory((options as RemoteChunksOptions).memory));
+/** URL of this file and options, for threads that open such chunks. */
+export function calledChunks(options: CalledChunksOptions): { module: string; options: unknown } {
+  return { module: import.meta.url, options };
+}
+
+export default function openCalledChunks(options: unknown): ChunkMedia {
+  return new CalledChunks(options as CalledChunksOptions);
 }
 
 /** A part of a chunk that was asked for ahead. */
@@ -33,14 +48,14 @@ interface Ahead {
   readonly length: number;
 }
 
-class RemoteChunks implements ChunkMedia {
+class CalledChunks implements ChunkMedia {
   readonly calls: Calls;
-  readonly #sinks = new Set<RemoteSink>();
+  readonly #sinks = new Set<CalledSink>();
   /** The source that is read in order, if one is: only one has parts fetched ahead. */
-  reading: RemoteSource | undefined;
+  reading: CalledSource | undefined;
 
-  constructor(memory: CallMemory) {
-    this.calls = new Calls(memory, () => this.#letGo());
+  constructor(options: CalledChunksOptions) {
+    this.calls = new Calls(options, () => this.#letGo());
   }
 
   /** Gives back what can be done without, when there is no slot left. */
@@ -50,7 +65,7 @@ class RemoteChunks implements ChunkMedia {
   }
 
   create(id: string): ChunkSink {
-    const sink = new RemoteSink(this.calls, idBytes(id), (over) => this.#sinks.delete(over));
+    const sink = new CalledSink(this.calls, idBytes(id), (over) => this.#sinks.delete(over));
     this.#sinks.add(sink);
     return sink;
   }
@@ -58,7 +73,7 @@ class RemoteChunks implements ChunkMedia {
   open(id: string): ChunkSource {
     const chunk = idBytes(id);
     const bytes = this.calls.call(CALL.open, NO_SINK, chunk, NO_SESSION, 0, 0);
-    return new RemoteSource(this, chunk, bytes);
+    return new CalledSource(this, chunk, bytes);
   }
 
   close(): void {
@@ -69,20 +84,35 @@ class RemoteChunks implements ChunkMedia {
 /** Calls of one thread. */
 class Calls {
   readonly memory: CallMemory;
+  readonly wholeWrites: boolean;
+  readonly #gone: CalledChunksOptions['gone'];
   readonly #letGo: () => void;
 
-  constructor(memory: CallMemory, letGo: () => void) {
-    this.memory = memory;
+  constructor({ memory, gone, wholeWrites }: CalledChunksOptions, letGo: () => void) {
+    this.memory = new CallMemory(memory);
+    this.wholeWrites = wholeWrites === true;
+    this.#gone = gone;
     this.#letGo = letGo;
+  }
+
+  gone(): PenstockError {
+    return new PenstockError(this.#gone.code, this.#gone.message);
+  }
+  errorOf(text: string): PenstockError {
+    try {
+      return fromErrorRecord(JSON.parse(text) as ErrorRecord);
+    } catch {
+      return this.gone();
+    }
   }
 
   /** A slot for a call; for a write only when not too many are under way. */
   acquire(isWrite: boolean): number {
     const { memory } = this;
-    const patience = new Patience(memory);
+    const patience = new Patience(this);
     for (let round = 0; ; round++) {
       const seen = memory.freed;
-      if (memory.isEnded) throw gone();
+      if (memory.isEnded) throw this.gone();
       if (!isWrite || memory.mayWrite) {
         const slot = memory.acquire();
         if (slot >= 0) return slot;
@@ -91,7 +121,7 @@ class Calls {
           continue;
         }
       }
-      memory.waitFreed(seen, LIMITS.netWaitMs);
+      memory.waitFreed(seen, LIMITS.callWaitMs);
       patience.check();
     }
   }
@@ -117,60 +147,60 @@ class Calls {
   /** The result of a call; its slot is the caller's again. */
   await(slot: number): number {
     const { memory } = this;
-    const patience = new Patience(memory);
+    const patience = new Patience(this);
     for (;;) {
       const state = memory.state(slot);
       if (state === STATE.done) break;
-      if (memory.isEnded) throw gone();
-      memory.waitState(slot, state, LIMITS.netWaitMs);
+      if (memory.isEnded) throw this.gone();
+      memory.waitState(slot, state, LIMITS.callWaitMs);
       patience.check();
     }
     const result = memory.result(slot);
-    if (result === FAILED) throw errorOf(memory.error(slot));
+    if (result === FAILED) throw this.errorOf(memory.error(slot));
     return result;
   }
 
   /** Waits until all writes of a sink are answered. */
   drain(sink: number): void {
     const { memory } = this;
-    const patience = new Patience(memory);
+    const patience = new Patience(this);
     for (;;) {
       const pending = memory.pending(sink);
       if (pending === 0) return;
-      if (memory.isEnded) throw gone();
-      memory.waitPending(sink, pending, LIMITS.netWaitMs);
+      if (memory.isEnded) throw this.gone();
+      memory.waitPending(sink, pending, LIMITS.callWaitMs);
       patience.check();
     }
   }
 }
 
-/** Notices when the net thread stands still. */
+/** Notices when the server stands still. */
 class Patience {
-  readonly #memory: CallMemory;
+  readonly #calls: Calls;
   #beat: number;
   #waits = 0;
 
-  constructor(memory: CallMemory) {
-    this.#memory = memory;
-    this.#beat = memory.beat;
+  constructor(calls: Calls) {
+    this.#calls = calls;
+    this.#beat = calls.memory.beat;
   }
 
   check(): void {
-    const { beat } = this.#memory;
+    const { beat } = this.#calls.memory;
     if (beat !== this.#beat) {
       this.#beat = beat;
       this.#waits = 0;
-    } else if (++this.#waits > LIMITS.netSilentWaitsMax) throw gone();
+    } else if (++this.#waits > LIMITS.callSilentWaitsMax) throw this.#calls.gone();
   }
 }
 
-class RemoteSink implements ChunkSink {
+class CalledSink implements ChunkSink {
   readonly #calls: Calls;
   readonly #chunk: Buffer;
   /** Known to the server as the word of whoever writes this chunk. */
   readonly #session: Buffer = randomBytes(16);
   readonly #sink: number;
-  readonly #over: (sink: RemoteSink) => void;
+  readonly #over: (sink: CalledSink) => void;
   /** The slot that is being filled, -1: none; where it begins in the chunk, and how full it is. */
   #slot = -1;
   #start = 0;
@@ -178,7 +208,7 @@ class RemoteSink implements ChunkSink {
   #bytes = 0;
   #isOver = false;
 
-  constructor(calls: Calls, chunk: Buffer, over: (sink: RemoteSink) => void) {
+  constructor(calls: Calls, chunk: Buffer, over: (sink: CalledSink) => void) {
     this.#calls = calls;
     this.#chunk = chunk;
     this.#over = over;
@@ -207,6 +237,7 @@ class RemoteSink implements ChunkSink {
       done += count;
       if (this.#length >= memory.partBytesMax) this.flush();
     }
+    if (this.#calls.wholeWrites) this.flush();
     this.#bytes = Math.max(this.#bytes, position + length);
   }
 
@@ -229,7 +260,7 @@ class RemoteSink implements ChunkSink {
   }
   #throwFailure(): void {
     const failure = this.#calls.memory.sinkError(this.#sink);
-    if (failure !== undefined) throw errorOf(failure);
+    if (failure !== undefined) throw this.#calls.errorOf(failure);
   }
 
   commit(): void {
@@ -259,15 +290,15 @@ class RemoteSink implements ChunkSink {
   }
 }
 
-class RemoteSource implements ChunkSource {
+class CalledSource implements ChunkSource {
   readonly bytes: number;
-  readonly #media: RemoteChunks;
+  readonly #media: CalledChunks;
   readonly #chunk: Buffer;
   readonly #ahead: Ahead[] = [];
   /** Where the last read ended. */
   #end = -1;
 
-  constructor(media: RemoteChunks, chunk: Buffer, bytes: number) {
+  constructor(media: CalledChunks, chunk: Buffer, bytes: number) {
     this.#media = media;
     this.#chunk = chunk;
     this.bytes = bytes;
@@ -318,7 +349,7 @@ class RemoteSource implements ChunkSource {
     const first = must(this.#ahead[0], 'a part was asked for');
     try {
       if (calls.await(first.slot) === first.length) return first;
-      throw new PenstockError('NET_PROTOCOL', 'the server sent less of a chunk than it has');
+      throw new PenstockError('NET_PROTOCOL', 'less came of a chunk than it has');
     } catch (error) {
       this.dropAhead();
       throw error;
@@ -326,7 +357,7 @@ class RemoteSource implements ChunkSource {
   }
   #askAhead(): void {
     const { memory } = this.#media.calls;
-    while (this.#ahead.length < LIMITS.netReadAhead && memory.freeSlots > memory.slots / 2) {
+    while (this.#ahead.length < LIMITS.callReadAhead && memory.freeSlots > memory.slots / 2) {
       const last = must(this.#ahead.at(-1), 'a part was asked for');
       const next = last.position + last.length;
       if (next >= this.bytes) return;
@@ -361,16 +392,4 @@ function idBytes(id: string): Buffer {
   if (!/^[0-9a-f]{32}$/.test(id))
     throw new PenstockError('INTERNAL', `not the id of a chunk: ${id}`);
   return Buffer.from(id, 'hex');
-}
-
-function gone(): PenstockError {
-  return new PenstockError('NET_LOST', 'the connection to the repository is over');
-}
-
-function errorOf(text: string): PenstockError {
-  try {
-    return fromErrorRecord(JSON.parse(text) as ErrorRecord);
-  } catch {
-    return new PenstockError('NET_LOST', 'the connection to the repository failed');
-  }
 }

@@ -1,5 +1,6 @@
 /**
- * The memory over which threads of this process ask the net thread to move parts of chunks.
+ * The memory over which threads of this process ask another one, which has an event loop, to move parts
+ * of chunks: the net thread of a remote repository, the thread of a drive. Below: the *server*.
  *
  *   header   16 words: doorbell, freed, beat, ended, slots, slot bytes, writes under way, writes at
  *            most, bytes of a part at most
@@ -13,12 +14,10 @@
  *    ▲                  │                   │           │
  *    └──────────────────┴── abandon ────────┘           └─ abandon ─▶ abandoned ──▶ free
  *
- * `taken` and what follows it is the net thread's to change, but for the step to `abandoned`. A
+ * `taken` and what follows it is the server's to change, but for the step to `abandoned`. A
  * write goes from `taken` to `free`; what became of it stands in its sink. This file alone knows the
  * offsets.
  */
-import { LIMITS } from '../../base/limits.ts';
-
 const HEADER = {
   doorbell: 0,
   freed: 1,
@@ -116,7 +115,7 @@ export class CallMemory {
   get isEnded(): boolean {
     return Atomics.load(this.words, HEADER.ended) !== 0;
   }
-  /** The net thread is gone: whoever waits looks again. */
+  /** The server is gone: whoever waits looks again. */
   end(): void {
     Atomics.store(this.words, HEADER.ended, 1);
     this.#tellFreed();
@@ -207,7 +206,7 @@ export class CallMemory {
     if (this.#move(slot, STATE.submitted, STATE.owned)) this.free(slot);
     else if (!this.#move(slot, STATE.taken, STATE.abandoned)) this.free(slot);
   }
-  /** For the net thread: whether the slot has a call to be made; it is taken then. */
+  /** For the server: whether the slot has a call to be made; it is taken then. */
   take(slot: number): boolean {
     return this.#move(slot, STATE.submitted, STATE.taken);
   }
@@ -236,7 +235,7 @@ export class CallMemory {
       ? FAILED
       : this.#word(slot, SLOT.positionHigh) * TWO_32 + low;
   }
-  /** For the net thread: a call is over, with a number or an error's record. */
+  /** For the server: a call is over, with a number or an error's record. */
   finish(slot: number, result: number | string): void {
     const { words } = this;
     const head = this.#head(slot);
@@ -256,7 +255,7 @@ export class CallMemory {
     const at = this.dataAt(slot);
     return this.bytes.toString('utf8', at, at + this.length(slot));
   }
-  /** For the net thread: a write is over. */
+  /** For the server: a write is over. */
   finishWrite(slot: number, error: string | undefined): void {
     const { words } = this;
     const sink = this.#sink(this.#word(slot, SLOT.sink));
@@ -302,9 +301,4 @@ export class CallMemory {
     const text = at * 4 + SINK_ERROR_AT;
     return this.bytes.toString('utf8', text, text + (this.words[at + SINK.errorBytes] ?? 0));
   }
-}
-
-/** Memory for so many connections at most. */
-export function makeCallMemory(agentsMax: number): CallMemory {
-  return CallMemory.make(LIMITS.netSlotsLeast + 2 * agentsMax, LIMITS.netSlotBytes);
 }
