@@ -3,7 +3,7 @@
  */
 
 /** What is measured of a work. */
-export type Unit = 'ms' | 'bytes' | 'peak bytes';
+export type Unit = 'ms' | 'bytes' | 'peak bytes' | 'cpu seconds' | 'bytes a second';
 
 export class Figures {
   readonly #samples = new Map<string, number[]>();

@@ -4,14 +4,13 @@
  *
  * Contract: each round has a monitor and a repository of its own; the monitor is ended with the round.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { type Command, runCommand } from './commands.ts';
+import { childrenCpuSeconds, cpuSecondsOf } from './cost.ts';
 import type { Figures } from './figures.ts';
 import { penstockCommand } from './peers.ts';
 import { renewFolder } from './places.ts';
+import { startServer } from './server.ts';
 
 const TITLE = 'remote: ';
 
@@ -25,11 +24,15 @@ export async function runRemote(
 ): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     const work = renewFolder(join(folder, 'work'));
-    const server = await startServer(work);
+    const server = await startServer(work, '--repo', `main=${join(work, 'repository')}`);
+    const state = join(work, 'client');
     try {
       const command = (...args: string[]): Command =>
-        penstockCommand(...args, '--repo', server.url, '--state', join(work, 'client'), '--quiet');
-      await runCommand(await server.pairing(join(work, 'client')));
+        penstockCommand(
+          ...[...args, '--quiet', '--state', state],
+          ...['--repo', `penstock://${server.address}/main`],
+        );
+      await server.pair(state, '--repo', 'main', '--access', 'full');
       await runCommand(command('init'));
       for (const [what, args] of [
         ['first backup', ['backup', source]],
@@ -37,7 +40,10 @@ export async function runRemote(
         ['restore', ['restore', 'latest', '--target', join(work, 'target')]],
       ] as const) {
         say(`${TITLE}${what}: penstock`);
+        const cpuBefore = cpuSecondsOf(server.pid) + childrenCpuSeconds();
         const { elapsedMs, peakBytes } = await runCommand(command(...args));
+        const cpuSeconds = cpuSecondsOf(server.pid) + childrenCpuSeconds() - cpuBefore;
+        figures.add(`${TITLE}${what}`, 'penstock', 'cpu seconds', cpuSeconds);
         figures.add(`${TITLE}${what}`, 'penstock', 'ms', elapsedMs);
         figures.add(`${TITLE}${what}`, 'penstock', 'peak bytes', peakBytes);
       }
@@ -46,53 +52,4 @@ export async function runRemote(
       renewFolder(work);
     }
   }
-}
-
-interface Server {
-  readonly url: string;
-  /** The command that pairs a state folder with it. */
-  pairing(state: string): Promise<Command>;
-  end(): Promise<void>;
-}
-
-async function startServer(folder: string): Promise<Server> {
-  const state = join(folder, 'server');
-  const repository = join(folder, 'repository');
-  const { program, args, environment } = penstockCommand(
-    'serve',
-    ...['--state', state, '--listen', '127.0.0.1:0', '--repo', `main=${repository}`, '--quiet'],
-  );
-  const child = spawn(program, args, {
-    env: { ...process.env, ...environment },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  const address = await addressOf(child);
-  return {
-    url: `penstock://${address}/main`,
-    pairing: async (client) => {
-      const token = penstockCommand(
-        ...['pair', 'token', '--state', state, '--repo', 'main', '--access', 'full'],
-      );
-      const text = (await runCommand(token)).output.trim().split('\n').at(-1) ?? '';
-      return penstockCommand('pair', address, '--token', text, '--state', client);
-    },
-    end: async () => {
-      process.off('exit', kill);
-      if (child.exitCode !== null) return;
-      child.kill('SIGTERM');
-      await once(child, 'exit');
-    },
-  };
-}
-
-/** HOST:PORT, from the first line that it says. */
-async function addressOf(child: ChildProcess): Promise<string> {
-  if (child.stdout === null) throw new Error('the monitor has no output');
-  for await (const line of createInterface({ input: child.stdout })) {
-    const address = /https:\/\/(\S+)/.exec(line)?.[1];
-    if (address !== undefined) return address;
-  }
-  throw new Error('the monitor ended before it listened');
 }

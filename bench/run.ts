@@ -5,8 +5,9 @@
  *
  * DIR (a directory, or a tar archive) is copied into memory, where repository and target are too;
  * default: Debian's kernel sources if they are there, else node_modules. --disk does the same on a
- * disk too. --large-size: of the files of text and noise, 2G by default, 0 for none. --many measures
- * memory with 100,000 and 1,000,000 small files. Figures are medians of --repeat rounds (3).
+ * disk too. --large-size: of the files of text and noise, 2G by default, 0 for none, and of the file that
+ * is copied beside rsync (links.ts). --many measures memory with 100,000 and 1,000,000 small files.
+ * Figures are medians of --repeat rounds (3).
  *
  * Contract: reports what it got even where that falls short; ends its processes and removes its
  * folders however it ends; exit status 0, or 1 when something could not be measured.
@@ -18,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { parseSize } from '../src/base/units.ts';
 import { endCommands } from './commands.ts';
 import { Figures } from './figures.ts';
+import { linksTable, linkTargets, runLinks } from './links.ts';
 import { findPrograms, type Program } from './peers.ts';
 import {
   assertRoom,
@@ -95,7 +97,8 @@ async function main(): Promise<void> {
     workerMs: await measureWorker(),
     many: values.many ? await runMany(folder, programs) : new Map(),
   };
-  print(measured, programs, described, load);
+  const links = await runLinks(folder, largeBytes, rounds, say);
+  print(measured, links, programs, described, load);
 }
 
 function course(title: string, source: string, folder: string, programs: Program[]): Course {
@@ -190,7 +193,13 @@ async function runMany(folder: string, programs: Program[]): Promise<Map<number,
   return peaks;
 }
 
-function print(measured: Measured, programs: Program[], described: string, load: number): void {
+function print(
+  measured: Measured,
+  links: Figures,
+  programs: Program[],
+  described: string,
+  load: number,
+): void {
   const { figures, cores, many, primitives, versionMs, workerMs } = measured;
   const machine = {
     processor: cpus()[0]?.model.trim() ?? '',
@@ -200,7 +209,7 @@ function print(measured: Measured, programs: Program[], described: string, load:
     load,
     rounds,
   };
-  const targets = judge(measured);
+  const targets = [...judge(measured), ...linkTargets(links)];
   if (values.json) {
     process.stdout.write(
       `${JSON.stringify({
@@ -208,6 +217,7 @@ function print(measured: Measured, programs: Program[], described: string, load:
         source: described,
         programs: programs.map(({ name, version }) => ({ name, version })),
         figures: figures.toJson(),
+        links: links.toJson(),
         primitives,
         versionMs,
         workerMs,
@@ -227,6 +237,7 @@ function print(measured: Measured, programs: Program[], described: string, load:
   if (Object.keys(primitives).length > 0) lines.push(primitivesTable(primitives), '');
   for (const [files, peak] of many) lines.push(`${files} files: peak memory ${megabytes(peak)}`);
   if (many.size > 0) lines.push('');
+  lines.push(linksTable(links), '');
   lines.push(targetsTable(targets));
   process.stdout.write(`${lines.join('\n')}\n`);
 }

@@ -60,7 +60,7 @@ export function targetsTable(targets: readonly Target[]): string {
   );
 }
 
-function markdown(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+export function markdown(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [heads, ...rows].map((row) => row.map((text) => text.replaceAll('|', '\\|')));
   const widths = heads.map((_, i) => Math.max(...all.map((row) => row[i]?.length ?? 0), 3));
   const line = (row: readonly string[]): string =>

@@ -8,6 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, type Run, runCommand } from './commands.ts';
+import { childrenCpuSeconds } from './cost.ts';
 import type { Figures } from './figures.ts';
 import type { Place, Program } from './peers.ts';
 import { renewFolder, sizeOfTree } from './places.ts';
@@ -48,7 +49,10 @@ async function runProgram(
   const measure = async (work: string, command: Command): Promise<void> => {
     course.say(`${course.title}${work}: ${program.name}`);
     if (course.onDisk) await runCommand({ program: 'sync', args: ['-f', course.folder] });
+    const cpuBefore = childrenCpuSeconds();
     const { elapsedMs, peakBytes }: Run = await runCommand(command);
+    const cpuSeconds = childrenCpuSeconds() - cpuBefore;
+    figures.add(`${course.title}${work}`, program.name, 'cpu seconds', cpuSeconds);
     figures.add(`${course.title}${work}`, program.name, 'ms', elapsedMs);
     figures.add(`${course.title}${work}`, program.name, 'peak bytes', peakBytes);
   };
