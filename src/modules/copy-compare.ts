@@ -13,7 +13,7 @@ import { LIMITS } from '../base/limits.ts';
 import { EntryWriter } from '../format/entry.ts';
 import { type FileStatus, KIND, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
-import { KeptListing } from './copy-keep.ts';
+import { KeptListing, type Listing } from './copy-keep.ts';
 import { CopyLinks } from './copy-links.ts';
 import {
   COPY,
@@ -23,23 +23,18 @@ import {
   CopyWriter,
   isTemporaryName,
 } from './copy-stream.ts';
-import { closeFile, reopenFile } from './nameless-file.ts';
-import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanReader } from './scan-stream.ts';
+import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanReader, type ScanSource } from './scan-stream.ts';
 import { StatusEntry } from './status-entry.ts';
 
 export interface CompareOptions {
-  /** The target's listing (copy-keep.ts), open in this process; undefined: the target is empty. */
-  readonly listing: number | undefined;
-  /** The owners of the target by name; undefined: both sides are one machine. */
-  readonly owners: TargetOwners | undefined;
+  /** The target's listing, open in this process; undefined: there is nothing yet. */
+  readonly listing: Listing | undefined;
+  /** Source and target have the same owners; else those of the target come with its listing. */
+  readonly isOneMachine: boolean;
   readonly comparesOwners: boolean;
   /** One item is copied, under this name; undefined: a tree. */
   readonly rename: ByteString | undefined;
   readonly dryRun: boolean;
-}
-export interface TargetOwners {
-  readonly users: readonly (readonly [number, string])[];
-  readonly groups: readonly (readonly [number, string])[];
 }
 
 interface Frame {
@@ -87,9 +82,7 @@ class Comparing {
     this.#entry.noteOwners({ uid: this.#source.status.uid, gid });
     return this.#entry.groups.get(gid) ?? '';
   };
-  readonly #users: Map<number, string>;
-  readonly #groups: Map<number, string>;
-  readonly #listing: number;
+  readonly #listing: KeptListing | undefined;
   #hasTarget: boolean;
   #planned = 0;
   #plannedBytes = 0;
@@ -99,13 +92,12 @@ class Comparing {
     this.#options = options;
     this.#context = context;
     this.#source = new ScanReader(context);
-    const { listing, owners } = options;
+    const { listing } = options;
     const bytesMax = context.segment.config.payloadBytes;
-    this.#listing = listing === undefined ? -1 : reopenFile(listing);
-    this.#target = new ScanReader(new KeptListing(this.#files, this.#listing, bytesMax));
     this.#hasTarget = listing !== undefined;
-    this.#users = new Map(owners?.users);
-    this.#groups = new Map(owners?.groups);
+    this.#listing =
+      listing === undefined ? undefined : new KeptListing(this.#files, listing, context, bytesMax);
+    this.#target = new ScanReader(this.#listing ?? NOTHING);
     this.#out = new CopyWriter(context);
     this.#entry = new StatusEntry(this.#files, 0);
   }
@@ -127,7 +119,7 @@ class Comparing {
   }
 
   close(): void {
-    if (this.#listing >= 0) closeFile(this.#listing);
+    this.#listing?.close();
   }
 
   #nextTarget(): void {
@@ -330,12 +322,16 @@ class Comparing {
     if (source.mode !== target.mode && source.kind !== KIND.symlink) return false;
     if (this.#source.digest !== this.#target.digest) return false;
     if (!this.#options.comparesOwners) return true;
+    if (this.#options.isOneMachine) return source.uid === target.uid && source.gid === target.gid;
+    const { users, groups } = this.#target;
     return (
-      isSameOwner(source.uid, target.uid, this.#userName, this.#users) &&
-      isSameOwner(source.gid, target.gid, this.#groupName, this.#groups)
+      isSameOwner(source.uid, target.uid, this.#userName, users) &&
+      isSameOwner(source.gid, target.gid, this.#groupName, groups)
     );
   }
 }
+
+const NOTHING: ScanSource = { receiveBuf: () => null, freeBuf: () => undefined };
 
 type OwnerName = (number: number) => string;
 
@@ -345,7 +341,6 @@ function isSameOwner(
   nameOf: OwnerName,
   targetNames: ReadonlyMap<number, string>,
 ): boolean {
-  if (targetNames.size === 0) return source === target;
   const there = targetNames.get(target) ?? '';
   const here = nameOf(source);
   return here === '' || there === '' ? source === target : here === there;

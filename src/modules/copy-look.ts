@@ -1,9 +1,8 @@
 /**
- * Looks what is at a path of another machine: a head that tells, and sends nothing.
+ * Looks what is at a path that a copy may begin or end with.
  */
 import type { ByteString } from '../base/bytes.ts';
 import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
-import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
 
 export interface LookOptions {
@@ -15,30 +14,24 @@ export interface LookOptions {
 }
 
 export interface Looked {
-  readonly type: 'looked';
   /** A KIND; undefined: there is nothing. */
   readonly kind?: number;
   /** It is a directory, or a link to one. */
   readonly isDirectory: boolean;
 }
 
-export default function look(options: LookOptions): PipeModule {
-  return { run: (context: ModuleContext) => context.post(looked(options)) };
-}
-
-function looked({ root, item, followed }: LookOptions): Looked {
+/** HOST_IO where that cannot be said. */
+export function look({ root, item, followed }: LookOptions): Looked {
   const files = openFiles();
   const isDirectory = followed !== undefined && isOpened(followed);
-  if (item === undefined) {
-    return { type: 'looked', isDirectory, ...(isDirectory ? { kind: KIND.directory } : {}) };
-  }
+  if (item === undefined) return { isDirectory, ...(isDirectory ? { kind: KIND.directory } : {}) };
   const fd = openCopyRoot(files, root, false);
-  if (fd === -ERRNO.ENOENT) return { type: 'looked', isDirectory: false };
+  if (fd === -ERRNO.ENOENT) return { isDirectory: false };
   if (fd < 0) throw ioError(fd, 'open', rootPath(root));
   const status = new FileStatus();
   const result = files.status(fd, item, status);
   files.close(fd);
-  return { type: 'looked', isDirectory, ...(result < 0 ? {} : { kind: status.kind }) };
+  return { isDirectory, ...(result < 0 ? {} : { kind: status.kind }) };
 }
 
 function isOpened(root: CopyRoot): boolean {

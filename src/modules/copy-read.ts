@@ -9,16 +9,7 @@ import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
 import { type EntryFields, type EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
-import {
-  type Attribute,
-  ERRNO,
-  FileStatus,
-  ioError,
-  KEY_BYTES,
-  KIND,
-  openCodec,
-  openFiles,
-} from '../host/mod.ts';
+import { type Attribute, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { CopyDirectories } from './copy-directories.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
@@ -59,7 +50,6 @@ class Reading {
   readonly #options: CopyReadOptions;
   readonly #context: ModuleContext;
   readonly #files = openFiles();
-  readonly #codec = openCodec(Buffer.alloc(KEY_BYTES));
   readonly #directories: CopyDirectories;
   readonly #path: ByteString;
   readonly #plan = new CopyReader();
@@ -101,7 +91,6 @@ class Reading {
   }
   abort(): void {
     this.#directories.close();
-    this.#codec.close();
   }
 
   #absolute(name: ByteString): ByteString {
@@ -243,8 +232,7 @@ class Reading {
       const stable = got === size && agrees(this.#status, fields);
       if (!stable && attempt < ATTEMPTS) continue;
       if (!stable) this.#tell(name, 'changed while it was read', false);
-      const crc = got === 0 ? 0 : this.#codec.crc32c(memory, at, got);
-      this.#out.end(got, { crc, flags: this.#plan.flags });
+      this.#out.end(got, { flags: this.#plan.flags });
       this.#context.progress(COPY_COUNTER.filesDone, 1);
       this.#context.progress(COPY_COUNTER.bytesDone, got);
       return;
@@ -292,9 +280,8 @@ class Reading {
       this.#lost(name, got, 'read');
       return false;
     }
-    const crc = got === 0 ? 0 : this.#codec.crc32c(memory, at, got);
     // What a file that became shorter lacks counts as a hole.
-    this.#out.end(got, { number, from: data, to: end - start, crc });
+    this.#out.end(got, { number, from: data, to: end - start });
     this.#context.progress(COPY_COUNTER.bytesDone, got);
     return true;
   }

@@ -4,11 +4,13 @@
  * A buffer holds records, each a multiple of 8 bytes:
  *
  *   0 u32 bytes of the record | 4 u16 COPY | 6 u16 COPY_FLAG | 8 u32 bytes of the body | 12 u32 of data
- *  16 u32 CRC-32C of the data | 20 u32 number | 24 u64 from | 32 u64 to | 40 … body, data (each from a
+ *  16 u32 zero | 20 u32 number | 24 u64 from | 32 u64 to | 40 … body, data (each from a
  *  multiple of 8)
  *
  * Everything is about the directory that the last `path` record of the same buffer names, below the root
  * of the copy; each buffer stands for itself. Bodies are names or entries (format/entry.ts).
+ *
+ * What arrives over a network is authenticated below (TLS), so that data has no checksum of its own.
  *
  * Contract: a reader trusts nothing: what it hands out lies within the buffer, names stay in their
  * directory, and paths below their root. NET_PROTOCOL otherwise.
@@ -98,7 +100,6 @@ export interface RecordFacts {
   readonly number?: number;
   readonly from?: number;
   readonly to?: number;
-  readonly crc?: number;
   readonly flags?: number;
 }
 
@@ -149,7 +150,7 @@ export class CopyWriter {
     memory.writeUInt32LE(total, at);
     memory.writeUInt16LE(facts.flags ?? 0, at + 6);
     memory.writeUInt32LE(dataBytes, at + 12);
-    memory.writeUInt32LE(facts.crc ?? 0, at + 16);
+    memory.writeUInt32LE(0, at + 16);
     memory.writeUInt32LE(facts.number ?? 0, at + 20);
     writeU64(memory, at + 24, facts.from ?? 0);
     writeU64(memory, at + 32, facts.to ?? 0);
@@ -213,7 +214,6 @@ export class CopyReader {
   kind = 0;
   flags = 0;
   number = 0;
-  crc = 0;
   from = 0;
   to = 0;
   path: ByteString = '';
@@ -256,7 +256,6 @@ export class CopyReader {
     if (total % 8 !== 0 || at + total > this.#end) throw torn();
     if (this.#bodyBytes > total || this.dataBytes > total) throw torn();
     if (HEAD_BYTES + align8(this.#bodyBytes) + align8(this.dataBytes) !== total) throw torn();
-    this.crc = memory.readUInt32LE(at + 16);
     this.number = memory.readUInt32LE(at + 20);
     this.from = readU64(memory, at + 24);
     this.to = readU64(memory, at + 32);

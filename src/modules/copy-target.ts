@@ -2,7 +2,7 @@
  * What the stages of a copy that write have in common: directories of the target, metadata of what is
  * made in them, and telling what could not be.
  */
-import { type ByteString, toDisplay } from '../base/bytes.ts';
+import type { ByteString } from '../base/bytes.ts';
 import { type ErrorCode, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { type EntryView, EXTRA, readAttribute } from '../format/entry.ts';
 import { type Attribute, type Files, ioError } from '../host/mod.ts';
@@ -73,11 +73,6 @@ export class CopyTarget {
     const details = { subject: absolute, ...(errno === undefined ? {} : { errno }) };
     const error = new PenstockError(code, message, details);
     postProblem(this.#context, absolute, toErrorRecord(error), true);
-  }
-  damaged(path: ByteString, name: ByteString): void {
-    const absolute = this.absolute(path, name);
-    const message = `arrived altered and was not written: ${toDisplay(absolute)}`;
-    this.tell(absolute, 'COPY_PARTIAL', message);
   }
   absolute(path: ByteString, name: ByteString): ByteString {
     const directory = path === '' ? this.path : childPath(this.path, path);

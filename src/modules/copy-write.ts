@@ -1,5 +1,5 @@
 /**
- * Stage `write` of a copy: checks what arrives and writes it: small files, links and nodes at once, pieces
+ * Stage `write` of a copy: writes what arrives: small files, links and nodes at once, pieces
  * of large files under a temporary name. The rest goes on to `finish`, in the same buffer.
  *
  * Contract: directories are opened by handle below the root, without following links. Where something
@@ -8,7 +8,7 @@
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { ERRNO, errnoName, KEY_BYTES, openCodec, openFiles } from '../host/mod.ts';
+import { ERRNO, errnoName, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import {
   COPY,
@@ -47,7 +47,6 @@ class Writing {
   readonly #options: CopyTargetOptions;
   readonly #context: ModuleContext;
   readonly #files = openFiles();
-  readonly #codec = openCodec(Buffer.alloc(KEY_BYTES));
   readonly #target: CopyTarget;
   readonly #created: CreatedFiles;
   readonly #in = new CopyReader();
@@ -77,15 +76,11 @@ class Writing {
   }
   close(): void {
     this.#target.close();
-    this.#release();
+    this.#closeFile();
   }
   abort(): void {
     this.#target.abort();
-    this.#release();
-  }
-  #release(): void {
     this.#closeFile();
-    this.#codec.close();
   }
 
   #record(): void {
@@ -139,15 +134,10 @@ class Writing {
   #failed(name: ByteString, result: number, call: string): void {
     this.#target.failed(this.#in.path, name, result, call);
   }
-  #isIntact(): boolean {
-    const { memory, dataAt, dataBytes, crc } = this.#in;
-    return (dataBytes === 0 ? 0 : this.#codec.crc32c(memory, dataAt, dataBytes)) === crc;
-  }
 
   #small(): void {
     const { entry, memory, dataAt, dataBytes, flags } = this.#in;
     const { name } = entry;
-    if (!this.#isIntact()) return this.#target.damaged(this.#in.path, name);
     const directory = this.#open(name);
     if (directory === undefined) return;
     const files = this.#files;
@@ -201,11 +191,8 @@ class Writing {
     const record = this.#in;
     const { name, number, flags } = record;
     if ((flags & COPY_FLAG.failed) !== 0) return record.keep();
-    const fd = this.#isIntact() ? this.#openLarge(name, number) : undefined;
-    if (fd === undefined) {
-      if (!this.#isIntact()) this.#target.damaged(record.path, name);
-      return record.keep(COPY_FLAG.failed);
-    }
+    const fd = this.#openLarge(name, number);
+    if (fd === undefined) return record.keep(COPY_FLAG.failed);
     const { memory, dataAt, dataBytes, from } = record;
     const written = dataBytes === 0 ? 0 : this.#files.write(fd, memory, dataAt, dataBytes, from);
     if (written < 0) {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FileStatus } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
-import { SCAN, ScanReader, ScanWriter } from './scan-stream.ts';
+import { areScanRecords, SCAN, ScanReader, ScanWriter } from './scan-stream.ts';
 
 /** A context whose buffers hold `bytes` and wait in a list. */
 function contextOf(bytes: number, sent: PipeBuffer[]): ModuleContext {
@@ -82,4 +82,29 @@ test('every record comes out as it went in, in order', () => {
       },
     ),
   );
+});
+
+test('owners are known by name from the first entry on that they have, and records cut off are seen', () => {
+  const sent: PipeBuffer[] = [];
+  const context = contextOf(4096, sent);
+  const writer = new ScanWriter(context);
+  const status = new FileStatus();
+  writer.owner(SCAN.user, 1000, 'j\u00fcrgen');
+  writer.owner(SCAN.group, 4_294_967_295, 'staff');
+  writer.owner(SCAN.user, 7, '');
+  writer.entry(status, 'one', 0);
+  writer.flush();
+  const buffer = sent[0] as PipeBuffer;
+  const { memory, payloadOffset, length } = buffer;
+  assert.ok(areScanRecords(memory, payloadOffset, length));
+  for (let cut = 4; cut < length; cut += 4) {
+    const isBoundary = cut === 24 || cut === 48;
+    assert.equal(areScanRecords(memory, payloadOffset, cut), isBoundary, `cut at ${cut}`);
+  }
+  const reader = new ScanReader(context);
+  assert.ok(reader.next());
+  assert.deepEqual([reader.kind, reader.name], [SCAN.entry, 'one']);
+  assert.deepEqual([...reader.users], [[1000, 'j\u00fcrgen']]);
+  assert.deepEqual([...reader.groups], [[4_294_967_295, 'staff']]);
+  assert.ok(!reader.next());
 });

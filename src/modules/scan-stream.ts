@@ -4,17 +4,20 @@
  *   u32 bytes of the record | u16 SCAN | u16 flags | of an entry: u32 bytes of the name |
  *   u32 digest of its attributes, 0 where they were not asked for | the status (host/file-status.ts) |
  *   the name, and zeros up to a multiple of 4
+ *   of an owner, before the first entry that it has: u32 bytes of its name | u32 number | the name in
+ *   UTF-8, and zeros up to a multiple of 4
  *
  * A directory that is entered is followed by its entries, by name, and a `leave`. The records of a backup
  * are seen by threads of one process only; those of a copy also come from another machine.
  */
 import { assert, must } from '../base/assert.ts';
 import { type ByteString, compareBytes } from '../base/bytes.ts';
+import { LIMITS } from '../base/limits.ts';
 import { FileStatus } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
 
 /** Kinds of records. */
-export const SCAN = { entry: 1, leave: 2 } as const;
+export const SCAN = { entry: 1, leave: 2, user: 3, group: 4 } as const;
 
 /** Flags of an entry. */
 export const SCAN_FLAG = {
@@ -33,6 +36,8 @@ const HEAD_BYTES = 8;
 const DIGEST_AT = HEAD_BYTES + 4;
 const STATUS_AT = HEAD_BYTES + 8;
 const NAME_AT = STATUS_AT + FileStatus.COPY_BYTES;
+const OWNER_AT = HEAD_BYTES + 8;
+const OWNER_NAME_BYTES_MAX = 255;
 /** Buffers are handed on when they hold so much: the walk starts early, and the scan runs not far. */
 const FULL_BYTES = 128 * 1024;
 
@@ -55,6 +60,15 @@ export class ScanWriter {
   }
   leave(): void {
     this.#record(HEAD_BYTES, SCAN.leave, 0);
+  }
+  /** What an owner is called; `kind`: SCAN.user or SCAN.group. */
+  owner(kind: number, number: number, name: string): void {
+    const text = Buffer.from(name, 'utf8');
+    if (text.length === 0 || text.length > OWNER_NAME_BYTES_MAX) return;
+    const { memory, at } = this.#record((OWNER_AT + text.length + 3) & ~3, kind, 0);
+    memory.writeUInt32LE(text.length, at + HEAD_BYTES);
+    memory.writeUInt32LE(number, at + HEAD_BYTES + 4);
+    memory.set(text, at + OWNER_AT);
   }
 
   #record(total: number, kind: number, flags: number): { memory: Buffer; at: number } {
@@ -95,6 +109,9 @@ export class ScanReader {
   flags = 0;
   digest = 0;
   readonly status: FileStatus = new FileStatus();
+  /** Owners whose names were told so far. */
+  readonly users: Map<number, string> = new Map();
+  readonly groups: Map<number, string> = new Map();
   /** The name, made when it is asked for: of most entries of a later backup it is not. */
   #name: ByteString | undefined;
   #nameAt = 0;
@@ -121,8 +138,14 @@ export class ScanReader {
     return must(this.#buffer ?? undefined, 'an entry').memory;
   }
 
-  /** Moves to the next record, waiting for it; false at the end. */
+  /** Moves to the next entry or `leave`, waiting for it; false at the end. */
   next(): boolean {
+    while (this.#nextRecord()) {
+      if (this.kind === SCAN.entry || this.kind === SCAN.leave) return true;
+    }
+    return false;
+  }
+  #nextRecord(): boolean {
     while (this.#at === this.#end) {
       if (this.#buffer !== null) this.#source.freeBuf(this.#buffer);
       this.#buffer = this.#source.receiveBuf();
@@ -141,8 +164,17 @@ export class ScanReader {
       this.#name = undefined;
       this.digest = memory.readUInt32LE(at + DIGEST_AT);
       this.status.copyFrom(memory, at + STATUS_AT);
-    }
+    } else if (this.kind !== SCAN.leave) this.#takeOwner(memory, at);
     return true;
+  }
+  #takeOwner(memory: Buffer, at: number): void {
+    const owners = this.kind === SCAN.user ? this.users : this.groups;
+    if (owners.size >= LIMITS.copyOwnersMax) return;
+    const end = at + OWNER_AT + memory.readUInt32LE(at + HEAD_BYTES);
+    owners.set(
+      memory.readUInt32LE(at + HEAD_BYTES + 4),
+      memory.toString('utf8', at + OWNER_AT, end),
+    );
   }
 }
 
@@ -156,6 +188,9 @@ export function areScanRecords(memory: Buffer, at: number, length: number): bool
     const kind = memory.readUInt16LE(next + 4);
     if (kind === SCAN.entry) {
       if (total < NAME_AT || NAME_AT + memory.readUInt32LE(next + HEAD_BYTES) > total) return false;
+    } else if (kind === SCAN.user || kind === SCAN.group) {
+      const isWhole = total >= OWNER_AT;
+      if (!isWhole || OWNER_AT + memory.readUInt32LE(next + HEAD_BYTES) > total) return false;
     } else if (kind !== SCAN.leave) return false;
     next += total;
   }

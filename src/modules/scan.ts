@@ -8,7 +8,6 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { toErrorRecord } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
 import {
   CWD,
   ERRNO,
@@ -21,7 +20,7 @@ import {
 } from '../host/mod.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
-import { SCAN_FLAG, SCAN_ROOT, ScanWriter } from './scan-stream.ts';
+import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanWriter } from './scan-stream.ts';
 import {
   type IgnoreRules,
   readIgnoreFiles,
@@ -31,7 +30,6 @@ import {
 import { attributesDigest } from './source-attributes.ts';
 import { beyondLimits, postFailure, postProblem, tooDeep } from './source-problems.ts';
 import { childPath, type SourceNode } from './source-tree.ts';
-import { StatusEntry } from './status-entry.ts';
 
 export interface ScanOptions {
   readonly sources: SourceNode;
@@ -40,15 +38,12 @@ export interface ScanOptions {
   readonly root?: CopyRoot;
   /** A root that is not there is one without entries. */
   readonly mayBeMissing?: boolean;
-  /** For a copy: tells the root too, a digest of each entry's attributes, and posts the owners' names. */
+  /** For a copy: tells the root too, and nothing of what a backup has of its own. */
+  readonly tellsRoot?: boolean;
+  /** Tells a digest of each entry's attributes, to be compared with others. */
   readonly compares?: boolean;
-}
-
-/** What a scan that `compares` posts at its end. */
-export interface ScanOwners {
-  readonly type: 'owners';
-  readonly users: readonly (readonly [number, string])[];
-  readonly groups: readonly (readonly [number, string])[];
+  /** Tells what owners are called. */
+  readonly tellsOwners?: boolean;
 }
 
 interface Frame {
@@ -84,7 +79,10 @@ class Scanner {
   readonly #status = new FileStatus();
   readonly #listing = newListing();
   readonly #stack: Frame[] = [];
-  readonly #owners: StatusEntry;
+  readonly #compares: boolean;
+  /** Owners that were told. */
+  readonly #users = new Set<number>();
+  readonly #groups = new Set<number>();
   #digest = 0;
 
   constructor(options: ScanOptions, context: ModuleContext) {
@@ -92,7 +90,7 @@ class Scanner {
     this.#context = context;
     this.#selection = new Selection(options.selection);
     this.#out = new ScanWriter(context);
-    this.#owners = new StatusEntry(this.#files, 0);
+    this.#compares = options.compares === true;
     this.#files.openFilesLimit();
   }
 
@@ -106,9 +104,8 @@ class Scanner {
     if (fd === -ERRNO.ENOENT && mayBeMissing === true) return;
     if (fd < 0) throw ioError(fd, 'open', path);
     this.#files.statusOf(fd, this.#status);
-    if (this.#options.compares === true && sources.children === undefined) {
-      this.#digest = attributesDigest(this.#files.attributesOf(fd));
-      this.#owners.noteOwners(this.#status);
+    if (this.#options.tellsRoot === true && sources.children === undefined) {
+      if (this.#compares) this.#digest = attributesDigest(this.#files.attributesOf(fd));
       this.#tell(SCAN_ROOT, 0);
     }
     this.#enter(fd, path, 0, sources, undefined);
@@ -124,12 +121,6 @@ class Scanner {
       }
     }
     this.#out.flush();
-    const { owners, groups } = this.#owners;
-    if (this.#options.compares !== true) return;
-    const most = LIMITS.copyOwnersMax;
-    const users = [...owners].slice(0, most);
-    const told: ScanOwners = { type: 'owners', users, groups: [...groups].slice(0, most) };
-    this.#context.post(told);
   }
 
   abort(): void {
@@ -142,10 +133,7 @@ class Scanner {
     const result = this.#files.status(frame.fd, name, this.#status);
     if (result < 0) return postFailure(this.#context, path, result, 'look at');
     const { kind } = this.#status;
-    if (this.#options.compares === true) {
-      this.#digest = attributesDigest(this.#files.attributes(frame.fd, name));
-      this.#owners.noteOwners(this.#status);
-    }
+    if (this.#compares) this.#digest = attributesDigest(this.#files.attributes(frame.fd, name));
     if (frame.node.children === undefined && this.#isExcluded(frame, path, name, kind)) return;
     const refused = beyondLimits(this.#status, name, path);
     if (refused !== undefined) postProblem(this.#context, path, toErrorRecord(refused), true);
@@ -154,7 +142,18 @@ class Scanner {
   }
 
   #tell(name: ByteString, flags: number): void {
+    if (this.#options.tellsOwners === true) this.#tellOwners(this.#status);
     this.#out.entry(this.#status, name, flags, this.#digest);
+  }
+
+  #tellOwners({ uid, gid }: FileStatus): void {
+    if (!this.#users.has(uid)) {
+      this.#users.add(uid);
+      this.#out.owner(SCAN.user, uid, this.#files.userName(uid) ?? '');
+    }
+    if (this.#groups.has(gid)) return;
+    this.#groups.add(gid);
+    this.#out.owner(SCAN.group, gid, this.#files.groupName(gid) ?? '');
   }
 
   #isExcluded(frame: Frame, path: ByteString, name: ByteString, kind: number): boolean {

@@ -10,13 +10,12 @@ import { type ByteString, fromText } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Peer } from '../channel/net/peers.ts';
-import type { CompareOptions, TargetOwners } from '../modules/copy-compare.ts';
-import type { KeepOptions } from '../modules/copy-keep.ts';
+import type { CompareOptions } from '../modules/copy-compare.ts';
+import { closeListing, type KeepOptions, type Listing, openListing } from '../modules/copy-keep.ts';
 import type { LookOptions } from '../modules/copy-look.ts';
 import type { CopyReadOptions } from '../modules/copy-read.ts';
 import { type CopyRoot, resolveCopyRoot } from '../modules/copy-root.ts';
 import type { CopyTargetOptions } from '../modules/copy-target.ts';
-import { closeFile, openNamelessFile } from '../modules/nameless-file.ts';
 import type { ScanOptions } from '../modules/scan.ts';
 import { copyScan } from '../mover/copy-pipe.ts';
 import { moduleFile } from '../mover/module-file.ts';
@@ -24,7 +23,6 @@ import { allowFarModule } from './pipe-modules.ts';
 
 /** Lets paired machines copy. */
 export function allowCopies(): void {
-  allowFarModule('copy-look', { url: moduleFile('copy-look'), options: lookOptions });
   allowFarModule('copy-scan', { url: moduleFile('scan'), options: scanOptions });
   allowFarModule('copy-keep', { url: moduleFile('copy-keep'), options: keepOptions });
   allowFarModule('copy-compare', { url: moduleFile('copy-compare'), options: compareOptions });
@@ -62,7 +60,8 @@ function rootOf(path: ByteString, peer: Peer): CopyRoot {
   return resolveCopyRoot(path, peer.copyPaths.map(fromText));
 }
 
-function lookOptions(sent: unknown, peer: Peer): LookOptions {
+/** NET_DENIED outside of the folders. */
+export function lookOptions(sent: unknown, peer: Peer): LookOptions {
   const path = pathOf(fieldsOf(sent));
   let followed: CopyRoot | undefined;
   let denied: unknown;
@@ -84,7 +83,12 @@ function lookOptions(sent: unknown, peer: Peer): LookOptions {
 
 function scanOptions(sent: unknown, peer: Peer): ScanOptions {
   const fields = fieldsOf(sent);
-  return copyScan(rootOf(pathOf(fields), peer), nameOf(fields.item), fields.mayBeMissing === true);
+  const root = rootOf(pathOf(fields), peer);
+  return copyScan(root, nameOf(fields.item), {
+    mayBeMissing: fields.mayBeMissing === true,
+    compares: fields.compares !== false,
+    tellsOwners: fields.tellsOwners === true,
+  });
 }
 
 function readOptions(sent: unknown, peer: Peer): CopyReadOptions {
@@ -105,46 +109,35 @@ function keepOptions(sent: unknown, peer: Peer): KeepOptions {
   if (listings.size >= LIMITS.copyListingsMax) {
     throw new PenstockError('NET_BUSY', `${listings.size} copies begin here already`);
   }
-  const file = openNamelessFile();
-  listings.set(key, { file, timer: closeLater(key, LIMITS.copyListingMs) });
-  return { file };
+  const listing = openListing();
+  listings.set(key, { listing, timer: closeLater(key, LIMITS.copyListingMs) });
+  return { listing };
 }
 
 function compareOptions(sent: unknown, peer: Peer): CompareOptions {
   const fields = fieldsOf(sent);
-  const key = listingKey(fields, peer);
-  const listing = listings.get(key);
-  if (listing === undefined) wrong('listing');
-  // The module opens it for itself when it starts.
-  clearTimeout(listing.timer);
-  listing.timer = closeLater(key, LIMITS.copyListingTakenMs);
-  return {
-    listing: listing.file,
-    owners: ownersOf(fields.owners),
+  const options = {
+    listing: undefined,
+    isOneMachine: false,
     comparesOwners: fields.comparesOwners !== false,
     rename: nameOf(fields.rename),
     dryRun: fields.dryRun === true,
   };
+  if (fields.listing === undefined) return options;
+  const key = listingKey(fields, peer);
+  const found = listings.get(key);
+  if (found === undefined) wrong('listing');
+  // The module opens it for itself when it starts.
+  clearTimeout(found.timer);
+  found.timer = closeLater(key, LIMITS.copyListingTakenMs);
+  return { ...options, listing: found.listing };
 }
 
-function ownersOf(sent: unknown): TargetOwners {
-  const { users, groups } = fieldsOf(sent);
-  return { users: pairsOf(users), groups: pairsOf(groups) };
-}
-function pairsOf(sent: unknown): (readonly [number, string])[] {
-  if (!Array.isArray(sent)) wrong('owners');
-  return sent.map((pair: unknown): readonly [number, string] => {
-    const [number, name] = Array.isArray(pair) ? pair : [];
-    if (!Number.isInteger(number) || typeof name !== 'string') wrong('owners');
-    return [number, name];
-  });
-}
-
-interface Listing {
-  readonly file: number;
+interface Kept {
+  readonly listing: Listing;
   timer: NodeJS.Timeout;
 }
-const listings = new Map<string, Listing>();
+const listings = new Map<string, Kept>();
 
 function listingKey({ listing }: Sent, peer: Peer): string {
   if (typeof listing !== 'string' || !/^[0-9a-f]{32}$/.test(listing)) wrong('listing');
@@ -152,8 +145,8 @@ function listingKey({ listing }: Sent, peer: Peer): string {
 }
 function closeLater(key: string, ms: number): NodeJS.Timeout {
   return setTimeout(() => {
-    const listing = listings.get(key);
+    const kept = listings.get(key);
     listings.delete(key);
-    if (listing !== undefined) closeFile(listing.file);
+    if (kept !== undefined) closeListing(kept.listing);
   }, ms).unref();
 }

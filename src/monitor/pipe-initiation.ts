@@ -46,6 +46,7 @@ export function farStages(stages: readonly FarStage[], peer: Peer): StageSpec[] 
   return stages.map((stage) => {
     if (typeof stage !== 'object' || stage === null) refuse('a stage is an object');
     const { name, modules, instances, allocates, ordered, partsMax, windowBytes } = stage;
+    const { startWhen } = stage;
     text('the name of a stage', name, 63);
     if (name === 'send' || name === 'receive') refuse(`stage ${name} is for agents`);
     if (!Array.isArray(modules) || modules.length < 1 || modules.length > LIMITS.farModulesMax) {
@@ -65,6 +66,7 @@ export function farStages(stages: readonly FarStage[], peer: Peer): StageSpec[] 
       ...(instances === undefined ? {} : { instances }),
       ...(partsMax === undefined ? {} : { partsMax }),
       ...(windowBytes === undefined ? {} : { windowBytes }),
+      ...(startWhen === 'first-buffer' ? { startWhen } : {}),
       allocates: allocates === true,
       ordered: ordered === true,
     };

@@ -2,6 +2,7 @@
  * All routes of the monitor: one line for each set (context.ts says how to write one).
  */
 import type { MonitorRoutes } from './context.ts';
+import { copyRoutes } from './copy-routes.ts';
 import { metricsRoutes } from './metrics-routes.ts';
 import { pairRoutes } from './pair-routes.ts';
 import { peerRoutes } from './peer-routes.ts';
@@ -16,4 +17,5 @@ export const ROUTES: readonly MonitorRoutes[] = [
   peerRoutes,
   repositoryRoutes,
   pipeRoutes,
+  copyRoutes,
 ];

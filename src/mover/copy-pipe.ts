@@ -31,11 +31,11 @@ const NO_SELECTION: ScanOptions['selection'] = {
 export function copyScan(
   root: CopyRoot,
   item: ByteString | undefined,
-  mayBeMissing: boolean,
+  what: Pick<ScanOptions, 'mayBeMissing' | 'compares' | 'tellsOwners'>,
 ): ScanOptions {
   const sources: SourceNode =
     item === undefined ? {} : { children: new Map([[item, { children: new Map() }]]) };
-  return { sources, selection: NO_SELECTION, root, mayBeMissing, compares: true };
+  return { sources, selection: NO_SELECTION, root, tellsRoot: true, ...what };
 }
 
 export function scanStage(scan: ScanOptions): StageSpec {
@@ -71,6 +71,11 @@ export function writeStages(target: CopyTargetOptions, instances: number): Stage
       startWhen: 'first-buffer',
     },
   ];
+}
+
+/** The tail of a half that nothing comes to: a dry run's. */
+export function discardStage(): StageSpec {
+  return { name: 'discard', modules: [{ module: moduleFile('discard') }] };
 }
 
 /** A pipe of these stages; `allocating`: how many instances allocate. */

@@ -1,9 +1,12 @@
 /**
  * Runs the pipes of a copy, wholly here or with one half on another machine, and sums up what both count.
  */
+import { must } from '../base/assert.ts';
+import type { ByteString } from '../base/bytes.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import type { FarStage } from '../channel/net/control-channel.ts';
 import type { Identity } from '../channel/net/identity.ts';
+import type { Looked } from '../modules/copy-look.ts';
 import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
 import { buffersFor, copyPipe } from './copy-pipe.ts';
 
@@ -37,7 +40,16 @@ export interface CopyLegs {
 /** Sum of one counter over the instances of a stage. */
 export type Counter = (counter: number, stage: string) => number;
 
+/** A pipe that runs. */
+export interface CopyRun {
+  /** What both halves have counted. */
+  readonly done: Promise<Counter>;
+  /** Resolves when it is over. */
+  stop(reason: string): Promise<void>;
+}
+
 const LOOK_MS = 200;
+const OTHER_FAILED = 'the other pipe of the copy failed';
 
 export class CopyRunner {
   readonly #network: CopyNetwork | undefined;
@@ -48,13 +60,33 @@ export class CopyRunner {
     this.#signal = signal;
   }
 
-  /** Runs to the end. INTERRUPTED, and whatever ends either half. */
-  async run(legs: CopyLegs): Promise<Counter> {
+  /** What is at a path of another machine. */
+  async look(server: Server, path: ByteString, as: 'source' | 'target'): Promise<Looked> {
+    const { identity } = must(this.#network, 'a network');
+    const { ApiClient } = await import('../channel/net/api-client.ts');
+    const client = new ApiClient(identity, server);
+    try {
+      const options = { body: { path, as }, signal: this.#signal };
+      return await client.json<Looked>('POST', '/v1/copies/look', options);
+    } finally {
+      client.close();
+    }
+  }
+
+  /** Starts; resolves when it runs. INTERRUPTED, and whatever ends either half. */
+  async begin(legs: CopyLegs): Promise<CopyRun> {
+    this.#signal.throwIfAborted();
+    const started = await this.#start(legs);
+    const done = this.#follow(started, legs);
+    // A caller may look at it later than it fails.
+    done.catch(() => {});
+    return { done, stop: started.stop };
+  }
+
+  async #follow({ pipe, done, stop }: Started, legs: CopyLegs): Promise<Counter> {
     const signal = this.#signal;
-    signal.throwIfAborted();
-    const { pipe, done, stop } = await this.#start(legs);
     const near: Counter = (counter, stage) => pipe.counter(counter, stage);
-    const abort = (): void => void stop();
+    const abort = (): void => void stop('interrupted');
     signal.addEventListener('abort', abort, { once: true });
     const looking = setInterval(() => legs.onLook?.(near), LOOK_MS);
     try {
@@ -78,7 +110,7 @@ export class CopyRunner {
     const network = this.#network;
     if (far === undefined || network === undefined) {
       const pipe = await startPipe(spec);
-      return { pipe, done: pipe.done.then(() => ({})), stop: () => pipe.stop('interrupted') };
+      return { pipe, done: pipe.done.then(() => ({})), stop: (reason) => pipe.stop(reason) };
     }
     const { extendPipe } = await import('../channel/net/controller.ts');
     const { identity, links, bytesPerSecond, lostMs } = network;
@@ -96,12 +128,27 @@ export class CopyRunner {
       ...(lostMs === undefined ? {} : { lostMs }),
     });
     const { near: pipe, done } = extended;
-    return { pipe, done, stop: () => extended.stop('interrupted') };
+    return { pipe, done, stop: (reason) => extended.stop(reason) };
   }
 }
 
 interface Started {
   readonly pipe: Pipe;
   readonly done: Promise<Readonly<Record<string, readonly number[]>>>;
-  stop(): Promise<void>;
+  stop(reason: string): Promise<void>;
+}
+
+/** Waits for both; where one fails, the other is stopped. Resolves with what the second has counted. */
+export async function together(first: CopyRun, beginning: Promise<CopyRun>): Promise<Counter> {
+  const second = await beginning.catch(async (error) => {
+    await first.stop(OTHER_FAILED);
+    throw error;
+  });
+  try {
+    const [, counter] = await Promise.all([first.done, second.done]);
+    return counter;
+  } catch (error) {
+    await Promise.all([first.stop(OTHER_FAILED), second.stop(OTHER_FAILED)]);
+    throw error;
+  }
 }

@@ -2,34 +2,40 @@
  * The flow of a copy: what is at the source comes to be at the target; what is the same already is passed
  * over, so that a copy that was interrupted continues.
  *
- * First the target is listed into a file without a name; then the source is scanned beside that listing,
- * and what differs is read, sent, written. The pipes stand in copy-pipe.ts.
+ * Where something is at the target, it is listed into a file without a name; the source is scanned beside
+ * that listing, and what differs is read, sent, written. The pipes stand in copy-pipe.ts.
  */
 import { randomBytes } from 'node:crypto';
-import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError } from '../base/errors.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import { CWD, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
-import type { TargetOwners } from '../modules/copy-compare.ts';
+import { closeListing, type Listing, openListing } from '../modules/copy-keep.ts';
 import type { Looked } from '../modules/copy-look.ts';
 import { below, resolveCopyRoot, rootPath } from '../modules/copy-root.ts';
 import { COPY_COUNTER } from '../modules/copy-stream.ts';
 import type { CopyRefusals } from '../modules/copy-target.ts';
 import type { MetadataRefusals } from '../modules/file-metadata.ts';
-import { closeFile, openNamelessFile } from '../modules/nameless-file.ts';
-import type { ScanOwners } from '../modules/scan.ts';
 import type { SourceProblem } from '../modules/source-problems.ts';
+import { dropWarmThreads } from '../pipe/mod.ts';
 import {
   compareStage,
   copyScan,
+  discardStage,
   keepStage,
   readStage,
   scanStage,
   writeStages,
 } from './copy-pipe.ts';
-import { type CopyLegs, type CopyNetwork, CopyRunner, type Counter } from './copy-runner.ts';
+import {
+  type CopyLegs,
+  type CopyNetwork,
+  CopyRunner,
+  type Counter,
+  together,
+} from './copy-runner.ts';
 import { mergeRefusals } from './restore-problems.ts';
+import { warmCopy } from './warm-threads.ts';
 
 /** One side of a copy. */
 export interface CopyPlace {
@@ -84,6 +90,8 @@ interface Plan {
   readonly target: CopyPlace;
   readonly item: ByteString | undefined;
   readonly rename: ByteString | undefined;
+  /** Something is at the target already. */
+  readonly exists: boolean;
 }
 
 /**
@@ -91,8 +99,12 @@ interface Plan {
  *
  * @throws SOURCE_MISSING, USAGE, INTERRUPTED, HOST_IO, PIPE_FAILED; NET_DENIED and what else networks do
  */
-export function copy(request: CopyRequest): Promise<CopyResult> {
-  return new Copy(request).run();
+export async function copy(request: CopyRequest): Promise<CopyResult> {
+  try {
+    return await new Copy(request).run();
+  } finally {
+    dropWarmThreads();
+  }
 }
 
 class Copy {
@@ -103,7 +115,6 @@ class Copy {
   /** Under this name the other machine keeps the listing, where it has the source. */
   readonly #listingId = randomBytes(16).toString('hex');
   readonly #told = new Set<string>();
-  #owners: TargetOwners = { users: [], groups: [] };
   #problems = 0;
 
   constructor(request: CopyRequest) {
@@ -116,18 +127,28 @@ class Copy {
 
   async run(): Promise<CopyResult> {
     const plan = await this.#plan();
-    const listing = openNamelessFile();
+    this.#warm(plan);
+    if (!plan.exists) {
+      const copying = await this.#runner.begin(this.#copying(plan, undefined));
+      return this.#result(await copying.done);
+    }
+    const listing = openListing();
     try {
-      await this.#list(plan, listing);
-      return this.#result(await this.#copy(plan, listing));
+      // Beside each other: what compares follows the listing while it grows.
+      const listed = await this.#runner.begin(this.#listing(plan, listing));
+      const copying = this.#runner.begin(this.#copying(plan, listing));
+      return this.#result(await together(listed, copying));
     } finally {
-      closeFile(listing);
+      closeListing(listing);
     }
   }
 
   async #plan(): Promise<Plan> {
     const { source, target } = this.#request;
-    const found = await this.#look(source);
+    const [found, there] = await Promise.all([
+      this.#look(source, 'source'),
+      this.#look(target, 'target'),
+    ]);
     if (found.kind === undefined) {
       const message = `${toDisplay(source.path)} does not exist`;
       throw new PenstockError('SOURCE_MISSING', message, { subject: source.path });
@@ -135,81 +156,59 @@ class Copy {
     const isLocal = source.server === undefined && target.server === undefined;
     if (found.kind === KIND.directory) {
       if (isLocal) refuseNested(source.path, target.path);
-      return { source, target, item: undefined, rename: undefined };
+      const exists = there.kind !== undefined || there.isDirectory;
+      return { source, target, item: undefined, rename: undefined, exists };
     }
     const from = split(source);
-    const isInto = target.path.endsWith('/') || (await this.#look(target)).isDirectory;
+    const isInto = target.path.endsWith('/') || there.isDirectory;
     const to = isInto ? { place: target, name: from.name } : split(target);
     if (isLocal && isSame(from.place.path, to.place.path) && from.name === to.name) {
       throw new PenstockError('USAGE', 'source and target are the same');
     }
-    return { source: from.place, target: to.place, item: from.name, rename: to.name };
+    const exists = isInto ? there.isDirectory : there.kind !== undefined;
+    return { source: from.place, target: to.place, item: from.name, rename: to.name, exists };
   }
 
-  async #look({ path, server }: CopyPlace): Promise<Omit<Looked, 'type'>> {
-    if (server === undefined) {
-      const isDirectory = kindOf(`${path}/`) === KIND.directory;
-      const kind = kindOf(path);
-      return { isDirectory, ...(kind === undefined ? {} : { kind }) };
-    }
-    let looked: Looked | undefined;
-    const nothing = openNamelessFile();
-    try {
-      await this.#runner.run({
-        near: [keepStage({ file: nothing })],
-        allocating: 1,
-        far: {
-          server,
-          flow: 'pull',
-          stages: [{ name: 'look', modules: [{ name: 'copy-look', options: { path } }] }],
-          allocating: 1,
-          ordered: true,
-        },
-        onMessage: (message) => {
-          looked = message as Looked;
-        },
-      });
-    } finally {
-      closeFile(nothing);
-    }
-    return must(looked, 'the other machine has looked');
+  /** The other machine does the same for itself. */
+  #warm({ source, target, exists }: Plan): void {
+    const isLocal = source.server === undefined && target.server === undefined;
+    warmCopy(isLocal ? 'both' : source.server === undefined ? 'source' : 'target', exists);
+  }
+
+  async #look({ path, server }: CopyPlace, as: 'source' | 'target'): Promise<Looked> {
+    if (server !== undefined) return this.#runner.look(server, path, as);
+    const isDirectory = kindOf(`${path}/`) === KIND.directory;
+    const kind = kindOf(path);
+    return { isDirectory, ...(kind === undefined ? {} : { kind }) };
   }
 
   /** Lists the target to where the source is. */
-  async #list({ source, target, rename }: Plan, listing: number): Promise<void> {
-    const scanSent = { path: target.path, item: rename, mayBeMissing: true };
-    const onMessage = (message: unknown): void => {
-      // What of the target cannot be looked at is copied again.
-      if ((message as CopyMessage).type === 'owners') this.#owners = message as ScanOwners;
-    };
+  #listing({ source, target, rename }: Plan, listing: Listing): CopyLegs {
+    const isOneMachine = source.server === undefined && target.server === undefined;
+    const what = { mayBeMissing: true, compares: true, tellsOwners: !isOneMachine };
     if (target.server !== undefined) {
-      const stages = [{ name: 'scan', modules: [{ name: 'copy-scan', options: scanSent }] }];
+      const options = { path: target.path, item: rename, ...what };
+      const stages = [{ name: 'scan', modules: [{ name: 'copy-scan', options }] }];
       const { server } = target;
       const far = { server, flow: 'pull', stages, allocating: 1, ordered: true } as const;
-      const near = [keepStage({ file: listing })];
-      await this.#runner.run({ near, allocating: 1, far, onMessage });
-      return;
+      return { near: [keepStage({ listing })], allocating: 1, far };
     }
-    const scan = scanStage(copyScan(resolveCopyRoot(target.path), rename, true));
-    if (source.server === undefined) {
-      const near = [scan, keepStage({ file: listing })];
-      await this.#runner.run({ near, allocating: 1, onMessage });
-      return;
-    }
+    const scan = scanStage(copyScan(resolveCopyRoot(target.path), rename, what));
+    if (source.server === undefined) return { near: [scan, keepStage({ listing })], allocating: 1 };
     const options = { listing: this.#listingId };
     const stages = [{ name: 'keep', modules: [{ name: 'copy-keep', options }] }];
     const { server } = source;
     const far = { server, flow: 'push', stages, allocating: 1, ordered: true } as const;
-    await this.#runner.run({ near: [scan], allocating: 1, far, onMessage });
+    return { near: [scan], allocating: 1, far };
   }
 
-  #copy(plan: Plan, listing: number): Promise<Counter> {
+  #copying(plan: Plan, listing: Listing | undefined): CopyLegs {
     const legs =
       plan.source.server !== undefined
-        ? this.#pull(plan, plan.source.server, listing)
+        ? this.#pull(plan, plan.source.server)
         : this.#push(plan, plan.target.server, listing);
     const stage = plan.target.server === undefined ? 'write' : 'read';
-    return this.#runner.run({
+    return {
       ...legs,
       onMessage: (message) => this.#message(message as CopyMessage),
       onLook: (counter) =>
@@ -217,19 +216,19 @@ class Copy {
           files: counter(COPY_COUNTER.filesDone, stage),
           bytes: counter(COPY_COUNTER.bytesDone, stage),
         }),
-    });
+    };
   }
 
   /** The source is here; the target is `server`'s, or here too. */
-  #push(plan: Plan, server: Server | undefined, listing: number): CopyLegs {
+  #push(plan: Plan, server: Server | undefined, listing: Listing | undefined): CopyLegs {
     const { owners, dryRun, threads } = this.#request;
-    const { source, target, item, rename } = plan;
+    const { source, target, item, rename, exists } = plan;
     const root = resolveCopyRoot(source.path);
     const head = [
-      scanStage(copyScan(root, item, false)),
+      scanStage(copyScan(root, item, { compares: exists })),
       compareStage({
         listing,
-        owners: server === undefined ? undefined : this.#owners,
+        isOneMachine: server === undefined,
         comparesOwners: owners,
         rename,
         dryRun,
@@ -243,27 +242,27 @@ class Copy {
       return { near: [...near, ...writeStages(options, threads)], allocating };
     }
     const options = { path: target.path, owners, token: this.#token };
+    const startWhen = 'first-buffer';
     const stages = [
-      { name: 'write', modules: [{ name: 'copy-write', options }], instances: threads },
-      { name: 'finish', modules: [{ name: 'copy-finish', options }] },
-    ];
+      { name: 'write', modules: [{ name: 'copy-write', options }], instances: threads, startWhen },
+      { name: 'finish', modules: [{ name: 'copy-finish', options }], startWhen },
+    ] as const;
     const far = { server, flow: 'push', stages, allocating: 2, ordered: false } as const;
     return { near, allocating, far };
   }
 
   /** The source is the server's, the target here. */
-  #pull({ source, target, item, rename }: Plan, server: Server, listing: number): CopyLegs {
+  #pull({ source, target, item, rename, exists }: Plan, server: Server): CopyLegs {
     const { owners, dryRun, threads } = this.#request;
     const { path } = source;
     const compare = {
-      listing: this.#listingId,
-      owners: this.#owners,
+      ...(exists ? { listing: this.#listingId } : {}),
       comparesOwners: owners,
       rename,
       dryRun,
     };
     const head = [
-      { name: 'scan', modules: [{ name: 'copy-scan', options: { path, item } }] },
+      { name: 'scan', modules: [{ name: 'copy-scan', options: { path, item, compares: exists } }] },
       {
         name: 'compare',
         modules: [{ name: 'copy-compare', options: compare }],
@@ -271,7 +270,8 @@ class Copy {
       },
     ];
     const modules = [{ name: 'copy-read', options: { path, rename } }];
-    const read = { name: 'read', modules, instances: threads, allocates: true };
+    const startWhen = 'first-buffer';
+    const read = { name: 'read', modules, instances: threads, allocates: true, startWhen } as const;
     const far = {
       server,
       flow: 'pull',
@@ -279,8 +279,7 @@ class Copy {
       allocating: threads + 2,
       ordered: false,
     } as const;
-    // Of a dry run nothing comes; the listing is done with here.
-    if (dryRun) return { near: [keepStage({ file: listing })], allocating: 1, far };
+    if (dryRun) return { near: [discardStage()], allocating: 1, far };
     const options = { root: resolveCopyRoot(target.path), owners, token: this.#token };
     return { near: writeStages(options, threads), allocating: 2, far };
   }
@@ -321,10 +320,7 @@ class Copy {
 /** Problems that are remembered so as not to tell them again. */
 const TOLD_MAX = 10_000;
 
-type CopyMessage =
-  | { readonly type: 'problem'; readonly problem: SourceProblem }
-  | CopyRefusals
-  | ScanOwners;
+type CopyMessage = { readonly type: 'problem'; readonly problem: SourceProblem } | CopyRefusals;
 
 /** The kind of what is at a path, through its last link where it ends in a slash; undefined: nothing. */
 function kindOf(path: ByteString): number | undefined {

@@ -4,7 +4,8 @@
  *
  * Contract: loads next to nothing itself, so it does not go through the pipe's door.
  */
-import { warmThread } from '../pipe/warm.ts';
+import { availableParallelism } from 'node:os';
+import { keepWarm, warmThread } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
 
 /** Starts threads of a backup ahead. */
@@ -18,4 +19,33 @@ export function warmBackup(): void {
 export function warmRestore(): void {
   warmThread('fetch', [{ module: moduleFile('fetch') }]);
   warmThread('restore', [{ module: moduleFile('restore-files') }]);
+}
+
+/** The agents' code (channel/net/controller.ts), named without loading what they are controlled with. */
+const agent = (name: string): URL => new URL(name, new URL('../channel/net/', import.meta.url));
+
+/**
+ * Starts the threads that one side of a copy will need ahead. `exists`: something is at the target, so
+ * that it is listed, and perhaps nothing needs to be written; undefined: not known yet.
+ */
+export function warmCopy(side: 'source' | 'target' | 'both', exists?: boolean): void {
+  const warm = (name: string, file: URL, count = 1): void =>
+    keepWarm(name, [{ module: file }], count);
+  const processors = availableParallelism();
+  const isFar = side !== 'both';
+  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  if (side !== 'target') {
+    warm('scan', moduleFile('scan'));
+    warm('compare', moduleFile('copy-compare'));
+    if (isFar) warm('send', agent(`send${ending}`));
+    if (exists === false) warm('read', moduleFile('copy-read'), processors);
+  }
+  if (side !== 'source') {
+    if (isFar) warm('receive', agent(`receive${ending}`));
+    if (exists === true) warm('scan', moduleFile('scan'), isFar ? 1 : 2);
+    if (exists === true && !isFar) warm('keep', moduleFile('copy-keep'));
+    if (exists === true && isFar) warm('send', agent(`send${ending}`));
+    if (exists === false) warm('write', moduleFile('copy-write'), processors);
+    if (exists === false) warm('finish', moduleFile('copy-finish'));
+  }
 }

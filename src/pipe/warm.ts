@@ -82,6 +82,13 @@ export function warmThread(name: string, modules: readonly ModuleSpec[]): void {
   warm.push(thread);
 }
 
+/** Starts as many as are missing of `count` such threads. */
+export function keepWarm(name: string, modules: readonly ModuleSpec[], count: number): void {
+  const key = keyOf(modules);
+  const there = warm.filter((thread) => thread.alive && thread.key === key).length;
+  for (let i = there; i < count; i++) warmThread(name, modules);
+}
+
 /** A warm thread for these modules, if there is one that lives. */
 export function takeWarmThread(modules: readonly ModuleSpec[]): Thread | undefined {
   const key = keyOf(modules);

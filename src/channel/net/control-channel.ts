@@ -26,6 +26,7 @@ export interface FarStage {
   readonly ordered?: boolean;
   readonly partsMax?: number;
   readonly windowBytes?: number;
+  readonly startWhen?: 'now' | 'first-buffer';
 }
 
 /** What begins a pipe (P8, P9). */

@@ -4,7 +4,8 @@
 import { type ByteString, fromText, toDisplay } from '../../base/bytes.ts';
 import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
-import { type CopyPlace, type CopyRequest, copy } from '../../mover/copy.ts';
+import type { CopyPlace, CopyRequest } from '../../mover/copy.ts';
+import { warmCopy } from '../../mover/warm-threads.ts';
 import { type MachineAddress, MONITOR_PORT, parseAddress } from '../address.ts';
 import type { Invocation } from '../invocation.ts';
 import { reportRefusals } from '../render-refusals.ts';
@@ -16,6 +17,9 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
   output.progress.start('copying');
   const source = placeOf(positionals.source);
   const target = placeOf(positionals.target);
+  if (source.machine !== undefined) warmCopy('target');
+  else warmCopy(target.machine === undefined ? 'both' : 'source');
+  const { copy } = await import('../../mover/copy.ts');
   const result = await copy({
     ...(await reach(invocation, source, target)),
     owners: !options.noOwner,

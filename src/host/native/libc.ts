@@ -119,6 +119,7 @@ const SYSTEM_CALLS = {
   statx: [INT, [INT, POINTER, INT, U32, POINTER], { x64: 332, arm64: 291 }],
   getdents64: [I64, [INT, POINTER, I64], { x64: 217, arm64: 61 }],
   renameat2: [INT, [INT, POINTER, INT, POINTER, U32], { x64: 316, arm64: 276 }],
+  listxattrat: [I64, [INT, POINTER, U32, POINTER, I64], { x64: 465, arm64: 465 }],
 } as const satisfies Record<
   string,
   readonly [string, readonly string[], { readonly x64: number; readonly arm64: number }]

@@ -3,7 +3,8 @@
  *
  * Contract: most files have none, and then reading costs one system call and no memory. An
  * attribute that vanishes between listing and reading is left out. By name, links are not followed:
- * the path goes through /proc/self/fd, because the calls that take a directory handle are too new.
+ * the path goes through /proc/self/fd, because the calls that take a directory handle are too new; where
+ * the system has the one that lists names, it is asked first, at half the cost.
  */
 import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
@@ -14,6 +15,7 @@ import { NameScratch } from './scratch.ts';
 /** The kernel's bounds for a list of names and for a value; grows if a file system has more. */
 const BYTES_AT_FIRST = 65_536;
 const EMPTY: Uint8Array = new Uint8Array(0);
+const AT_SYMLINK_NOFOLLOW = 0x100;
 
 export class LinuxAttributes {
   readonly #c: Libc;
@@ -21,6 +23,8 @@ export class LinuxAttributes {
   readonly #attribute = new NameScratch();
   #list: Buffer | undefined;
   #value: Buffer | undefined;
+  /** Whether the system has `listxattrat`, as far as is known. */
+  #listsByHandle = true;
 
   constructor(libc: Libc) {
     this.#c = libc;
@@ -31,6 +35,7 @@ export class LinuxAttributes {
   }
 
   ofName(parent: number, name: ByteString): readonly Attribute[] | number {
+    if (this.#hasNone(parent, name)) return NO_ATTRIBUTES;
     return this.#read(-1, this.#path.put(pathOf(parent, name)));
   }
 
@@ -52,6 +57,20 @@ export class LinuxAttributes {
   removeOfName(parent: number, name: ByteString, attribute: ByteString): number {
     const path = this.#path.put(pathOf(parent, name));
     return answer(this.#c.lremovexattr(path, this.#attribute.put(attribute)));
+  }
+
+  /** Whether it is certain at little cost that there are none. */
+  #hasNone(parent: number, name: ByteString): boolean {
+    if (!this.#listsByHandle) return false;
+    this.#list ??= Buffer.allocUnsafeSlow(BYTES_AT_FIRST);
+    const { length } = this.#list;
+    const path = this.#path.put(name);
+    const listed = answer(
+      this.#c.listxattrat(parent, path, AT_SYMLINK_NOFOLLOW, this.#list, length),
+    );
+    // Kernels before 6.13 do not know it; sandboxes may forbid what they do not know.
+    if (listed === -ERRNO.ENOSYS || listed === -ERRNO.EPERM) this.#listsByHandle = false;
+    return listed === 0;
   }
 
   /** Of a handle, if there is no path. */

@@ -17,6 +17,8 @@ import { after, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { fromText } from '../../base/bytes.ts';
 import { CWD, DirectoryListing, errnoName, FileStatus, openFiles } from '../mod.ts';
+import { loadLibc, loadProgram } from './libc.ts';
+import { LinuxAttributes } from './linux-attributes.ts';
 
 const DOOR = JSON.stringify(new URL('../mod.ts', import.meta.url).href);
 
@@ -165,4 +167,27 @@ test('a process ends with the one that started it', { timeout: 30_000 }, async (
   const closed = once(parent, 'close');
   parent.kill('SIGKILL');
   await closed;
+});
+
+test('attributes by name are read as well where the system cannot list them by handle', () => {
+  writeFileSync(join(path, 'attributed'), '');
+  writeFileSync(join(path, 'plain'), '');
+  const set = files.setAttribute(root, 'attributed', 'user.penstock', Buffer.from('value'));
+  if (set < 0) return;
+  const missing = loadProgram().declare('syscall', 'int64_t', ['int64_t']);
+  let asked = 0;
+  const libc = loadLibc(process.arch === 'arm64' ? 'arm64' : 'x64');
+  const listxattrat = (): number => {
+    asked++;
+    return missing(99_999);
+  };
+  for (const calls of [libc, { ...libc, listxattrat }]) {
+    const attributes = new LinuxAttributes(calls);
+    assert.deepEqual(attributes.ofName(root, 'plain'), []);
+    const found = attributes.ofName(root, 'attributed');
+    assert.ok(typeof found !== 'number');
+    const texts = found.map(({ name, value }) => [name, Buffer.from(value).toString()]);
+    assert.deepEqual(texts, [['user.penstock', 'value']]);
+  }
+  assert.equal(asked, 1, 'it is asked once');
 });
