@@ -6,18 +6,7 @@
  * Contract: rounds in which both have their turn, each into an empty folder; what arrived in the first
  * round is compared. Processor time is that of both ends.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +16,8 @@ import { childrenCpuSeconds, cpuSecondsOf } from './cost.ts';
 import type { Figures } from './figures.ts';
 import { penstockCommand } from './peers.ts';
 import { renewFolder } from './places.ts';
-import { endsWithUs, startServer } from './server.ts';
+import { startRsync } from './rsync.ts';
+import { startServer } from './server.ts';
 import { makeNoise } from './sources.ts';
 import { megabytes } from './table.ts';
 
@@ -47,8 +37,8 @@ export async function runLargeCopy(
   say(`making ${megabytes(bytes)} of noise`);
   await makeNoise(source, bytes);
   const programs = [await penstock(work, source)];
-  const rsync = await startRsync(work, source);
-  if (rsync !== undefined) programs.push(rsync);
+  const other = await rsync(work, source);
+  if (other !== undefined) programs.push(other);
   try {
     for (let round = 0; round < rounds; round++) {
       for (let turn = 0; turn < programs.length; turn++) {
@@ -100,48 +90,13 @@ async function penstock(work: string, source: string): Promise<Copier> {
 }
 
 /** Undefined where there is no rsync. */
-async function startRsync(work: string, source: string): Promise<Copier | undefined> {
-  if (spawnSync('rsync', ['--version']).status !== 0) return undefined;
+async function rsync(work: string, source: string): Promise<Copier | undefined> {
   const target = join(work, 'rsync');
   mkdirSync(target);
-  const port = await freePort();
-  const settings = join(work, 'rsyncd.conf');
-  const owner = process.geteuid?.() === 0 ? 'uid = root\ngid = root\n' : '';
-  writeFileSync(
-    settings,
-    `port = ${port}\naddress = 127.0.0.1\nuse chroot = no\n${owner}[target]\npath = ${target}\nread only = no\n`,
-  );
-  const daemon = spawn('rsync', ['--daemon', '--no-detach', `--config=${settings}`], {
-    stdio: 'ignore',
-  });
-  const end = endsWithUs(daemon);
-  await reachable(port);
-  const args = ['--whole-file', '--inplace', source, `rsync://127.0.0.1:${port}/target/noise`];
-  const command = { program: 'rsync', args };
-  return { name: 'rsync', pid: daemon.pid ?? 0, target, command, end };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-async function reachable(port: number): Promise<void> {
-  for (;;) {
-    const socket = connect(port, '127.0.0.1');
-    const reached = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(true));
-      socket.once('error', () => resolve(false));
-    });
-    socket.destroy();
-    if (reached) return;
-    await sleep(20);
-  }
+  const server = await startRsync(work, { target });
+  if (server === undefined) return undefined;
+  const args = ['--whole-file', '--inplace', source, `${server.url('target')}/noise`];
+  return { name: 'rsync', target, command: { program: 'rsync', args }, ...server };
 }
 
 /** Reads the file through, and writes a new one, with memory that is used again. */

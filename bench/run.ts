@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseSize } from '../src/base/units.ts';
 import { endCommands } from './commands.ts';
+import { copiesTable, copyTargets, runCopies } from './copy.ts';
 import { Figures } from './figures.ts';
 import { linksTable, linkTargets, runLinks } from './links.ts';
 import { findPrograms, type Program } from './peers.ts';
@@ -97,8 +98,9 @@ async function main(): Promise<void> {
     workerMs: await measureWorker(),
     many: values.many ? await runMany(folder, programs) : new Map(),
   };
+  const copies = await runCopies(source, folder, rounds, say);
   const links = await runLinks(folder, largeBytes, rounds, say);
-  print(measured, links, programs, described, load);
+  print(measured, copies, links, programs, described, load);
 }
 
 function course(title: string, source: string, folder: string, programs: Program[]): Course {
@@ -195,6 +197,7 @@ async function runMany(folder: string, programs: Program[]): Promise<Map<number,
 
 function print(
   measured: Measured,
+  copies: Figures,
   links: Figures,
   programs: Program[],
   described: string,
@@ -209,7 +212,7 @@ function print(
     load,
     rounds,
   };
-  const targets = [...judge(measured), ...linkTargets(links)];
+  const targets = [...judge(measured), ...copyTargets(copies), ...linkTargets(links)];
   if (values.json) {
     process.stdout.write(
       `${JSON.stringify({
@@ -217,6 +220,7 @@ function print(
         source: described,
         programs: programs.map(({ name, version }) => ({ name, version })),
         figures: figures.toJson(),
+        copies: copies.toJson(),
         links: links.toJson(),
         primitives,
         versionMs,
@@ -237,7 +241,7 @@ function print(
   if (Object.keys(primitives).length > 0) lines.push(primitivesTable(primitives), '');
   for (const [files, peak] of many) lines.push(`${files} files: peak memory ${megabytes(peak)}`);
   if (many.size > 0) lines.push('');
-  lines.push(linksTable(links), '');
+  lines.push(copiesTable(copies), '', linksTable(links), '');
   lines.push(targetsTable(targets));
   process.stdout.write(`${lines.join('\n')}\n`);
 }
