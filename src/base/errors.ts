@@ -246,6 +246,24 @@ export const ERRORS = {
     'an external command that is a module of the pipe could not be started, or failed',
     'see what the command says in the message',
   ),
+  PROGRAM_MISSING: spec(
+    1,
+    true,
+    'no program was attached to an unbound module of the pipe in time',
+    'run `penstock attach` sooner, or allow more time',
+  ),
+  PROGRAM_LOST: spec(
+    1,
+    true,
+    'a program that was attached to the pipe ended before the end of its data, or failed',
+    'see why the program ended',
+  ),
+  ATTACH_REFUSED: spec(
+    1,
+    false,
+    'a program cannot be attached to the pipe in that way',
+    '`penstock pipes` shows what a pipe consists of',
+  ),
   PIPE_UNKNOWN: spec(1, false, 'there is no pipe of that name', 'run `penstock pipes`'),
   MONITOR_MISSING: spec(
     1,

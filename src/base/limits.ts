@@ -141,6 +141,8 @@ export const LIMITS = {
   peerNameLengthMax: 64,
   /** Folders in which a paired machine may copy. */
   copyPathsMax: 64,
+  /** Modules that a paired machine may name. */
+  peerModulesMax: 64,
   /** How often a daemon looks whether machines with open connections are still paired. */
   peersPollMs: 500,
   /** A pairing token is good for so long. */
@@ -291,10 +293,18 @@ export const LIMITS = {
   pipeMessagesEarlyMax: 256,
   /** What is sent on a pipe's control channel and was not read by the other side. */
   pipeUnreadBytesMax: 16 * MIB,
-  /** Pipes that other machines have begun on this one. */
-  farPipesMax: 64,
-  /** Memory of all their segments. */
-  farPipesBytesMax: 1024 * MIB,
+  /** Pipes that run on one monitor. */
+  pipesMax: 64,
+  /** Memory of all their segments, where `penstock serve --memory` does not say otherwise. */
+  pipesBytesDefault: 1024 * MIB,
+  /** One machine may have one part in so many of either. */
+  pipesOwnerPart: 2,
+  /** Pipes that wait for their turn on one monitor. */
+  pipesWaitingMax: 64,
+  /** Pipes of one machine that wait. */
+  pipesOwnerWaitingMax: 16,
+  /** How long a pipe of this machine waits in the queue of another one while it has a turn here. */
+  pipeQueueMs: 600_000,
   /** Stages of a half that another machine asks for. */
   farStagesMax: 16,
   /** Modules of one of its stages. */
@@ -303,6 +313,28 @@ export const LIMITS = {
   dataPortOffset: 2,
   /** A message between a command and the monitor of its state folder. */
   localMessageBytesMax: 16 * MIB,
+  /** How long an unbound module waits for a program, where its pipe does not say otherwise. */
+  programWaitMs: 600_000,
+  /** The longest that can be asked for. */
+  programWaitMsMax: 7 * 24 * 3_600_000,
+  /** How often a program that waits for its pipe looks for it. */
+  attachPollMs: 100,
+  /** How long a program that attaches may take to say who it is, and to connect for its data. */
+  programIdentMs: 5000,
+  /** A message between such a program and the process that runs the pipe. */
+  programMessageBytesMax: 8 * KIB,
+  /** Connections of programs to one pipe. */
+  programConnectionsMax: 64,
+  /** One frame of data between them. */
+  programFrameBytesMax: 16 * MIB,
+  /** What a program that fails says of it. */
+  programTextBytesMax: 2000,
+  /** What is read of a program at a time. */
+  programReadBytes: 256 * KIB,
+  /** A buffer that is not full leaves when a program sends nothing more for this long. */
+  programIdleMs: 10,
+  /** How long a program may take to hear how its pipe ended. */
+  programEndMs: 5000,
   /** How often the rates of pipes are taken. */
   pipeRateMs: 1000,
 

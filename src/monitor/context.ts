@@ -17,6 +17,7 @@ import type { AccessLevel, Peer, Peers } from '../channel/net/peers.ts';
 import type { StateFolder } from '../channel/net/state-folder.ts';
 import type { Clock } from '../host/mod.ts';
 import type { Logger } from './logger.ts';
+import type { ModuleList } from './pipe-modules.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -42,12 +43,21 @@ export interface MonitorSocket {
   readonly groups: Readonly<Record<string, string>>;
 }
 
+/** What the administrator says of pipes. */
+export interface PipeSettings extends ModuleList {
+  /** Of all segments. */
+  readonly memoryBytes: number;
+  /** How many pipes may use a device at a time, where that is not one. */
+  readonly devices: ReadonlyMap<string, number>;
+}
+
 export interface MonitorContext {
   readonly identity: Identity;
   readonly state: StateFolder;
   readonly peers: Peers;
   /** Directory by name. */
   readonly repositories: ReadonlyMap<string, ByteString>;
+  readonly pipes: PipeSettings;
   /** Where it listens, with the ports that it got; empty while routes are registered. */
   readonly addresses: readonly { readonly host: string; readonly port: number }[];
   /** Of this program. */

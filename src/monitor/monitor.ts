@@ -21,13 +21,20 @@ import { type Identity, openIdentity } from '../channel/net/identity.ts';
 import { type AccessLevel, mayAccess, type Peer, Peers } from '../channel/net/peers.ts';
 import { StateFolder } from '../channel/net/state-folder.ts';
 import { type Clock, openClock } from '../host/mod.ts';
-import type { MonitorContext, MonitorRoutes, MonitorServer, MonitorSocket } from './context.ts';
+import type {
+  MonitorContext,
+  MonitorRoutes,
+  MonitorServer,
+  MonitorSocket,
+  PipeSettings,
+} from './context.ts';
 import { allowCopies } from './copy-modules.ts';
 import { answerError, answerNotFound } from './error-answers.ts';
 import { LISTENER_TIMES, type ListenAddress, Listener, type ListenerTimes } from './listener.ts';
 import type { Logger } from './logger.ts';
 import { measure } from './metrics.ts';
 import { describeRoutes } from './openapi.ts';
+import { checkCommandName } from './pipe-modules.ts';
 import { ROUTES } from './routes.ts';
 import { WebSockets } from './web-sockets.ts';
 
@@ -37,6 +44,8 @@ export interface MonitorOptions {
   /** At least one; port 0 is any free one. */
   readonly listen: readonly ListenAddress[];
   readonly repositories: ReadonlyMap<string, ByteString>;
+  /** What is not said of pipes is as the limits say. */
+  readonly pipes?: Partial<PipeSettings>;
   readonly log: Logger;
   /** Of this program. */
   readonly version: string;
@@ -74,10 +83,11 @@ const CLOSE_POLL_MS = 20;
 /**
  * Starts a monitor.
  *
- * @throws HOST_IO (a port is taken, the state folder cannot be written), FORMAT (a damaged identity)
+ * @throws USAGE (a name of a command), HOST_IO (a port is taken, the state folder cannot be written), FORMAT (a damaged identity)
  */
 export async function createMonitor(options: MonitorOptions): Promise<Monitor> {
   allowCopies();
+  for (const name of options.pipes?.commands?.keys() ?? []) checkCommandName(name);
   const state = new StateFolder(options.stateDirectory);
   const identity = await openIdentity(state, options.clock);
   const monitor = new RunningMonitor(options, state, identity);
@@ -95,6 +105,7 @@ class RunningMonitor implements Monitor, MonitorContext {
   readonly state: StateFolder;
   readonly peers: Peers;
   readonly repositories: ReadonlyMap<string, ByteString>;
+  readonly pipes: PipeSettings;
   readonly version: string;
   readonly clock: Clock;
   readonly log: Logger;
@@ -117,6 +128,12 @@ class RunningMonitor implements Monitor, MonitorContext {
     this.state = state;
     this.peers = new Peers(state);
     this.repositories = options.repositories;
+    this.pipes = {
+      commands: new Map(),
+      devices: new Map(),
+      memoryBytes: LIMITS.pipesBytesDefault,
+      ...options.pipes,
+    };
     this.version = options.version;
     this.clock = options.clock ?? openClock();
     this.log = options.log;

@@ -72,6 +72,7 @@ export function pairRoutes(server: MonitorServer, context: MonitorContext): void
       pairedMs: clock.nowMs(),
       access: grant.access,
       copyPaths: grant.copyPaths,
+      modules: grant.modules ?? [],
     });
     log.info('paired', { name: peer.name, fingerprint, address });
     return {

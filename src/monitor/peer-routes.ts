@@ -17,6 +17,7 @@ const PEER_SCHEMA = {
     pairedMs: { type: 'integer' },
     access: ACCESS_SCHEMA,
     copyPaths: { type: 'array', items: { type: 'string' } },
+    modules: { type: 'array', items: { type: 'string' } },
   },
 } as const;
 

@@ -9,7 +9,7 @@ import { type FarStage, type Initiation, PIPE_VERSION } from '../channel/net/con
 import { FRAME_WORDS } from '../channel/net/frame.ts';
 import type { Peer } from '../channel/net/peers.ts';
 import type { StageSpec } from '../pipe/mod.ts';
-import { farModule } from './pipe-modules.ts';
+import { farModule, type ModuleList } from './pipe-modules.ts';
 
 /** The message as it must be. Its stages' modules are looked at by `farStages`. */
 export function checkInitiation(message: unknown, name: string): Initiation {
@@ -33,6 +33,8 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   for (const field of ['headerBytesWord', 'directoryBytesWord'] as const) {
     if (asked[field] !== undefined) whole(field, asked[field], 0, FRAME_WORDS - 1);
   }
+  if (asked.minBuffers !== undefined) whole('minBuffers', asked.minBuffers, 1, LIMITS.buffersMax);
+  if (asked.device !== undefined) text('device', asked.device, LIMITS.peerNameLengthMax);
   if (asked.lostMs !== undefined) whole('lostMs', asked.lostMs, 1, 3_600_000);
   const { stages } = asked;
   if (!Array.isArray(stages) || stages.length < 1 || stages.length > LIMITS.farStagesMax) {
@@ -41,12 +43,11 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   return asked as Initiation;
 }
 
-/** The stages of the far half with the modules of this machine. */
-export function farStages(stages: readonly FarStage[], peer: Peer): StageSpec[] {
-  return stages.map((stage) => {
+/** Looks at the stages of the far half, without making anything of them. PIPE_CONFIG. */
+export function checkFarStages(stages: readonly FarStage[], list: ModuleList): void {
+  for (const stage of stages) {
     if (typeof stage !== 'object' || stage === null) refuse('a stage is an object');
-    const { name, modules, instances, allocates, ordered, partsMax, windowBytes } = stage;
-    const { startWhen } = stage;
+    const { name, modules, instances, partsMax, windowBytes, to } = stage;
     text('the name of a stage', name, 63);
     if (name === 'send' || name === 'receive') refuse(`stage ${name} is for agents`);
     if (!Array.isArray(modules) || modules.length < 1 || modules.length > LIMITS.farModulesMax) {
@@ -57,20 +58,33 @@ export function farStages(stages: readonly FarStage[], peer: Peer): StageSpec[] 
     if (windowBytes !== undefined) {
       whole('windowBytes', windowBytes, 0, LIMITS.blockRawBytesMax * 4);
     }
-    return {
+    if (to !== undefined) {
+      const targets: unknown[] = [to].flat();
+      if (targets.length > LIMITS.farStagesMax) refuse('a stage sends to too many');
+      for (const target of targets) text('the name of a stage', target, 63);
+    }
+    for (const module of modules) farModule(String(module?.name), list);
+  }
+}
+
+/** The stages of the far half with the modules of this machine. NET_DENIED, PIPE_CONFIG. */
+export function farStages(stages: readonly FarStage[], peer: Peer, list: ModuleList): StageSpec[] {
+  return stages.map(
+    ({ name, modules, instances, allocates, ordered, partsMax, windowBytes, startWhen, to }) => ({
       name,
       modules: modules.map((module) => {
-        const allowed = farModule(String(module?.name));
+        const allowed = farModule(String(module.name), list);
         return { module: allowed.url, options: allowed.options(module.options, peer) };
       }),
       ...(instances === undefined ? {} : { instances }),
       ...(partsMax === undefined ? {} : { partsMax }),
       ...(windowBytes === undefined ? {} : { windowBytes }),
       ...(startWhen === 'first-buffer' ? { startWhen } : {}),
+      ...(to === undefined ? {} : { to }),
       allocates: allocates === true,
       ordered: ordered === true,
-    };
-  });
+    }),
+  );
 }
 
 function whole(what: string, value: unknown, least: number, most: number): void {

@@ -1,97 +1,87 @@
 /**
  * The pipes of this machine that its monitor knows: their state, who may see and stop them.
  *
- * Contract: a name is known once. Rates are taken every second while there are pipes, from what the
- * segments show: nothing is asked of a pipe. A pipe leaves the list when it is over.
+ * Contract: a name is known once, whether the pipe waits in the queue, runs in the monitor, or runs in a
+ * command that has told of it. Rates are taken every second while there are pipes. A pipe leaves the list
+ * when it is over, or when what was added is taken away.
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { Pipe, PipeStatus } from '../pipe/mod.ts';
+import type { Pipe } from '../pipe/mod.ts';
+import { type PipeFacts, PipeMeter, type PipeView } from './pipe-view.ts';
 
 /** What a monitor needs to know of a pipe. */
 export interface RegisteredPipe {
-  readonly pipe: Pipe;
-  /** What kind of program began it, and on which machine. */
-  readonly program: string;
-  readonly machine: string;
+  readonly name: string;
   /** Fingerprint of the paired machine that began it; undefined: this one. */
   readonly owner: string | undefined;
-  /** Which way it flows, seen from who began it; `local`: it stays on this machine. */
-  readonly flow: 'push' | 'pull' | 'local';
+  /** It runs in this process. */
+  readonly isOwn: boolean;
+  /** Settles when it is over. */
+  readonly done: Promise<unknown>;
+  view(): PipeView;
+  /** Called every second. */
+  sample?(): void;
   stop(reason: PenstockError): Promise<void>;
 }
 
-export interface StageView {
-  readonly name: string;
-  readonly role: string;
-  readonly queued: number;
-  readonly buffersPerSecond: number;
-  readonly instances: readonly {
-    readonly name: string;
-    readonly state: string;
-    readonly waitsFor: readonly string[];
-    readonly buffers: number;
-    readonly received: number;
-  }[];
-}
-
-/** One pipe, as `GET /v1/pipes` tells it. */
-export interface PipeView {
-  readonly name: string;
-  readonly program: string;
-  readonly machine: string;
-  readonly flow: 'push' | 'pull' | 'local';
-  readonly upMs: number;
-  readonly stopping: boolean;
-  readonly segmentBytes: number;
-  readonly buffers: { readonly total: number; readonly free: number; readonly bytesEach: number };
-  readonly stages: readonly StageView[];
-}
-
-interface Entry extends RegisteredPipe {
-  readonly startedMs: number;
-  sampledMs: number;
-  /** By stage: received so far, and how many a second of late. */
-  readonly received: number[];
-  readonly rates: number[];
+/** A pipe of this process, for the registry. */
+export function registered(
+  pipe: Pipe,
+  facts: PipeFacts & Pick<RegisteredPipe, 'owner' | 'stop'>,
+): RegisteredPipe {
+  const meter = new PipeMeter(pipe, facts);
+  return {
+    name: pipe.name,
+    owner: facts.owner,
+    isOwn: true,
+    done: pipe.done,
+    view: () => meter.view(),
+    sample: () => meter.sample(),
+    stop: (reason) => facts.stop(reason),
+  };
 }
 
 export class PipeRegistry {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, RegisteredPipe>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Adds a pipe, until it is over. Throws PIPE_CONFIG where its name is taken. */
-  add(registered: RegisteredPipe): void {
-    const { name } = registered.pipe;
-    if (this.#entries.has(name)) {
-      throw new PenstockError('PIPE_CONFIG', `there is a pipe ${name} already`);
-    }
-    const now = performance.now();
-    const entry = { ...registered, startedMs: now, sampledMs: now, received: [], rates: [] };
+  /**
+   * Adds a pipe until it is over; returns the call that takes it away before.
+   *
+   * @throws PIPE_CONFIG its name is taken
+   */
+  add(entry: RegisteredPipe): () => void {
+    const { name } = entry;
+    this.refuseTaken(name);
     this.#entries.set(name, entry);
     this.#timer ??= setInterval(() => this.#sample(), LIMITS.pipeRateMs).unref();
-    const remove = (): void => this.#remove(name);
-    registered.pipe.done.then(remove, remove);
+    const remove = (): void => this.#remove(entry);
+    entry.done.then(remove, remove);
+    return remove;
   }
 
-  get size(): number {
-    return this.#entries.size;
+  /** PIPE_CONFIG where there is a pipe of this name. */
+  refuseTaken(name: string): void {
+    if (!this.#entries.has(name)) return;
+    throw new PenstockError('PIPE_CONFIG', `there is a pipe ${name} already`);
+  }
+
+  /** How many there are in a state. */
+  count(state: PipeView['state']): number {
+    return this.#all().filter((entry) => entry.view().state === state).length;
   }
 
   /** Bytes of all segments. */
   get segmentBytes(): number {
-    return this.#all().reduce((sum, { pipe }) => sum + pipe.segment.layout.totalBytes, 0);
-  }
-
-  has(name: string): boolean {
-    return this.#entries.has(name);
+    return this.#all().reduce((sum, entry) => sum + entry.view().segmentBytes, 0);
   }
 
   /** The pipes that `maySee` says. */
   list(maySee: (pipe: RegisteredPipe) => boolean): PipeView[] {
     return this.#all()
       .filter(maySee)
-      .map((entry) => viewOf(entry));
+      .map((entry) => entry.view());
   }
 
   /** Stops a pipe; resolves when it is over. PIPE_UNKNOWN, also for one that may not be seen. */
@@ -116,9 +106,13 @@ export class PipeRegistry {
     );
   }
 
-  /** Resolves once no pipe runs, or the time has passed. */
-  async drained(withinMs: number): Promise<void> {
-    const over = Promise.allSettled(this.#all().map(({ pipe }) => pipe.done));
+  /** Resolves once no pipe that `which` says is there, or the time has passed. */
+  async drained(withinMs: number, which = (_pipe: RegisteredPipe) => true): Promise<void> {
+    const over = Promise.allSettled(
+      this.#all()
+        .filter(which)
+        .map(({ done }) => done),
+    );
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, withinMs);
@@ -127,58 +121,18 @@ export class PipeRegistry {
     clearTimeout(timer);
   }
 
-  #all(): Entry[] {
+  #all(): RegisteredPipe[] {
     return [...this.#entries.values()];
   }
 
-  #remove(name: string): void {
-    this.#entries.delete(name);
+  #remove(entry: RegisteredPipe): void {
+    if (this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name);
     if (this.#entries.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
   #sample(): void {
-    const now = performance.now();
-    for (const entry of this.#entries.values()) {
-      const seconds = (now - entry.sampledMs) / 1000;
-      entry.sampledMs = now;
-      for (const [i, stage] of entry.pipe.status().stages.entries()) {
-        const received = receivedBy(stage);
-        entry.rates[i] = (received - (entry.received[i] ?? 0)) / seconds;
-        entry.received[i] = received;
-      }
-    }
+    for (const entry of this.#entries.values()) entry.sample?.();
   }
-}
-
-function receivedBy({ instances }: PipeStatus['stages'][number]): number {
-  return instances.reduce((sum, { received }) => sum + received, 0);
-}
-
-function viewOf({ pipe, program, machine, flow, startedMs, rates }: Entry): PipeView {
-  const { name, stopping, buffers, segmentBytes, stages } = pipe.status();
-  return {
-    name,
-    program,
-    machine,
-    flow,
-    upMs: Math.round(performance.now() - startedMs),
-    stopping,
-    segmentBytes,
-    buffers,
-    stages: stages.map((stage, i) => ({
-      name: stage.name,
-      role: stage.role,
-      queued: stage.queued,
-      buffersPerSecond: Math.round((rates[i] ?? 0) * 10) / 10,
-      instances: stage.instances.map((instance) => ({
-        name: instance.name,
-        state: instance.state,
-        waitsFor: instance.waitsFor,
-        buffers: instance.buffers,
-        received: instance.received,
-      })),
-    })),
-  };
 }

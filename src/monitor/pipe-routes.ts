@@ -6,20 +6,38 @@
  */
 import { Gauge } from 'prom-client';
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { mayAccess, type Peer } from '../channel/net/peers.ts';
-import type { MonitorContext, MonitorServer } from './context.ts';
+import type { MonitorContext, MonitorServer, PipeSettings } from './context.ts';
 import { FarPipes } from './far-pipes.ts';
 import { LocalSocket } from './local-socket.ts';
-import { PipeRegistry, type PipeView, type RegisteredPipe } from './pipe-registry.ts';
+import { NearPipes } from './near-pipes.ts';
+import type { QueueLimits } from './pipe-queue.ts';
+import { PipeRegistry, type RegisteredPipe } from './pipe-registry.ts';
+import { PipeTurns } from './pipe-turns.ts';
+import type { PipeView } from './pipe-view.ts';
 
 const TEXT = { type: 'string' } as const;
 const COUNT = { type: 'integer', minimum: 0 } as const;
 
 const PIPE_SCHEMA = {
   type: 'object',
-  required: ['name', 'program', 'machine', 'flow', 'upMs', 'stopping', 'buffers', 'stages'],
+  required: [
+    'name',
+    'state',
+    'program',
+    'machine',
+    'flow',
+    'upMs',
+    'stopping',
+    'buffers',
+    'stages',
+  ],
   properties: {
     name: TEXT,
+    state: { type: 'string', enum: ['queued', 'starting', 'running'] },
+    place: { type: 'integer', minimum: 1 },
+    device: TEXT,
     program: TEXT,
     machine: TEXT,
     flow: { type: 'string', enum: ['push', 'pull', 'local'] },
@@ -41,6 +59,7 @@ const PIPE_SCHEMA = {
           role: { type: 'string', enum: ['head', 'middle', 'tail'] },
           queued: { type: 'integer' },
           buffersPerSecond: { type: 'number' },
+          programs: { type: 'array', items: { type: 'integer' } },
           instances: {
             type: 'array',
             items: {
@@ -62,7 +81,7 @@ const PIPE_SCHEMA = {
 } as const;
 
 const LIST_SCHEMA = {
-  summary: 'the pipes that run here: stages, instances, buffers, rates, who waits for whom',
+  summary: 'the pipes that run or wait here: stages, instances, buffers, rates, who waits for whom',
   response: {
     200: {
       type: 'object',
@@ -87,8 +106,10 @@ const STOP_SCHEMA = {
 export async function pipeRoutes(server: MonitorServer, context: MonitorContext): Promise<void> {
   const registry = new PipeRegistry();
   measure(context, registry);
-  const far = new FarPipes(context, registry);
-  const local = await LocalSocket.open(context, registry);
+  const turns = new PipeTurns(queueLimits(context.pipes), registry);
+  const far = new FarPipes(context, turns);
+  const near = new NearPipes(context, turns);
+  const local = await LocalSocket.open(context, registry, near);
   server.get('/v1/pipes', { schema: LIST_SCHEMA }, ({ peer }): { pipes: PipeView[] } => ({
     pipes: registry.list((pipe) => maySee(peer, pipe)),
   }));
@@ -110,9 +131,26 @@ export async function pipeRoutes(server: MonitorServer, context: MonitorContext)
     void registry.stopAll(reason, ({ owner }) => owner === fingerprint);
   });
   context.onClose(async (drainMs) => {
-    await far.close(drainMs);
+    const isOwn = (pipe: RegisteredPipe): boolean => pipe.isOwn;
+    const reason = new PenstockError('PIPE_STOPPED', 'the monitor ends');
+    // What waits will not run any more.
+    await registry.stopAll(reason, (pipe) => isOwn(pipe) && pipe.view().state === 'queued');
+    await registry.drained(drainMs, isOwn);
+    await registry.stopAll(reason, isOwn);
+    await far.close();
     await local?.close();
   });
+}
+
+function queueLimits({ memoryBytes, devices }: PipeSettings): QueueLimits {
+  return {
+    memoryBytes,
+    devices,
+    pipesMax: LIMITS.pipesMax,
+    ownerPart: LIMITS.pipesOwnerPart,
+    waitingMax: LIMITS.pipesWaitingMax,
+    ownerWaitingMax: LIMITS.pipesOwnerWaitingMax,
+  };
 }
 
 function maySee(peer: Peer, { owner }: RegisteredPipe): boolean {
@@ -121,7 +159,8 @@ function maySee(peer: Peer, { owner }: RegisteredPipe): boolean {
 
 function measure({ metrics }: MonitorContext, registry: PipeRegistry): void {
   for (const [name, help, read] of [
-    ['penstock_pipes', 'Pipes that run on this machine', () => registry.size],
+    ['penstock_pipes', 'Pipes that run on this machine', () => registry.count('running')],
+    ['penstock_pipes_queued', 'Pipes that wait for their turn', () => registry.count('queued')],
     ['penstock_pipes_segment_bytes', 'Memory of their segments', () => registry.segmentBytes],
   ] as const) {
     new Gauge({

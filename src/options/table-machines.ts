@@ -76,6 +76,28 @@ export const MACHINE_COMMANDS = {
         many: true,
         help: 'serve the repository in DIR under this name',
       },
+      modules: {
+        flag: 'module',
+        kind: 'text',
+        value: 'NAME=COMMAND',
+        many: true,
+        help: 'a command that pipes may use as a module under this name; words are divided at spaces',
+      },
+      memoryBytes: {
+        flag: 'memory',
+        kind: 'size',
+        value: 'SIZE',
+        min: 1024 * 1024,
+        defaultHelp: '1GiB',
+        help: 'memory for the buffers of all pipes; what does not fit waits its turn',
+      },
+      devices: {
+        flag: 'device',
+        kind: 'text',
+        value: 'NAME=COUNT',
+        many: true,
+        help: 'how many pipes may use a device at the same time; one, where nothing is said',
+      },
       log: {
         flag: 'log',
         kind: 'choice',
@@ -162,6 +184,13 @@ export const MACHINE_COMMANDS = {
         many: true,
         help: 'a folder of this machine in which `penstock copy` may read and write',
       },
+      modules: {
+        flag: 'module',
+        kind: 'text',
+        value: 'NAME',
+        many: true,
+        help: 'a module of `serve --module` that its pipes may use here, or `unbound`: an end that `penstock attach` takes',
+      },
     },
     examples: [
       { line: 'penstock pair token --repo home', help: 'for backups into one repository' },
@@ -196,26 +225,5 @@ export const MACHINE_COMMANDS = {
     },
     options: {},
     examples: [{ line: 'penstock pair remove laptop', help: 'end one' }],
-  },
-  pipes: {
-    summary: 'show the pipes that run on this machine',
-    description: [
-      'Asks the monitor that runs with the same state folder. For each pipe: its stages with their ' +
-        'instances, the buffers that wait for each, how many pass in a second, and who waits for whom.',
-    ],
-    positionals: {},
-    options: {},
-    examples: [{ line: 'penstock pipes', help: 'see what runs' }],
-  },
-  'pipe stop': {
-    summary: 'stop a pipe',
-    description: [
-      'Stops the pipe on this machine and on the others that it reaches; returns when it is over here.',
-    ],
-    positionals: {
-      pipe: { kind: 'text', value: 'NAME', required: true, help: 'a name from `penstock pipes`' },
-    },
-    options: {},
-    examples: [{ line: 'penstock pipe stop laptop-4711-1790000000000-1', help: 'stop one' }],
   },
 } as const satisfies Readonly<Record<string, CommandSpec>>;

@@ -9,6 +9,7 @@ import { LIMITS } from '../base/limits.ts';
 import { BACKUP_COMMANDS } from './table-backup.ts';
 import { BROWSE_COMMANDS } from './table-browse.ts';
 import { MACHINE_COMMANDS } from './table-machines.ts';
+import { PIPE_COMMANDS } from './table-pipes.ts';
 import { SELF_COMMANDS } from './table-self.ts';
 import { UPKEEP_COMMANDS } from './table-upkeep.ts';
 import type { CommandSpec, OptionSpecs, ValuesOf } from './types.ts';
@@ -116,6 +117,7 @@ export const COMMANDS = {
   ...BROWSE_COMMANDS,
   ...UPKEEP_COMMANDS,
   ...MACHINE_COMMANDS,
+  ...PIPE_COMMANDS,
   ...SELF_COMMANDS,
 } as const satisfies Readonly<Record<string, CommandSpec>>;
 

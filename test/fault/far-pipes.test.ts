@@ -21,7 +21,7 @@ import { type ExtendedPipe, extendPipe } from '../../src/channel/net/controller.
 import { DataPort } from '../../src/channel/net/data-port.ts';
 import { PREAMBLE_BYTES, writePreamble } from '../../src/channel/net/frame.ts';
 import { Peers } from '../../src/channel/net/peers.ts';
-import { askPipes } from '../../src/monitor/local-socket.ts';
+import { askPipes } from '../../src/monitor/local-requests.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
 import { startPair } from '../agent-pair.ts';
 import { type Machine, newMachine } from '../monitor-fixture.ts';

@@ -14,9 +14,9 @@ import {
   type ExtendOptions,
   extendPipe,
 } from '../../src/channel/net/controller.ts';
-import { askPipes, askStop } from '../../src/monitor/local-socket.ts';
+import { askPipes, askStop } from '../../src/monitor/local-requests.ts';
 import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
-import type { PipeView } from '../../src/monitor/pipe-registry.ts';
+import type { PipeView } from '../../src/monitor/pipe-view.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
 import {
   type Machine,

@@ -7,15 +7,9 @@
  * message ends the channel.
  */
 import type { WebSocket } from 'ws';
-import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
+import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-
-/** How an error is told to the other machine: without what only concerns this one. */
-export interface WireError {
-  readonly code: string;
-  readonly message: string;
-  readonly hint?: string;
-}
+import type { WireError } from '../wire-error.ts';
 
 /** A stage of the far half; modules by names that the far machine allows. */
 export interface FarStage {
@@ -27,6 +21,8 @@ export interface FarStage {
   readonly partsMax?: number;
   readonly windowBytes?: number;
   readonly startWhen?: 'now' | 'first-buffer';
+  /** Stages that it may send to, the first by default. */
+  readonly to?: string | readonly string[];
 }
 
 /** What begins a pipe (P8, P9). */
@@ -41,6 +37,10 @@ export interface Initiation {
   readonly flow: 'push' | 'pull';
   readonly agents: number;
   readonly maxBuffers: number;
+  /** It is content with so many. Default: maxBuffers. */
+  readonly minBuffers?: number;
+  /** What the far half needs for itself (P13). */
+  readonly device?: string;
   readonly payloadBytes: number;
   readonly directoryBytes: number;
   readonly stages: readonly FarStage[];
@@ -51,6 +51,8 @@ export interface Initiation {
 
 export type PipeMessage =
   | Initiation
+  /** The other machine has no room for the half yet: its place in the queue there. */
+  | { readonly type: 'queued'; readonly place: number }
   /** Where and how to connect: the data port, the id of the far half, what tokens are made of. */
   | { readonly type: 'ready'; readonly port: number; readonly id: string; readonly secret: string }
   /** The half that says so ends, and why; the other one is to end too. */
@@ -88,6 +90,7 @@ export const PIPE_VERSION = 1;
 
 const TYPES = [
   'initiate',
+  'queued',
   'ready',
   'stop',
   'ended',
@@ -134,6 +137,11 @@ export class ControlChannel {
       events.message(message);
     }
     if (!this.#open) events.closed();
+  }
+
+  /** From now on messages wait again. */
+  unlisten(): void {
+    this.#events = undefined;
   }
 
   /** The next message, before `listen`; undefined if none comes in time, or the channel ends. */
@@ -221,19 +229,4 @@ function parse(data: Buffer): PipeMessage | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function toWireError({ code, message, hint }: PenstockError): WireError {
-  if (code === 'INTERNAL') return { code, message: 'a defect; the log there has more' };
-  return { code, message, hint };
-}
-
-/** What the other side says of its error, shortened; `machine` is named in front. */
-export function fromWireError(error: unknown, machine: string): PenstockError {
-  const { code, message, hint } = (error ?? {}) as { [field: string]: unknown };
-  const known = typeof code === 'string' && Object.hasOwn(ERRORS, code);
-  const text = typeof message === 'string' ? message.slice(0, 2000) : 'it gave no reason';
-  return new PenstockError(known ? (code as ErrorCode) : 'PIPE_FAILED', `${machine}: ${text}`, {
-    ...(typeof hint === 'string' ? { hint: hint.slice(0, 500) } : {}),
-  });
 }

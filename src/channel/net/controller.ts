@@ -20,11 +20,11 @@ import {
   type StageSpec,
   startPipe,
 } from '../../pipe/mod.ts';
+import { fromWireError } from '../wire-error.ts';
 import { connectPinned, type Server } from './api-client.ts';
 import {
   ControlChannel,
   type FarStage,
-  fromWireError,
   PIPE_VERSION,
   type PipeMessage,
 } from './control-channel.ts';
@@ -39,6 +39,17 @@ const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const SEND = new URL(`./send${EXTENSION}`, import.meta.url);
 const RECEIVE = new URL(`./receive${EXTENSION}`, import.meta.url);
 
+/** What the other machine is asked for. */
+export interface FarHalf {
+  readonly stages: readonly FarStage[];
+  /** Default: as many as the near half has. */
+  readonly maxBuffers?: number;
+  /** It is content with so many, where the machine has not more. Default: maxBuffers. */
+  readonly minBuffers?: number;
+  /** What it needs for itself there (P13). */
+  readonly device?: string;
+}
+
 export interface ExtendOptions {
   readonly identity: Identity;
   /** The monitor of the other machine. */
@@ -49,7 +60,7 @@ export interface ExtendOptions {
   readonly flow: 'push' | 'pull';
   /** The near half. Both halves have buffers of the same size. */
   readonly near: PipeSpec;
-  readonly far: { readonly stages: readonly FarStage[]; readonly maxBuffers?: number };
+  readonly far: FarHalf;
   /** Whether buffers come out of the agents in the order in which they went in. Default true. */
   readonly ordered?: boolean;
   /** Threads that send, and as many that receive. Default 1: more help only where one is busy. */
@@ -62,6 +73,12 @@ export interface ExtendOptions {
   /** Words of a buffer that say how much of its header room and directory room is used. */
   readonly headerBytesWord?: number;
   readonly directoryBytesWord?: number;
+  /** How long to wait in the queue of the other machine. Default LIMITS.pipeQueueMs. */
+  readonly queueMs?: number;
+  /** Gives up while the far half is waited for. */
+  readonly signal?: AbortSignal;
+  /** The other machine has no room yet: the pipe's place in its queue. */
+  onQueued?(place: number): void;
   /** How long to try to make data connections again. Default LIMITS.linksLostMs. */
   readonly lostMs?: number;
   onFarPost?(stage: string, instance: number, message: unknown): void;
@@ -90,9 +107,12 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
   const address = formatAddress(server.host, server.port);
   const channel = await openChannel(options, name, address);
   const agents = options.agents ?? 1;
+  const giveUp = (): void => channel.close();
+  options.signal?.addEventListener('abort', giveUp, { once: true });
   let pipe: Pipe | undefined;
   try {
     const ready = await initiate(channel, options, name, agents, address);
+    options.signal?.throwIfAborted();
     const spec = nearSpec(options, name, agents, ready);
     let half: HalfPipe | undefined;
     pipe = await startPipe({
@@ -120,6 +140,8 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
     channel.close();
     await pipe?.stop();
     throw thrown;
+  } finally {
+    options.signal?.removeEventListener('abort', giveUp);
   }
 }
 
@@ -190,9 +212,10 @@ async function initiate(
     stages: far.stages.map((stage, i) =>
       flow === 'push' && i === 0 && options.ordered !== false ? { ...stage, ordered: true } : stage,
     ),
+    ...pick(far, 'minBuffers', 'device'),
     ...pick(options, 'headerBytesWord', 'directoryBytesWord', 'lostMs'),
   });
-  const answer = await channel.next(LIMITS.apiAnswerMs);
+  const answer = await decision(channel, options, address);
   if (answer?.type === 'stop') throw fromWireError(answer.error, address);
   if (answer === undefined) {
     throw new PenstockError('NET_LOST', `${address} does not say whether it begins the pipe`);
@@ -206,6 +229,28 @@ async function initiate(
   ) {
     throw new PenstockError('NET_PROTOCOL', `${address} answered with what is no answer`);
   }
+  return answer;
+}
+
+/** What is answered in the end, after any wait in the queue there. */
+async function decision(
+  channel: ControlChannel,
+  { queueMs = LIMITS.pipeQueueMs, signal, onQueued }: ExtendOptions,
+  address: string,
+): Promise<PipeMessage | undefined> {
+  let answer = await channel.next(LIMITS.apiAnswerMs);
+  const endMs = performance.now() + queueMs;
+  while (answer?.type === 'queued') {
+    onQueued?.(Number(answer.place));
+    answer = await channel.next(Math.max(0, endMs - performance.now()));
+    if (answer === undefined && channel.open) {
+      throw new PenstockError(
+        'NET_BUSY',
+        `${address} had no room for the pipe within ${Math.ceil(queueMs / 1000)} s`,
+      );
+    }
+  }
+  signal?.throwIfAborted();
   return answer;
 }
 

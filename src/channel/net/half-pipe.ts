@@ -15,13 +15,8 @@
 import { PenstockError, toPenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Pipe } from '../../pipe/mod.ts';
-import {
-  type ControlChannel,
-  fromWireError,
-  type PipeMessage,
-  toWireError,
-  type WireError,
-} from './control-channel.ts';
+import { fromWireError, toWireError, type WireError } from '../wire-error.ts';
+import type { ControlChannel, PipeMessage } from './control-channel.ts';
 
 export interface HalfPipeOptions {
   /** What the other machine is called in messages. */

@@ -26,6 +26,7 @@ import type { StateFolder } from './state-folder.ts';
 export interface Grant {
   readonly access: readonly Access[];
   readonly copyPaths: readonly string[];
+  readonly modules?: readonly string[];
 }
 
 interface PendingToken extends Grant {
@@ -130,10 +131,11 @@ function digestOf(secret: string): string {
 function parsePending(bytes: Buffer | undefined): PendingToken | undefined {
   try {
     const value = JSON.parse(bytes?.toString('utf8') ?? '') as Partial<PendingToken>;
-    const { access, copyPaths, expiresMs } = value;
+    const { access, copyPaths, modules = [], expiresMs } = value;
     if (!Array.isArray(access) || !access.every(isAccess) || !Array.isArray(copyPaths)) return;
     if (!copyPaths.every((path) => typeof path === 'string')) return;
-    return typeof expiresMs === 'number' ? { access, copyPaths, expiresMs } : undefined;
+    if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) return;
+    return typeof expiresMs === 'number' ? { access, copyPaths, modules, expiresMs } : undefined;
   } catch {
     return undefined;
   }

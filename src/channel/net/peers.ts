@@ -34,6 +34,8 @@ export interface Peer {
   readonly access: readonly Access[];
   /** Absolute folders that `copy` may touch. */
   readonly copyPaths: readonly string[];
+  /** Commands of `serve --module`, and `unbound`, that its pipes may use here. */
+  readonly modules?: readonly string[];
 }
 
 const FOLDER = 'peers';
@@ -156,7 +158,7 @@ function parsePeer(bytes: Buffer): Peer | undefined {
     return undefined;
   }
   if (value === null || typeof value !== 'object' || value.version !== VERSION) return undefined;
-  const { name, fingerprint, kind, address, pairedMs, access, copyPaths } = value;
+  const { name, fingerprint, kind, address, pairedMs, access, copyPaths, modules = [] } = value;
   if (typeof name !== 'string' || typeof fingerprint !== 'string') return undefined;
   if (kind !== 'server' && kind !== 'client') return undefined;
   if (!Number.isFinite(pairedMs) || !Array.isArray(access) || !access.every(isAccess)) {
@@ -165,7 +167,18 @@ function parsePeer(bytes: Buffer): Peer | undefined {
   if (!Array.isArray(copyPaths) || !copyPaths.every((path) => typeof path === 'string')) {
     return undefined;
   }
-  const common = { name, fingerprint, kind, pairedMs: pairedMs as number, access, copyPaths };
+  if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) {
+    return undefined;
+  }
+  const common = {
+    name,
+    fingerprint,
+    kind,
+    pairedMs: pairedMs as number,
+    access,
+    copyPaths,
+    ...(modules.length === 0 ? {} : { modules }),
+  };
   return typeof address === 'string' ? { ...common, address } : common;
 }
 

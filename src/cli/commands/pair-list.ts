@@ -33,9 +33,10 @@ function peerTable(peers: readonly Peer[]): string[] {
   return textTable(columns, rows);
 }
 
-function grantText({ access, copyPaths }: Peer): string {
+function grantText({ access, copyPaths, modules = [] }: Peer): string {
   return [
     ...access.map(({ repository, level }) => `${level} ${repository === '*' ? 'all' : repository}`),
     ...copyPaths.map((path) => `copy in ${toDisplay(path)}`),
+    ...modules.map((name) => `use module ${name}`),
   ].join(', ');
 }

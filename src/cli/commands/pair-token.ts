@@ -13,12 +13,13 @@ import { PendingTokens } from '../../channel/net/pairing.ts';
 import { isRepositoryName } from '../../channel/net/peers.ts';
 import { StateFolder } from '../../channel/net/state-folder.ts';
 import { openRandom } from '../../host/mod.ts';
+import { isModuleName } from '../../monitor/pipe-modules.ts';
 import type { Invocation } from '../invocation.ts';
 import { ensureStateDirectory } from '../state-folder.ts';
 
 export default async function run(invocation: Invocation<'pair token'>): Promise<number> {
   const { options, output, stateDirectory } = invocation;
-  const { repo, access: level, copyPaths } = options;
+  const { repo, access: level, copyPaths, modules } = options;
   for (const name of repo) {
     if (!isRepositoryName(name)) {
       throw new PenstockError('USAGE', `--repo takes the name of a repository, not ${name}`, {
@@ -31,6 +32,16 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
       throw new PenstockError('USAGE', `--copy-path is not absolute: ${toDisplay(path)}`);
     }
   }
+  for (const name of modules) {
+    if (!isModuleName(name)) {
+      throw new PenstockError('USAGE', `--module takes the name of a module, not ${name}`, {
+        hint: 'a name that `penstock serve --module NAME=COMMAND` gives it, or `unbound`',
+      });
+    }
+  }
+  if (modules.length > LIMITS.peerModulesMax) {
+    throw new PenstockError('LIMIT', `more than ${LIMITS.peerModulesMax} modules`);
+  }
   if (copyPaths.length > LIMITS.copyPathsMax) {
     throw new PenstockError('LIMIT', `more than ${LIMITS.copyPathsMax} folders`);
   }
@@ -39,7 +50,11 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
   const identity = await openIdentity(state);
   const tokens = new PendingTokens(state, invocation);
   const access = (repo.length === 0 ? ['*'] : repo).map((repository) => ({ repository, level }));
-  const { token, expiresMs } = tokens.create(identity, { access, copyPaths }, openRandom());
+  const { token, expiresMs } = tokens.create(
+    identity,
+    { access, copyPaths, modules },
+    openRandom(),
+  );
   const { fingerprint } = identity;
   if (!output.json) output.line(token);
   output.summary(

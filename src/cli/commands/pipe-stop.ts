@@ -2,7 +2,7 @@
  * `penstock pipe stop`: has this machine's monitor stop a pipe.
  */
 import { EXIT } from '../../base/errors.ts';
-import { askStop } from '../../monitor/local-socket.ts';
+import { askStop } from '../../monitor/local-requests.ts';
 import type { Invocation } from '../invocation.ts';
 
 export default async function run(invocation: Invocation<'pipe stop'>): Promise<number> {

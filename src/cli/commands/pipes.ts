@@ -2,8 +2,8 @@
  * `penstock pipes`: shows the pipes of this machine's monitor.
  */
 import { EXIT } from '../../base/errors.ts';
-import { askPipes } from '../../monitor/local-socket.ts';
-import type { PipeView, StageView } from '../../monitor/pipe-registry.ts';
+import { askPipes } from '../../monitor/local-requests.ts';
+import type { PipeView, StageView } from '../../monitor/pipe-view.ts';
 import type { Invocation } from '../invocation.ts';
 import { textTable } from '../text-table.ts';
 
@@ -20,9 +20,19 @@ export default async function run(invocation: Invocation<'pipes'>): Promise<numb
 }
 
 function pipeLines(pipe: PipeView): string[] {
-  const { name, program, machine, flow, upMs, buffers, stages, stopping } = pipe;
+  const { name, program, machine, flow, upMs, buffers, stages, stopping, device } = pipe;
   const seconds = Math.round(upMs / 1000);
-  const head = `${name}: ${program} on ${machine}, ${flow}, ${seconds} s${stopping ? ', stopping' : ''}`;
+  const words = [
+    `${program} on ${machine}`,
+    flow,
+    ...(device === undefined ? [] : [`device ${device}`]),
+    `${seconds} s`,
+    ...(pipe.state === 'queued' ? [`queued at place ${pipe.place ?? '?'}`] : []),
+    ...(pipe.state === 'starting' ? ['starting'] : []),
+    ...(stopping ? ['stopping'] : []),
+  ];
+  const head = `${name}: ${words.join(', ')}`;
+  if (stages.length === 0) return [head];
   const columns = [
     { title: 'stage' },
     { title: 'instances', right: true },
@@ -42,8 +52,13 @@ function pipeLines(pipe: PipeView): string[] {
 }
 
 /** What its instances do, and whom those wait for that wait. */
-function stateText({ instances }: StageView): string {
+function stateText({ instances, programs }: StageView): string {
+  const attached = programs === undefined ? '' : `, ${programsText(programs)}`;
   const states = [...new Set(instances.map(({ state }) => state))].join(', ');
   const awaited = [...new Set(instances.flatMap(({ waitsFor }) => waitsFor))];
-  return awaited.length === 0 ? states : `${states} (for ${awaited.join(', ')})`;
+  return `${states}${awaited.length === 0 ? '' : ` (for ${awaited.join(', ')})`}${attached}`;
+}
+
+function programsText(programs: readonly number[]): string {
+  return programs.length === 0 ? 'no program attached' : `program ${programs.join(', ')}`;
 }

@@ -37,6 +37,11 @@ export default async function run(invocation: Invocation<'serve'>): Promise<numb
     stateDirectory,
     listen: listen.length === 0 ? [LISTEN_DEFAULT] : listen,
     repositories,
+    pipes: {
+      commands: commandsOf(options.modules),
+      devices: devicesOf(options.devices),
+      ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
+    },
     log,
     version: programVersion(),
     clock,
@@ -58,6 +63,32 @@ export default async function run(invocation: Invocation<'serve'>): Promise<numb
   log.info('stopped');
   output.summary({ command: 'serve' }, '');
   return EXIT.ok;
+}
+
+/** Words of commands by name, of `NAME=COMMAND`. */
+function commandsOf(given: readonly string[]): Map<string, readonly string[]> {
+  const commands = new Map<string, readonly string[]>();
+  for (const text of given) {
+    const [, name = '', command = ''] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    const words = command.split(' ').filter((word) => word !== '');
+    if (name === '' || words.length === 0) {
+      throw new PenstockError('USAGE', `--module takes NAME=COMMAND, not ${text}`);
+    }
+    if (commands.has(name)) throw new PenstockError('USAGE', `--module names ${name} twice`);
+    commands.set(name, words);
+  }
+  return commands;
+}
+
+/** Counts by name, of `NAME=COUNT`. */
+function devicesOf(given: readonly string[]): Map<string, number> {
+  return new Map(
+    given.map((text) => {
+      const [, name = '', count = ''] = /^([^=]{1,64})=([1-9]\d{0,3})$/.exec(text) ?? [];
+      if (name !== '') return [name, Number(count)];
+      throw new PenstockError('USAGE', `--device takes NAME=COUNT, not ${text}`);
+    }),
+  );
 }
 
 function listenAddress(text: string): ListenAddress {

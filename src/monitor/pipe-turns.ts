@@ -1,0 +1,171 @@
+/**
+ * The turn of a pipe on this monitor, from asking for it until the pipe is over: its place in the queue
+ * (pipe-queue.ts) and its line in the list (pipe-registry.ts).
+ *
+ *   queued ──▶ starting ──▶ running ──▶ over
+ *      └───────────┴─────▶ left: stopped by name, or who asked has gone
+ *
+ * Contract: the name is taken from the first moment to the last; whatever ends a turn, its memory and
+ * device are free for the next. Also one that is queued or starting can be stopped.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import {
+  type Admission,
+  PipeQueue,
+  type PipeWish,
+  type QueueLimits,
+  type Waiter,
+} from './pipe-queue.ts';
+import type { PipeRegistry, RegisteredPipe } from './pipe-registry.ts';
+import type { PipeFacts, PipeView } from './pipe-view.ts';
+
+export interface TurnRequest extends PipeFacts {
+  readonly name: string;
+  readonly owner: string | undefined;
+  readonly wish: Omit<PipeWish, 'owner' | 'device'>;
+  /** Told its place whenever that has changed, while it waits. */
+  onQueued?(place: number): void;
+}
+
+export class PipeTurns {
+  readonly #queue: PipeQueue;
+  readonly #registry: PipeRegistry;
+  readonly #asking = new Set<Turn>();
+
+  constructor(limits: QueueLimits, registry: PipeRegistry) {
+    this.#registry = registry;
+    this.#queue = new PipeQueue(limits, () => {
+      for (const turn of this.#asking) turn.moved();
+    });
+  }
+
+  /** Asks for a turn. PIPE_CONFIG (the name is taken), LIMIT, NET_BUSY. */
+  ask(request: TurnRequest): Turn {
+    this.#registry.refuseTaken(request.name);
+    const { owner, device } = request;
+    const turn = new Turn(this.#queue.ask({ ...request.wish, owner, device }), request, (entry) =>
+      this.#registry.add(entry),
+    );
+    this.#asking.add(turn);
+    const forget = (): void => void this.#asking.delete(turn);
+    turn.admitted.then(forget, forget);
+    turn.moved();
+    return turn;
+  }
+}
+
+export class Turn {
+  readonly admitted: Promise<Admission>;
+  readonly #waiter: Waiter;
+  readonly #request: TurnRequest;
+  readonly #add: (entry: RegisteredPipe) => () => void;
+  readonly #over: PromiseWithResolvers<void> = Promise.withResolvers();
+  readonly #askedMs: number = performance.now();
+  #remove: () => void;
+  #pipe: RegisteredPipe | undefined;
+  #stopped: PenstockError | undefined;
+  readonly #left = new AbortController();
+  #place = 0;
+  #placeThere = 0;
+
+  constructor(waiter: Waiter, request: TurnRequest, add: (entry: RegisteredPipe) => () => void) {
+    this.#waiter = waiter;
+    this.#request = request;
+    this.#add = add;
+    this.admitted = waiter.admitted;
+    this.#remove = add({
+      name: request.name,
+      owner: request.owner,
+      isOwn: true,
+      done: this.#over.promise,
+      view: () => this.#view(),
+      stop: (reason) => this.leave(reason),
+    });
+  }
+
+  /** Aborted with the reason when it is given up before it runs. */
+  get signal(): AbortSignal {
+    return this.#left.signal;
+  }
+
+  /** It waits on another machine, for its own part has its turn. */
+  queuedThere(place: number): void {
+    this.#placeThere = place;
+  }
+
+  moved(): void {
+    const { place } = this.#waiter;
+    if (place === this.#place) return;
+    this.#place = place;
+    if (place > 0) this.#request.onQueued?.(place);
+  }
+
+  /** Gives it up; resolves when it is over. */
+  async leave(reason: PenstockError): Promise<void> {
+    if (this.#pipe !== undefined) return this.#pipe.stop(reason);
+    this.#stopped ??= reason;
+    this.#waiter.leave(reason);
+    this.#left.abort(reason);
+    await this.#over.promise;
+  }
+
+  /** The pipe runs: it takes the turn's line in the list. One that was stopped meanwhile is stopped. */
+  started(pipe: RegisteredPipe): void {
+    this.#remove();
+    this.#pipe = pipe;
+    this.#remove = this.#add(pipe);
+    if (this.#stopped !== undefined) void pipe.stop(this.#stopped);
+  }
+
+  /** It is over, however far it came. May be called again. */
+  end(): void {
+    this.#remove();
+    this.#waiter.leave(new PenstockError('PIPE_STOPPED', 'the pipe was stopped'));
+    this.#waiter.admitted.then(
+      (admission) => admission.release(),
+      () => {},
+    );
+    this.#over.resolve();
+  }
+
+  #view(): PipeView {
+    const { name, program, machine, flow, device, wish } = this.#request;
+    const place = this.#waiter.place || this.#placeThere;
+    return {
+      name,
+      state: place > 0 ? 'queued' : 'starting',
+      ...(place > 0 ? { place } : {}),
+      program,
+      machine,
+      flow,
+      ...(device === undefined ? {} : { device }),
+      upMs: Math.round(performance.now() - this.#askedMs),
+      stopping: this.#stopped !== undefined,
+      segmentBytes: 0,
+      buffers: { total: wish.buffersMost, free: 0, bytesEach: wish.bufferBytes },
+      stages: [],
+    };
+  }
+}
+
+/** What a pipe wants of a monitor's memory. */
+export function wishOf(
+  pipe: {
+    readonly maxBuffers: number;
+    readonly minBuffers?: number | undefined;
+    readonly payloadBytes: number;
+    readonly directoryBytes?: number | undefined;
+  },
+  stages: readonly { readonly instances?: number; readonly windowBytes?: number }[],
+): TurnRequest['wish'] {
+  return {
+    bufferBytes: pipe.payloadBytes + (pipe.directoryBytes ?? 0) + LIMITS.headerRoomBytes,
+    otherBytes: stages.reduce(
+      (sum, { instances = 1, windowBytes = 0 }) => sum + instances * windowBytes,
+      0,
+    ),
+    buffersLeast: Math.min(pipe.minBuffers ?? pipe.maxBuffers, pipe.maxBuffers),
+    buffersMost: pipe.maxBuffers,
+  };
+}

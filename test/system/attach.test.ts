@@ -1,0 +1,239 @@
+/**
+ * Programs at the ends of pipes: `penstock pipe start` and `penstock attach`, within a machine and between two
+ * (P7, P10; issue 3, item 7).
+ *
+ * Goal: a stream goes in at one end and comes out whole at the other, through commands of either
+ * machine; whatever ends one program before its end ends all, with the cause told everywhere.
+ * Method: whole commands, daemons in processes of their own with state folders of their own.
+ */
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { unboundModule } from '../../src/channel/local/unbound-stage.ts';
+import { extendPipe } from '../../src/channel/net/controller.ts';
+import { Peers } from '../../src/channel/net/peers.ts';
+import { StateFolder } from '../../src/channel/net/state-folder.ts';
+import { askPipes, askStart } from '../../src/monitor/local-requests.ts';
+import type { StartRequest } from '../../src/monitor/near-pipes.ts';
+import type { PipeView } from '../../src/monitor/pipe-view.ts';
+import { penstock, succeed } from '../commands.ts';
+import { attached, type Daemon, pairDaemons, startDaemon } from '../daemon-fixture.ts';
+import { newMachine } from '../monitor-fixture.ts';
+import { noise } from '../tree-make.ts';
+
+const hasGzip = spawnSync('gzip', ['--version']).status === 0;
+
+const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.folder);
+const MODULES = ['--module', 'pack=gzip -1 -c', '--module', 'unpack=gzip -dc'];
+
+const ends: (() => void)[] = [];
+const file = { after: (end: () => void) => void ends.push(end) };
+after(() => {
+  for (const end of ends) end();
+});
+let near: Daemon;
+let far: Daemon;
+before(async () => {
+  [near, far] = await Promise.all([
+    startDaemon(file, MODULES),
+    startDaemon(file, [...MODULES, '--module', 'secret=cat']),
+  ]);
+  pairDaemons(near, far, ['--module', 'unbound', '--module', 'pack', '--module', 'unpack']);
+});
+
+/** Starts a pipe as the command does. */
+async function begin(name: string, more: Partial<StartRequest> = {}): Promise<void> {
+  await askStart(near.folder, { name, through: [], farThrough: [], ...more });
+}
+const toFar = (): Pick<StartRequest, 'far'> => ({
+  far: { flow: 'push', host: '127.0.0.1', port: far.port },
+});
+
+async function noPipes(daemon: Daemon): Promise<void> {
+  while ((await pipesOf(daemon)).length > 0) await sleep(20);
+}
+
+/** Nothing of a pipe is left in the state folder. */
+function noSockets({ folder }: Daemon): void {
+  const place = join(folder, 'attach');
+  deepEqual(existsSync(place) ? readdirSync(place) : [], []);
+}
+
+test('a stream passes from one program to another on one machine', async (t) => {
+  const daemon = near;
+  const sent = noise(5_000_000, 'stream');
+  const { summary } = succeed(['pipe', 'start', 'through', ...daemon.state]);
+  equal(summary.name, 'through');
+  equal(statSync(join(daemon.folder, 'attach')).mode & 0o777, 0o700);
+  const [socket = ''] = readdirSync(join(daemon.folder, 'attach'));
+  equal(statSync(join(daemon.folder, 'attach', socket)).mode & 0o777, 0o600);
+  const tail = attached(t, ['through', '--as', 'tail', ...daemon.state]);
+  const head = attached(t, ['through', '--as', 'head', ...daemon.state], sent);
+  equal((await head.ended).status, 0);
+  const got = await tail.ended;
+  equal(got.status, 0, got.stderr);
+  equal(digest(got.bytes), digest(sent));
+  await noPipes(daemon);
+  noSockets(daemon);
+});
+
+for (const flow of ['to', 'from'] as const) {
+  test(`between two machines, through commands of both (${flow})`, {
+    skip: !hasGzip,
+  }, async (t) => {
+    const sent = Buffer.concat([noise(2_000_000, flow), Buffer.alloc(3_000_000, 'text ')]);
+    const [here, there] = flow === 'to' ? ['pack', 'unpack'] : ['unpack', 'pack'];
+    const modules = ['--through', here, '--far-through', there];
+    succeed(['pipe', 'start', 'both', `--${flow}`, far.address, ...modules, ...near.state]);
+    for (const daemon of [near, far]) {
+      const [pipe] = await pipesOf(daemon);
+      equal(pipe?.name, 'both');
+      equal(pipe?.flow, flow === 'to' ? 'push' : 'pull');
+    }
+    const [first, last] = flow === 'to' ? [near, far] : [far, near];
+    const tail = attached(t, ['both', '--as', 'tail', ...last.state]);
+    const head = attached(t, ['both', '--as', 'head', ...first.state], sent);
+    const [gave, got] = await Promise.all([head.ended, tail.ended]);
+    equal(gave.status, 0, gave.stderr);
+    equal(got.status, 0, got.stderr);
+    equal(digest(got.bytes), digest(sent));
+    for (const daemon of [near, far]) {
+      await noPipes(daemon);
+      noSockets(daemon);
+    }
+  });
+}
+
+test('what the other machine did not grant, or does not have, is refused', async () => {
+  const refused = (...more: string[]) =>
+    penstock(['pipe', 'start', '--to', far.address, ...more, ...near.state]).errors[0]?.code;
+  equal(refused('--far-through', 'secret'), 'NET_DENIED');
+  equal(refused('--far-through', 'gzip -c'), 'PIPE_CONFIG');
+  equal(refused('--through', 'secret'), 'PIPE_CONFIG');
+  equal(penstock(['serve', '--module', 'copy-read=cat', ...near.state]).errors[0]?.code, 'USAGE');
+  const stranger = await newMachine();
+  new Peers(new StateFolder(far.folder)).put({
+    name: 'stranger',
+    kind: 'client',
+    fingerprint: stranger.identity.fingerprint,
+    pairedMs: 0,
+    access: [{ repository: '*', level: 'full' }],
+    copyPaths: ['/'],
+  });
+  await rejects(
+    extendPipe({
+      identity: stranger.identity,
+      server: { host: '127.0.0.1', port: far.port, fingerprint: far.fingerprint },
+      program: 'test',
+      flow: 'pull',
+      near: {
+        maxBuffers: 2,
+        payloadBytes: 1000,
+        stages: [{ name: 'a', modules: [unboundModule()] }],
+      },
+      far: { stages: [{ name: 'b', modules: [{ name: 'unbound' }] }] },
+    }),
+    { code: 'NET_DENIED' },
+  );
+  deepEqual([...(await pipesOf(near)), ...(await pipesOf(far))], []);
+});
+
+test('a program that is killed stops the pipe on both machines, and is named as the cause', async (t) => {
+  for (const role of ['head', 'tail'] as const) {
+    await begin(role, toFar());
+    const tail = attached(t, [role, '--as', 'tail', ...far.state]);
+    const head = attached(t, [role, '--as', 'head', ...near.state]);
+    head.child.stdin?.write(noise(100_000, role));
+    while (tail.received() < 100_000) await sleep(10);
+    const [killed, other] = role === 'head' ? [head, tail] : [tail, head];
+    killed.child.kill('SIGKILL');
+    // Who is held up learns it too.
+    if (role === 'tail') head.child.stdin?.write(noise(3_000_000, 'more'));
+    const { status, stderr } = await other.ended;
+    equal(status, 1);
+    match(stderr, new RegExp(`PROGRAM_LOST|the program ${killed.child.pid} that was attached`));
+    match(stderr, new RegExp(`program ${killed.child.pid} .*attached as ${role}.*before`));
+    for (const daemon of [near, far]) {
+      await noPipes(daemon);
+      noSockets(daemon);
+      match(daemon.log.join(''), new RegExp(`program ${killed.child.pid} `));
+    }
+  }
+});
+
+test('a pipe to which nobody comes ends after the time that was given', async (t) => {
+  const daemon = near;
+  await begin('lonely', { waitMs: 1000 });
+  const tail = attached(t, ['lonely', '--as', 'tail', ...daemon.state]);
+  const { status, stderr, bytes } = await tail.ended;
+  equal(status, 1);
+  match(stderr, /no program was attached to head within 1 s/);
+  equal(bytes.length, 0);
+  await noPipes(daemon);
+});
+
+test('an end is given to one program; agents of the network are no ends; who is early waits', async (t) => {
+  const early = attached(t, ['late', '--as', 'tail', '--wait', '1m', ...far.state]);
+  const now = penstock(['attach', 'late', '--as', 'tail', ...far.state]);
+  match(now.stderr, /PIPE_UNKNOWN/);
+  await begin('late', toFar());
+  const head = attached(t, ['late', '--as', 'head', ...near.state]);
+  head.child.stdin?.write('some');
+  while (early.received() < 4) await sleep(10);
+  const second = await attached(t, ['late', '--as', 'head', ...near.state], Buffer.from('x')).ended;
+  equal(second.status, 1);
+  match(second.stderr, /a program is attached as head already/);
+  for (const [daemon, role, stage] of [
+    [near, 'tail', 'send'],
+    [far, 'head', 'receive'],
+  ] as const) {
+    const args = ['late', '--as', role, ...daemon.state];
+    const refused = await attached(t, args, Buffer.from('x')).ended;
+    equal(refused.status, 1);
+    match(refused.stderr, /agents of the network, which no program can take the place of/);
+    const named = await attached(t, [...args, '--stage', stage], Buffer.from('x')).ended;
+    match(named.stderr, new RegExp(`stage ${stage} of the pipe is no unbound`));
+  }
+  head.child.stdin?.end(' more');
+  equal((await early.ended).bytes.toString(), 'some more');
+  equal((await head.ended).status, 0);
+});
+
+test('pipe stop ends both programs, and tells them', async (t) => {
+  const daemon = near;
+  await begin('p');
+  const tail = attached(t, ['p', '--as', 'tail', ...daemon.state]);
+  const head = attached(t, ['p', '--as', 'head', ...daemon.state]);
+  head.child.stdin?.write('x');
+  while (tail.received() === 0) await sleep(10);
+  const [shown] = await pipesOf(daemon);
+  deepEqual(
+    shown?.stages.map(({ programs }) => programs),
+    [[head.child.pid], [tail.child.pid]],
+  );
+  succeed(['pipe', 'stop', 'p', ...daemon.state]);
+  for (const { ended } of [head, tail]) {
+    const { status, stderr } = await ended;
+    equal(status, 1);
+    match(stderr, /the user has stopped the pipe/);
+  }
+});
+
+test('a slow reader holds up who writes', async (t) => {
+  const daemon = near;
+  await begin('slow');
+  const tail = attached(t, ['slow', '--as', 'tail', ...daemon.state]);
+  tail.child.stdout?.pause();
+  const sent = noise(40_000_000, 'slow');
+  const head = attached(t, ['slow', '--as', 'head', ...daemon.state], sent);
+  while ((await pipesOf(daemon))[0]?.buffers.free !== 0) await sleep(20);
+  ok(head.child.exitCode === null, 'it is held up');
+  tail.child.stdout?.resume();
+  equal(digest((await tail.ended).bytes), digest(sent));
+  equal((await head.ended).status, 0);
+});
