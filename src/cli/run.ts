@@ -9,6 +9,7 @@ import type { ByteString } from '../base/bytes.ts';
 import { EXIT, PenstockError, toPenstockError } from '../base/errors.ts';
 import type { CommandLine } from '../options/command-line.ts';
 import type { CommandName, ParsedCommand } from '../options/table.ts';
+import { observePipes } from '../pipe/observers.ts';
 import { originalVariable } from './arguments.ts';
 import { loadCommand } from './commands.ts';
 import type { CommandModule, Invocation } from './invocation.ts';
@@ -80,6 +81,7 @@ async function runParsed(
     nowMs: () => Date.now(),
     onHardExit,
   };
+  endings.push(announcePipes(invocation));
   let exit: number;
   try {
     const module = await (host.load ?? loadCommand)(parsed.command);
@@ -93,6 +95,18 @@ async function runParsed(
   if (lost === undefined || lost.errno === 'EPIPE') return exit;
   output.error(lost);
   return lost.exit;
+}
+
+/** Has this machine's monitor show the pipes of a command, if one runs. */
+function announcePipes({ command, stateDirectory }: Invocation): () => void {
+  // The monitor itself knows its pipes.
+  if (command === 'serve') return () => {};
+  return observePipes((pipe) => {
+    import('../monitor/announce.ts')
+      .then(({ announcePipe }) => announcePipe(stateDirectory, pipe, command))
+      // The pipe does not depend on it.
+      .catch(() => {});
+  });
 }
 
 /**

@@ -14,6 +14,7 @@ import { LIMITS } from '../base/limits.ts';
 import { passed } from './barrier.ts';
 import { type InstanceEvents, InstanceHandle, type InstanceMessage } from './instance.ts';
 import { COUNTERS, HEADER, STAGE, stageAt } from './layout.ts';
+import { tellObservers } from './observers.ts';
 import { ATTENTION, createSegment, INITIATOR, type Segment } from './segment.ts';
 import { makePipeName, type PipeSpec, toSegmentConfig } from './spec.ts';
 import { counterOf, type PipeStatus, statusOf } from './status.ts';
@@ -32,7 +33,9 @@ export interface PipeSummary {
  */
 export async function startPipe(spec: PipeSpec): Promise<Pipe> {
   const name = spec.name ?? makePipeName();
-  return new Pipe(spec, createSegment(toSegmentConfig(spec, name)));
+  const pipe = new Pipe(spec, createSegment(toSegmentConfig(spec, name)));
+  tellObservers(pipe);
+  return pipe;
 }
 
 export class Pipe {

@@ -1,0 +1,52 @@
+/**
+ * Tells the monitor of a state folder of the pipes that another process of the same user runs, so that `penstock
+ * pipes` shows them and `pipe stop` stops them.
+ *
+ * Contract: nothing of the pipe waits for the monitor, and where none runs, or it ends, the pipe goes on. What
+ * the pipe does is sent at once and then every second. Nothing here keeps the process alive.
+ */
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { type ByteString, toBytes } from '../base/bytes.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { LineChannel } from '../channel/local/line-channel.ts';
+import { fromWireError } from '../channel/wire-error.ts';
+import type { Pipe } from '../pipe/mod.ts';
+import { openMonitor, SOCKET_NAME } from './local-requests.ts';
+import { type PipeFacts, PipeMeter } from './pipe-view.ts';
+
+/** Announces a pipe until it is over. `program` is what kind of program runs it. */
+export async function announcePipe(
+  stateDirectory: ByteString,
+  pipe: Pipe,
+  program: string,
+  more: Pick<PipeFacts, 'programs'> = {},
+): Promise<void> {
+  if (!existsSync(toBytes(`${stateDirectory}/${SOCKET_NAME}`))) return;
+  const channel = await openMonitor(stateDirectory);
+  if (channel === undefined) return;
+  channel.socket.unref();
+  const meter = new PipeMeter(pipe, { program, machine: hostname(), flow: flowOf(pipe), ...more });
+  channel.send({ type: 'register', view: meter.view() });
+  const timer = setInterval(() => {
+    meter.sample();
+    channel.send({ view: meter.view() });
+  }, LIMITS.pipeRateMs).unref();
+  listen(channel, pipe).catch(() => {});
+  await pipe.done.catch(() => {});
+  clearInterval(timer);
+  channel.close();
+}
+
+async function listen(channel: LineChannel, pipe: Pipe): Promise<void> {
+  for (let line = await channel.next(); line !== undefined; line = await channel.next()) {
+    const { stop } = line as { stop?: unknown };
+    if (stop !== undefined) await pipe.stop(fromWireError(stop));
+  }
+}
+
+function flowOf(pipe: Pipe): PipeFacts['flow'] {
+  const names = pipe.status().stages.map(({ name }) => name);
+  if (names.at(-1) === 'send') return 'push';
+  return names[0] === 'receive' ? 'pull' : 'local';
+}
