@@ -9,6 +9,7 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export { openScsiVolume } from './media/scsi-volume.ts';
 export { openTapeImage, TapeImage, type TapeImageOptions } from './media/tape-image.ts';
 export {
   isVolumeError,
@@ -44,3 +45,13 @@ export {
   type StageStatus,
   startPipe,
 } from './pipe/mod.ts';
+export type { LibraryElement } from './scsi/changer-commands.ts';
+export { type IscsiAddress, parseIscsiAddress } from './scsi/iscsi-address.ts';
+export type { ChapSecrets } from './scsi/iscsi-chap.ts';
+export {
+  type DiscoveredTarget,
+  discoverTargets,
+  IscsiDevice,
+  type IscsiOptions,
+} from './scsi/iscsi-initiator.ts';
+export { TapeLibrary } from './scsi/library.ts';

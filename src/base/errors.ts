@@ -6,27 +6,13 @@
  * ends the run. The table alone decides exit status, whether a retry can help, and the hint;
  * docs/errors.md is kept equal to it by a test.
  */
+import { DEVICE_ERRORS } from './device-errors.ts';
+import { type ErrorSpec, spec } from './error-spec.ts';
 
 /** Exit statuses of the command line (U4). */
 export const EXIT = { ok: 0, failed: 1, usage: 2, partial: 3, interrupted: 130 } as const;
 
-export interface ErrorSpec {
-  /** Exit status of a command that ends with this error. */
-  readonly exit: number;
-  /** Whether the same call may succeed when it is made again. */
-  readonly retryable: boolean;
-  /** What it means, for docs/errors.md. */
-  readonly meaning: string;
-  /** What to do, printed after the message. */
-  readonly hint: string;
-}
-
-const spec = (exit: number, retryable: boolean, meaning: string, hint: string): ErrorSpec => ({
-  exit,
-  retryable,
-  meaning,
-  hint,
-});
+export type { ErrorSpec };
 
 export const ERRORS = {
   USAGE: spec(2, false, 'the command line is wrong', 'run `penstock help` for the syntax'),
@@ -328,6 +314,8 @@ export const ERRORS = {
     'run `penstock pair list`',
   ),
 
+  ...DEVICE_ERRORS,
+
   HOST_IO: spec(
     1,
     true,
@@ -418,6 +406,12 @@ const OUT_OF_REACH: ReadonlySet<ErrorCode> = new Set([
   'NET_DENIED',
   'NET_BUSY',
   'NET_PROTOCOL',
+  'DEVICE_UNREACHABLE',
+  'DEVICE_REFUSED',
+  'DEVICE_BUSY',
+  'DEVICE_LOST',
+  'DEVICE_TIMEOUT',
+  'DEVICE_PROTOCOL',
 ]);
 
 /** Wraps a foreign error; a PenstockError passes through unchanged. */
