@@ -43,7 +43,7 @@ async function push(server: Server, bytes: number, localAddresses: string[]): Pr
   const count = Math.ceil(bytes / PAYLOAD_BYTES);
   const pipe = await extendPipe({
     identity: await openIdentity(new StateFolder(state)),
-    server,
+    server: { ...server, localAddresses },
     program: 'bench',
     flow: 'push',
     near: {
@@ -52,7 +52,7 @@ async function push(server: Server, bytes: number, localAddresses: string[]): Pr
       stages: [{ name: 'fill', modules: [{ module: FILL_MODULE, options: { count } }] }],
     },
     far: { stages: [{ name: 'take', modules: [{ name: 'take' }] }] },
-    ...(localAddresses.length === 0 ? {} : { localAddresses, links: localAddresses.length }),
+    ...(localAddresses.length === 0 ? {} : { links: localAddresses.length }),
   });
   // The first buffer opens the window; all others are counted.
   while (pipe.near.counter(0, 'send') === 0) await new Promise((go) => setTimeout(go, POLL_MS));

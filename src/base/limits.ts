@@ -220,11 +220,13 @@ export const LIMITS = {
   /** Pieces of memory for that which are kept to be used again. */
   fileSendBuffersMax: 16,
 
-  /** Connections to a remote repository (agents) over a short way. */
+  /** Connections that carry data to another machine (agents), at least, where none are asked for. */
   agentsLeast: 2,
-  /** Connections to a remote repository that are chosen for a long way. */
+  /** The same, at most, over a short way. */
+  agentsShortMax: 4,
+  /** The same over a long way. */
   agentsDefaultMax: 8,
-  /** Connections to a remote repository that can be asked for. */
+  /** Connections that can be asked for. */
   agentsMax: 64,
   /** Pieces of memory for parts of chunks, besides two for each connection. */
   netSlotsLeast: 12,
@@ -421,4 +423,6 @@ assert(
 );
 assert(LIMITS.netSlotBytes <= LIMITS.chunkPartBytesMax, 'a part is taken');
 assert(LIMITS.netPartBytesLeast <= LIMITS.netSlotBytes, 'a part fits its memory');
-assert(LIMITS.agentsLeast <= LIMITS.agentsDefaultMax, 'agentsLeast <= agentsDefaultMax');
+assert(LIMITS.agentsLeast <= LIMITS.agentsShortMax, 'agentsLeast <= agentsShortMax');
+assert(LIMITS.agentsShortMax <= LIMITS.agentsDefaultMax, 'agentsShortMax <= agentsDefaultMax');
+assert(LIMITS.agentsDefaultMax <= LIMITS.linksPerAgentMax, 'one agent has them all');

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAddress } from './address.ts';
+import { localAddressesOf, parseAddress } from './address.ts';
 
 test('addresses with and without a port', () => {
   for (const [text, host, port] of [
@@ -19,5 +19,12 @@ test('addresses with and without a port', () => {
   }
   for (const wrong of ['', ':1', 'a:b', 'a:65536', 'a:1:', '[a]:1', 'a/b', 'u@h', 'a b', '[::1']) {
     assert.throws(() => parseAddress(wrong, 7420), { code: 'USAGE' }, wrong);
+  }
+});
+
+test('addresses of this machine are no names', () => {
+  assert.deepEqual(localAddressesOf(['127.0.0.2', '::1']), ['127.0.0.2', '::1']);
+  for (const wrong of ['localhost', '127.0.0.1:1', '[::1]', '']) {
+    assert.throws(() => localAddressesOf(['127.0.0.1', wrong]), { code: 'USAGE' }, wrong);
   }
 });

@@ -1,7 +1,7 @@
 /**
  * Addresses of machines as people write them: `host`, `host:port`, `[::1]:port`.
  */
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { PenstockError } from '../base/errors.ts';
 
 /** Where a monitor listens if nothing else is said. */
@@ -27,4 +27,17 @@ export function parseAddress(text: string, defaultPort: number): MachineAddress 
     });
   }
   return { host, port: number };
+}
+
+/** What `--local-address` names. USAGE. */
+export function localAddressesOf(texts: readonly string[]): readonly string[] {
+  const wrong = texts.find((text) => isIP(text) === 0);
+  if (wrong === undefined) return texts;
+  throw new PenstockError(
+    'USAGE',
+    `--local-address takes an address of this machine, not ${wrong}`,
+    {
+      hint: 'such as 192.0.2.1 or 2001:db8::1',
+    },
+  );
 }

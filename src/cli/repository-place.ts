@@ -11,12 +11,15 @@ import { OBJECT_KINDS, type ObjectStore } from '../format/object-store.ts';
 import { CWD, newListing, openFiles } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
 import type { GlobalValues } from '../options/table.ts';
-import { MONITOR_PORT, parseAddress } from './address.ts';
+import { localAddressesOf, MONITOR_PORT, parseAddress } from './address.ts';
 import type { Invocation } from './invocation.ts';
 
 /** What of an invocation is needed here. */
 export interface PlaceOptions extends Pick<Invocation, 'repoUrl' | 'stateDirectory' | 'signal'> {
-  readonly options: Pick<GlobalValues, 'agents' | 'limitRateBytes' | 'reconnectMs'>;
+  readonly options: Pick<
+    GlobalValues,
+    'agents' | 'localAddresses' | 'limitRateBytes' | 'reconnectMs'
+  >;
 }
 
 export interface RepositoryPlace {
@@ -109,7 +112,7 @@ async function openRemote(
   const place = `${fingerprint.slice(0, 16)}-${name}`;
   return openRemoteStore({
     identity: await openIdentity(state),
-    server: { host, port, fingerprint },
+    server: { host, port, fingerprint, localAddresses: localAddressesOf(options.localAddresses) },
     name,
     agents: options.agents ?? 0,
     bytesPerSecond: options.limitRateBytes ?? 0,

@@ -47,6 +47,14 @@ export const GLOBAL_OPTIONS = {
     defaultHelp: 'chosen by how far it is',
     help: 'how many connections carry the data where another machine is involved',
   },
+  localAddresses: {
+    flag: 'local-address',
+    kind: 'text',
+    value: 'ADDR',
+    many: true,
+    defaultHelp: "the system's choice",
+    help: 'an address of this machine from which another one is reached; several take turns',
+  },
   limitRateBytes: {
     flag: 'limit-rate',
     kind: 'size',

@@ -231,8 +231,9 @@ test('a head on the far machine is told what is safe on this one', async (t) => 
 test('control messages and answers reach modules of the far half', async (t) => {
   const started = await start(t, { head: { count: 1e6 }, tail: { slowMs: 2 } });
   while ((started.pipe.near.counter(0, 'send') ?? 0) < 5) await sleep(10);
-  const [seen] = await started.pipe.controlFar('tail', { type: 'how many' });
-  ok(Number(seen) > 0);
+  const seen = async (): Promise<unknown> =>
+    (await started.pipe.controlFar('tail', { type: 'how many' }))[0];
+  while (!(Number(await seen()) > 0)) await sleep(10);
   await rejects(started.pipe.controlFar('nowhere', {}), { code: 'PIPE_CONFIG' });
   await started.pipe.stop();
   await gone(started);

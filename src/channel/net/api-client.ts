@@ -12,6 +12,7 @@ import type { Duplex } from 'node:stream';
 import { connect, type TLSSocket } from 'node:tls';
 import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
+import { noteConnected } from './distance.ts';
 import type { Identity } from './identity.ts';
 import { formatAddress } from './peers.ts';
 import { checkPinned, clientTls } from './pinned-tls.ts';
@@ -20,6 +21,8 @@ export interface Server {
   readonly host: string;
   readonly port: number;
   readonly fingerprint: string;
+  /** Addresses of this machine from which it is reached; connections that carry data take turns. */
+  readonly localAddresses?: readonly string[];
 }
 
 export interface ApiRequest {
@@ -197,7 +200,17 @@ export function connectPinned(
   const address = formatAddress(server.host, server.port);
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) return reject(unreachable(address, new Error('given up')));
-    const socket = connect({ ...clientTls(identity), host: server.host, port: server.port });
+    const { host, port, localAddresses: [localAddress] = [] } = server;
+    const socket = connect({
+      ...clientTls(identity),
+      host,
+      port,
+      ...(localAddress === undefined ? {} : { localAddress }),
+    });
+    let beganMs = performance.now();
+    socket.on('connectionAttempt', () => {
+      beganMs = performance.now();
+    });
     const fail = (error: Error): void => {
       socket.destroy();
       reject(error instanceof PenstockError ? error : unreachable(address, error));
@@ -211,6 +224,7 @@ export function connectPinned(
     socket.once('error', fail);
     socket.once('close', end);
     socket.once('secureConnect', () => {
+      noteConnected(socket, performance.now() - beganMs);
       socket.off('error', fail).off('close', end).setTimeout(0).removeAllListeners('timeout');
       signal?.removeEventListener('abort', giveUp);
       try {

@@ -28,6 +28,7 @@ import {
   PIPE_VERSION,
   type PipeMessage,
 } from './control-channel.ts';
+import { connectionsFor, roundTripMsOf } from './distance.ts';
 import { HalfPipe } from './half-pipe.ts';
 import type { Identity } from './identity.ts';
 import type { LinksOptions } from './links.ts';
@@ -63,11 +64,10 @@ export interface ExtendOptions {
   readonly far: FarHalf;
   /** Whether buffers come out of the agents in the order in which they went in. Default true. */
   readonly ordered?: boolean;
-  /** Threads that send, and as many that receive. Default 1: more help only where one is busy. */
+  /** Threads that send, and as many that receive. Default: as few as can have these connections. */
   readonly agents?: number;
-  /** Connections of each. Default: one a processor, at most 4. */
+  /** Connections in all. Default: by how far it is and the processors (distance.ts). */
   readonly links?: number;
-  readonly localAddresses?: readonly string[];
   /** The sum over all connections that send here. */
   readonly bytesPerSecond?: number;
   /** Words of a buffer that say how much of its header room and directory room is used. */
@@ -105,15 +105,18 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
   const { near, server, flow } = options;
   const name = near.name ?? makePipeName();
   const address = formatAddress(server.host, server.port);
-  const channel = await openChannel(options, name, address);
-  const agents = options.agents ?? 1;
+  const { channel, roundTripMs } = await openChannel(options, name, address);
+  const links =
+    options.links ??
+    connectionsFor(roundTripMs, availableParallelism(), server.localAddresses?.length);
+  const agents = options.agents ?? Math.ceil(links / LIMITS.linksPerAgentMax);
   const giveUp = (): void => channel.close();
   options.signal?.addEventListener('abort', giveUp, { once: true });
   let pipe: Pipe | undefined;
   try {
     const ready = await initiate(channel, options, name, agents, address);
     options.signal?.throwIfAborted();
-    const spec = nearSpec(options, name, agents, ready);
+    const spec = nearSpec(options, name, { agents, links }, ready);
     let half: HalfPipe | undefined;
     pipe = await startPipe({
       ...spec,
@@ -149,8 +152,9 @@ async function openChannel(
   { identity, server }: ExtendOptions,
   name: string,
   address: string,
-): Promise<ControlChannel> {
+): Promise<{ readonly channel: ControlChannel; readonly roundTripMs: number }> {
   const socket = await connectPinned(identity, server);
+  const roundTripMs = roundTripMsOf(socket);
   // The connection is there, and was looked at: `ws:` only keeps the package from making its own.
   const webSocket = new WebSocket(`ws://monitor/v1/pipes/${encodeURIComponent(name)}/control`, {
     createConnection: () => socket,
@@ -160,7 +164,7 @@ async function openChannel(
   });
   const channel = new ControlChannel(webSocket);
   return new Promise((resolve, reject) => {
-    webSocket.once('open', () => resolve(channel));
+    webSocket.once('open', () => resolve({ channel, roundTripMs }));
     webSocket.once('unexpected-response', (_request, answer) => {
       const parts: Buffer[] = [];
       answer.on('data', (part: Buffer) => {
@@ -255,7 +259,12 @@ async function decision(
 }
 
 /** The near half with its agents. */
-function nearSpec(options: ExtendOptions, name: string, agents: number, ready: Ready): PipeSpec {
+function nearSpec(
+  options: ExtendOptions,
+  name: string,
+  { agents, links: total }: { readonly agents: number; readonly links: number },
+  ready: Ready,
+): PipeSpec {
   const { near, flow, identity, server, bytesPerSecond } = options;
   const links: LinksOptions = {
     identity: { ...identity, peerFingerprint: server.fingerprint },
@@ -264,8 +273,8 @@ function nearSpec(options: ExtendOptions, name: string, agents: number, ready: R
     connect: {
       host: server.host,
       port: ready.port,
-      links: options.links ?? Math.min(4, availableParallelism()),
-      ...pick(options, 'localAddresses'),
+      links: Math.min(Math.ceil(total / agents), LIMITS.linksPerAgentMax),
+      ...pick(server, 'localAddresses'),
     },
     ...pick(options, 'lostMs'),
   };

@@ -14,7 +14,6 @@
  * `numbered`), else those of arrival. Counters: 0 buffers, 1 bytes, 2 buffers sent again, 3 connections.
  */
 import { PenstockError } from '../../base/errors.ts';
-import { LIMITS } from '../../base/limits.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../../pipe/mod.ts';
 import { FRAME_BYTES, FRAME_KIND, FRAME_WORDS, type Frame, newFrame, writeFrame } from './frame.ts';
 import type { Link } from './link.ts';
@@ -312,9 +311,4 @@ export default function send(options: SendOptions): PipeModule {
     control: (message) => sender?.control(message as AgentMessage),
     abort: () => sender?.abort(),
   };
-}
-
-/** The most connections that make sense for so many processors. */
-export function defaultLinks(processors: number): number {
-  return Math.max(1, Math.min(4, processors, LIMITS.linksPerAgentMax));
 }

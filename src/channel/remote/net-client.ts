@@ -9,6 +9,7 @@
  */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
+import { availableParallelism } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
@@ -16,6 +17,7 @@ import { ERRORS, type ErrorCode, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { Clock } from '../../host/mod.ts';
 import { connectPinned, type Server } from '../net/api-client.ts';
+import { connectionsFor, roundTripMsOf } from '../net/distance.ts';
 import type { Identity } from '../net/identity.ts';
 import { formatAddress } from '../net/peers.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -76,7 +78,7 @@ export class NetClient {
     this.#rate = new RateLimit(options.bytesPerSecond, clock);
     this.#address = formatAddress(options.server.host, options.server.port);
     this.#reconnectMs = options.reconnectMs;
-    this.#agent = new PinnedAgent(options, clock, () => this.#idleMs, onAgents);
+    this.#agent = new PinnedAgent(options, () => this.#idleMs, onAgents);
   }
 
   /** The request's answer, with a status below 400. */
@@ -246,22 +248,17 @@ function errorOf(answer: NetAnswer, address: string): PenstockError {
 /** Few connections, each of which is handed on once the server has shown the pinned certificate. */
 class PinnedAgent extends Agent {
   readonly #options: NetOptions;
-  readonly #clock: Clock;
   readonly #connectMs: () => number;
   readonly #onAgents: (agents: number) => void;
   readonly #connecting = new Set<Connecting>();
   #isMeasured = false;
+  /** Connections so far. */
+  #made = 0;
 
-  constructor(
-    options: NetOptions,
-    clock: Clock,
-    connectMs: () => number,
-    onAgents: (agents: number) => void,
-  ) {
+  constructor(options: NetOptions, connectMs: () => number, onAgents: (agents: number) => void) {
     const agents = options.agents === 0 ? LIMITS.agentsLeast : options.agents;
     super({ keepAlive: true, maxSockets: agents, maxFreeSockets: agents, maxCachedSessions: 0 });
     this.#options = options;
-    this.#clock = clock;
     this.#connectMs = connectMs;
     this.#onAgents = onAgents;
     onAgents(agents);
@@ -278,27 +275,25 @@ class PinnedAgent extends Agent {
   ): undefined {
     // The types know the form that answers at once only.
     const done = callback as (error: Error | null, stream?: Duplex) => void;
-    const beganMs = this.#clock.monotonicMs();
-    const connecting = new Connecting(this.#options);
+    const connecting = new Connecting(this.#options, this.#made++);
     this.#connecting.add(connecting);
     connecting.limit(this.#connectMs());
     connecting.socket
       .finally(() => this.#connecting.delete(connecting))
       .then(
         (socket) => {
-          this.#measure(this.#clock.monotonicMs() - beganMs);
+          this.#measure(roundTripMsOf(socket));
           done(null, socket);
         },
         (error: Error) => done(error),
       );
   }
 
-  /** A long way needs more connections to be kept full. It takes two round trips to connect. */
-  #measure(connectMs: number): void {
+  #measure(roundTripMs: number): void {
     if (this.#isMeasured || this.#options.agents !== 0) return;
     this.#isMeasured = true;
-    const roundTripMs = connectMs / 2;
-    const agents = roundTripMs < 10 ? LIMITS.agentsLeast : roundTripMs < 40 ? 4 : 8;
+    const addresses = this.#options.server.localAddresses?.length;
+    const agents = connectionsFor(roundTripMs, availableParallelism(), addresses);
     this.maxSockets = agents;
     this.maxFreeSockets = agents;
     this.#onAgents(agents);
@@ -312,7 +307,10 @@ class Connecting {
   #fail: (error: Error) => void = () => undefined;
   readonly #address: string;
 
-  constructor({ identity, server }: NetOptions) {
+  /** `number`: of the connection; they take turns with this machine's addresses. */
+  constructor({ identity, server: { localAddresses = [], ...rest } }: NetOptions, number: number) {
+    const address = localAddresses[number % Math.max(1, localAddresses.length)];
+    const server = address === undefined ? rest : { ...rest, localAddresses: [address] };
     this.#address = formatAddress(server.host, server.port);
     this.socket = new Promise((resolve, reject) => {
       let isLate = false;

@@ -6,7 +6,7 @@ import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import type { CopyPlace, CopyRequest } from '../../mover/copy.ts';
 import { warmCopy } from '../../mover/warm-threads.ts';
-import { type MachineAddress, MONITOR_PORT, parseAddress } from '../address.ts';
+import { localAddressesOf, type MachineAddress, MONITOR_PORT, parseAddress } from '../address.ts';
 import type { Invocation } from '../invocation.ts';
 import { reportRefusals } from '../render-refusals.ts';
 import { copySummary } from '../render-summary.ts';
@@ -94,10 +94,11 @@ async function reach(
   const { StateFolder } = await import('../../channel/net/state-folder.ts');
   const { openIdentity } = await import('../../channel/net/identity.ts');
   const state = new StateFolder(stateDirectory);
+  const localAddresses = localAddressesOf(options.localAddresses);
   const placed = ({ machine, path }: NamedPlace): CopyPlace => {
     if (machine === undefined) return { path };
     const { fingerprint } = new Peers(state).server(machine.host, machine.port);
-    return { path, server: { ...machine, fingerprint } };
+    return { path, server: { ...machine, fingerprint, localAddresses } };
   };
   return {
     source: placed(source),
