@@ -1,3 +1,6 @@
+/**
+ * Goal: the number of connections follows from how far it is. Method: known ways, short and long.
+ */
 import { deepEqual, equal } from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIMITS } from '../../base/limits.ts';
