@@ -9,6 +9,8 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export type { LabelRecord, VolumeLabel } from './format/volume-label.ts';
+export type { LogEntry, LogMarks, LogRun, LogSync } from './format/write-log.ts';
 export { openScsiVolume } from './media/scsi-volume.ts';
 export { openTapeImage, TapeImage, type TapeImageOptions } from './media/tape-image.ts';
 export {
@@ -23,6 +25,54 @@ export {
   type VolumeStatus,
   volumeError,
 } from './media/volume.ts';
+export {
+  pagesOnMedium,
+  readContents,
+  type SessionEntry,
+  type VolumeContents,
+} from './media/volume-index.ts';
+export {
+  type Inspected,
+  inspectVolume,
+  type LabelOptions,
+  labelVolume,
+} from './media/volume-label.ts';
+export {
+  planVolumeRead,
+  type VolumePlan,
+  type VolumeSegment,
+  type WantedChunk,
+} from './media/volume-plan.ts';
+export {
+  type ReadFigures,
+  type ReadProblem,
+  type ReadRecord,
+  VolumeReader,
+} from './media/volume-reader.ts';
+export { newScanReport, type ScanReport, scanVolume } from './media/volume-scan.ts';
+export {
+  type LoadedVolume,
+  type RecordPlace,
+  type VolumeStream,
+  VolumeWriter,
+  type VolumeWriterOptions,
+  type WriterReport,
+  type WrittenVolume,
+} from './media/volume-writer.ts';
+export { entriesOf, type LogPages, MemoryLogPages, WriteLog } from './media/write-log.ts';
+export {
+  type LogFigures,
+  type StreamFigures,
+  writeLogFigures,
+} from './media/write-log-figures.ts';
+export { LogFile, openLogFile } from './media/write-log-file.ts';
+export {
+  logEntryJson,
+  logEntryText,
+  logFiguresSvg,
+  logFiguresText,
+  type StreamName,
+} from './media/write-log-text.ts';
 export { externalCommand } from './mover/external-command.ts';
 export {
   attachSegment,

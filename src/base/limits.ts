@@ -344,6 +344,22 @@ export const LIMITS = {
   tapeImageRecordBytesMax: 16 * MIB - 1,
   /** Records of a tape image up to this size are written with their lengths at once. */
   tapeImageWriteBytes: 128 * KIB,
+  /** A label of a volume, with the key records that it carries. */
+  volumeLabelBytesMax: 1 * MIB,
+  /** One page of a volume's write log. */
+  logPageBytes: 60 * KIB,
+  /** One record of the index of a volume's sessions. */
+  volumeIndexBytesMax: 1 * MIB,
+  /** Faults of a drive in a row after which a writer gives up. */
+  volumeFaultsMax: 3,
+  /** Memory of the buffers between streams and a drive. */
+  volumeBufferBytes: 64 * MIB,
+  /** A drive is told to synchronise after so many bytes. */
+  volumeSyncBytes: 2 * 1024 * MIB,
+  /** A drive is told to synchronise after so long. */
+  volumeSyncMs: 60_000,
+  /** Records between two wanted ones that are spaced over; more are located. */
+  volumeSpaceRecords: 64,
   /** A tape image warns of its end when so much is left, unless a sixteenth is less. */
   volumeEarlyWarningBytes: 256 * MIB,
   /** How long a connection to an iSCSI target may take to come about. */

@@ -1,6 +1,6 @@
 /**
  * The envelope of the repository's small objects: repository, key, archive, map and lease records, and
- * those of a prune (condemn, deleting, verdict).
+ * those of a prune (condemn, deleting, verdict); and of what Penstock writes on volumes beside chunks.
  *
  *   offset size field
  *        0    8 magic "PENSTOCK"
@@ -38,6 +38,12 @@ export const RECORD = {
   condemn: 6,
   deleting: 7,
   verdict: 8,
+  /** Of volumes (volume-label.ts, volume-records.ts). */
+  volumeLabel: 9,
+  volumeSession: 10,
+  volumeSessionEnd: 11,
+  volumeLogPage: 12,
+  volumeIndex: 13,
 } as const;
 
 /** Feature bits that this version knows. */
