@@ -19,6 +19,8 @@ import { moduleFile } from './module-file.ts';
 
 /** Of each allocating instance: one that is filled, and some on their way. */
 const BUFFERS_EACH = 4;
+/** One that is filled, and one on its way. */
+const BUFFERS_EACH_LEAST = 2;
 
 const NO_SELECTION: ScanOptions['selection'] = {
   exclude: [],
@@ -90,4 +92,9 @@ export function copyPipe(stages: readonly StageSpec[], allocating: number): Pipe
 /** Buffers for so many allocating instances. */
 export function buffersFor(allocating: number): number {
   return Math.min(LIMITS.buffersMax, allocating * BUFFERS_EACH);
+}
+
+/** What is enough for a pipe of a machine that has not more. */
+export function leastBuffersFor(allocating: number): number {
+  return Math.min(LIMITS.buffersMax, allocating * BUFFERS_EACH_LEAST);
 }

@@ -8,7 +8,7 @@ import type { FarStage } from '../channel/net/control-channel.ts';
 import type { Identity } from '../channel/net/identity.ts';
 import type { Looked } from '../modules/copy-look.ts';
 import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
-import { buffersFor, copyPipe } from './copy-pipe.ts';
+import { buffersFor, copyPipe, leastBuffersFor } from './copy-pipe.ts';
 
 /** How the other machine is reached. */
 export interface CopyNetwork {
@@ -18,6 +18,8 @@ export interface CopyNetwork {
   /** The most that is sent from here. */
   readonly bytesPerSecond?: number | undefined;
   readonly lostMs?: number | undefined;
+  /** The other machine has no room yet: the place in its queue. */
+  onQueued?(place: number): void;
 }
 
 export interface CopyLegs {
@@ -120,7 +122,13 @@ export class CopyRunner {
       program: 'copy',
       flow: far.flow,
       near: spec,
-      far: { stages: far.stages, maxBuffers: buffersFor(far.allocating) },
+      far: {
+        stages: far.stages,
+        maxBuffers: buffersFor(far.allocating),
+        minBuffers: leastBuffersFor(far.allocating),
+      },
+      signal: this.#signal,
+      onQueued: (place) => network.onQueued?.(place),
       ordered: far.ordered,
       onFarPost: told,
       ...(links === undefined ? {} : { links }),

@@ -83,7 +83,7 @@ type Reached = Pick<CopyRequest, 'source' | 'target' | 'network'>;
 
 /** What is needed of the machines that are named. Code for that is loaded only where one is. */
 async function reach(
-  { stateDirectory, options }: Invocation<'copy'>,
+  { stateDirectory, options, output }: Invocation<'copy'>,
   source: NamedPlace,
   target: NamedPlace,
 ): Promise<Reached> {
@@ -108,6 +108,8 @@ async function reach(
       links: options.agents,
       bytesPerSecond: options.limitRateBytes,
       lostMs: options.reconnectMs,
+      onQueued: (place) =>
+        output.note(`the other machine has no room for the copy yet: place ${place} in its queue`),
     },
   };
 }
