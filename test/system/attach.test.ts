@@ -25,8 +25,12 @@ import { attached, type Daemon, pairDaemons, startDaemon } from '../daemon-fixtu
 import { newMachine } from '../monitor-fixture.ts';
 import { noise } from '../tree-make.ts';
 
+const LAUNCHER = join(import.meta.dirname, '../../bin/penstock.js');
 const hasGzip = spawnSync('gzip', ['--version']).status === 0;
 
+/** A command as people see it. */
+const run = (args: string[]): string =>
+  spawnSync(process.execPath, [LAUNCHER, ...args], { encoding: 'utf8' }).stdout;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.folder);
 const MODULES = ['--module', 'pack=gzip -1 -c', '--module', 'unpack=gzip -dc'];
@@ -236,4 +240,26 @@ test('a slow reader holds up who writes', async (t) => {
   tail.child.stdout?.resume();
   equal(digest((await tail.ended).bytes), digest(sent));
   equal((await head.ended).status, 0);
+});
+
+test('pipes of the same device run one after the other; a queued one is shown and can be stopped', async (t) => {
+  const onTape = (name: string) =>
+    succeed(['pipe', 'start', name, '--device', 'tape', ...near.state]).summary;
+  equal(onTape('first').state, 'running');
+  deepEqual([onTape('second').place, onTape('third').place], [1, 2]);
+  const listed = run(['pipes', ...near.state]);
+  match(listed, /^first: pipe start on .+, local, device tape, \d+ s$/m);
+  match(listed, /^ {2}head +1 .* no program attached$/m);
+  match(listed, /^third: .* device tape, \d+ s, queued at place 2$/m);
+  succeed(['pipe', 'stop', 'second', ...near.state]);
+  const early = attached(t, ['third', '--as', 'tail', '--wait', '1m', ...near.state]);
+  succeed(['pipe', 'stop', 'first', ...near.state]);
+  const head = attached(
+    t,
+    ['third', '--as', 'head', ...near.state, '--wait', '1m'],
+    Buffer.from('3'),
+  );
+  equal((await early.ended).bytes.toString(), '3');
+  equal((await head.ended).status, 0);
+  await noPipes(near);
 });
