@@ -204,6 +204,8 @@ export const LIMITS = {
   copyListingTakenMs: 60_000,
   /** Owners whose names a copy tells the other machine. */
   copyOwnersMax: 8192,
+  /** Ranges that are kept of a large file of which a part has arrived; of more, the longest. */
+  copyPartRangesMax: 4096,
 
   /** Objects of a kind that one answer lists. */
   listPageObjects: 10_000,

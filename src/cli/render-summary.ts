@@ -125,6 +125,9 @@ export function copySummary(facts: CopyFacts): Summary {
     `${isDryRun ? 'dry run, nothing written: would copy' : 'copied'} ${toDisplay(source)} to ${toDisplay(target)}`,
     `  ${plural(facts.files, 'file')}, ${otherItems(facts)}; ${formatBytes(facts.bytes)}`,
     `  ${moved}; ${formatCount(facts.filesSame)} the same already, ${formatCount(facts.metadataOnly)} with other metadata`,
+    ...(facts.bytesResumed > 0
+      ? [`  ${formatBytes(facts.bytesResumed)} of large files had arrived before`]
+      : []),
     `  in ${timeAndRate(facts.elapsedMs, facts.bytesDone)}`,
     ...(facts.failed > 0
       ? [`  ${plural(facts.failed, 'item')} could not be copied: see the warnings`]

@@ -16,6 +16,16 @@ import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { KeptListing, type Listing } from './copy-keep.ts';
 import { CopyLinks } from './copy-links.ts';
 import {
+  missingRanges,
+  PART_EXTRA,
+  PART_FROM_BYTES,
+  type Part,
+  type PartRange,
+  partLogName,
+  placeOfLog,
+  writePartExtra,
+} from './copy-parts.ts';
+import {
   COPY,
   COPY_COUNTER,
   COPY_FLAG,
@@ -41,6 +51,12 @@ interface Frame {
   readonly path: ByteString;
   /** The target has this directory too, and its listing is inside. */
   readonly inTarget: boolean;
+  /** Of large files in this directory of the target, by the names that they get. */
+  parts: Map<ByteString, Part>;
+  /** Temporary files of those that do not fit any more. */
+  readonly useless: ByteString[];
+  /** Of those that this copy goes on with. */
+  readonly taken: Set<ByteString>;
   isPlanned: boolean;
 }
 
@@ -106,7 +122,8 @@ class Comparing {
     this.#nextTarget();
     const isTree = this.#options.rename === undefined;
     // Of a single item, the directory that it is in is nobody's concern.
-    const top: Frame = { path: '', inTarget: this.#hasTarget, isPlanned: !isTree };
+    const top = newFrame('', this.#hasTarget, !isTree);
+    if (!isTree) top.parts = this.#takeParts(top);
     this.#stack.push(top);
     while (this.#source.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
@@ -115,6 +132,7 @@ class Comparing {
       else this.#visit(frame);
     }
     this.#cleanRest(top);
+    this.#removeParts(top);
     this.#send();
   }
 
@@ -147,13 +165,24 @@ class Comparing {
   }
   /** Something that only the target has: it stays, unless a copy that was interrupted left it. */
   #extra(frame: Frame, name: ByteString): void {
-    if (isTemporaryName(name) && this.#target.status.kind === KIND.file) {
-      this.#plan(frame);
-      this.#out.path = frame.path;
-      if (!this.#options.dryRun) this.#out.record(COPY.remove, name);
-      this.#counted(0);
-    }
+    const isOurs = isTemporaryName(name) && this.#target.status.kind === KIND.file;
+    if (isOurs && !isOfPart(frame, name)) this.#remove(frame, name);
     this.#passTarget();
+  }
+  #remove(frame: Frame, name: ByteString): void {
+    if (this.#options.dryRun) return;
+    this.#plan(frame);
+    this.#out.path = frame.path;
+    this.#out.record(COPY.remove, name);
+    this.#counted(0);
+  }
+  /** Nothing in the directory goes on with these. */
+  #removeParts(frame: Frame): void {
+    const { parts, useless } = frame;
+    for (const place of [...useless, ...[...parts.values()].map((part) => part.place)]) {
+      this.#remove(frame, place);
+      this.#remove(frame, partLogName(place));
+    }
   }
   #cleanRest(frame: Frame): void {
     if (!frame.inTarget) return;
@@ -162,9 +191,12 @@ class Comparing {
     }
   }
   #leave(frame: Frame): void {
+    if (frame.inTarget) {
+      this.#cleanRest(frame);
+      this.#removeParts(frame);
+    }
     this.#stack.pop();
     if (!frame.inTarget) return;
-    this.#cleanRest(frame);
     this.#nextTarget();
   }
 
@@ -193,6 +225,18 @@ class Comparing {
     const isThere = this.#hasTarget && this.#target.name === SCAN_ROOT;
     if (!isThere || !this.#hasSameMetadata()) this.#plan(top);
     if (isThere) this.#nextTarget();
+    top.parts = this.#takeParts(top);
+  }
+  /** The parts in the directory that the target's listing has just entered. */
+  #takeParts(frame: Frame): Map<ByteString, Part> {
+    const parts = new Map<ByteString, Part>();
+    for (const part of this.#target.parts) {
+      const { name } = part.entry;
+      const other = parts.get(name);
+      if (other !== undefined) frame.useless.push(other.place);
+      parts.set(name, part);
+    }
+    return parts;
   }
 
   #directory(frame: Frame, name: ByteString, isThere: boolean): void {
@@ -206,7 +250,8 @@ class Comparing {
     const isSame = both && this.#hasSameMetadata();
     if (isThere && !(inTarget && entered)) this.#passTarget();
     else if (isThere) this.#nextTarget();
-    const inside: Frame = { path, inTarget: inTarget && entered, isPlanned: false };
+    const inside = newFrame(path, inTarget && entered, false);
+    if (inside.inTarget) inside.parts = this.#takeParts(inside);
     // Of one that cannot be opened, whoever reads it tells why.
     if (!isSame || (source.flags & SCAN_FLAG.notOpened) !== 0) this.#plan(inside);
     if (entered) this.#stack.push(inside);
@@ -247,27 +292,58 @@ class Comparing {
     this.#context.progress(COPY_COUNTER.filesWanted, 1);
     this.#context.progress(COPY_COUNTER.bytesWanted, status.size);
     const { size } = status;
-    const isSparse = status.blocks512 * 512 < size && size > HOLES_FROM_BYTES;
-    if (size <= COPY_PIECE_BYTES && !isSparse) this.#put(frame, COPY.file, item, flags, size);
+    if (size <= COPY_PIECE_BYTES && !isSparse(status))
+      this.#put(frame, COPY.file, item, flags, size);
     else this.#large(frame, name);
   }
   #large(frame: Frame, name: ByteString): void {
     if (this.#options.dryRun) return;
     this.#plan(frame);
     const { size } = this.#source.status;
-    const region = REGION_BYTES * Math.max(1, Math.ceil(size / (REGIONS_MAX * REGION_BYTES)));
+    const isLogged = size >= PART_FROM_BYTES && !isSparse(this.#source.status);
+    const part = isLogged ? this.#takePart(frame, name) : undefined;
+    const missing = missingRanges(part?.ranges ?? [], size);
+    const missingBytes = missing.reduce((sum, { from, to }) => sum + to - from, 0);
+    const there = size - missingBytes;
+    this.#context.progress(COPY_COUNTER.bytesWanted, -there);
+    this.#context.progress(COPY_COUNTER.bytesResumed, there);
+    const body = this.#largeEntry(part === undefined ? undefined : [part.place, there]);
+    const number = ++this.#largeFiles;
+    if (number > 0xffff_ffff) throw new PenstockError('LIMIT', `too many large files: ${name}`);
+    let flags = COPY_FLAG.first | (isLogged ? COPY_FLAG.logged : 0);
+    for (const { from, to } of regionsOf(missing, missingBytes, size)) {
+      this.#out.path = frame.path;
+      this.#out.record(COPY.region, body, { number, from, to, flags });
+      this.#counted(to - from);
+      flags &= ~COPY_FLAG.first;
+    }
+  }
+  /** The part of the file that is there, if the file is still what it was then. */
+  #takePart(frame: Frame, name: ByteString): Part | undefined {
+    const part = frame.parts.get(name);
+    if (part === undefined || part.ranges.length === 0) return undefined;
+    const { status } = this.#source;
+    const { entry } = part;
+    const isSame =
+      entry.size === status.size &&
+      entry.inode === status.inode &&
+      entry.mtimeSeconds === status.mtimeSeconds &&
+      entry.mtimeNanos === status.mtimeNanos &&
+      entry.ctimeSeconds === status.ctimeSeconds &&
+      entry.ctimeNanos === status.ctimeNanos;
+    if (!isSame) return undefined;
+    frame.parts.delete(name);
+    frame.taken.add(part.place);
+    return part;
+  }
+  /** The entry of a large file as it is planned. */
+  #largeEntry(part: readonly [place: ByteString, bytes: number] | undefined): Buffer {
     this.#entry.take(this.#source.status, 0);
     this.#entries.reset();
     this.#entries.begin(this.#entry.fields, this.#source.name);
+    if (part !== undefined) this.#entries.extra(PART_EXTRA, writePartExtra(...part));
     this.#entries.end();
-    const body = this.#entries.bytes.subarray(0, this.#entries.length);
-    const number = ++this.#largeFiles;
-    if (number > 0xffff_ffff) throw new PenstockError('LIMIT', `too many large files: ${name}`);
-    for (let from = 0; from < size; from += region) {
-      this.#out.path = frame.path;
-      this.#out.record(COPY.region, body, { number, from, to: Math.min(size, from + region) });
-      this.#counted(region);
-    }
+    return this.#entries.bytes.subarray(0, this.#entries.length);
   }
   #link(frame: Frame, name: ByteString, first: ByteString, isThere: boolean): void {
     this.#context.progress(COPY_COUNTER.filesWanted, 1);
@@ -332,6 +408,33 @@ class Comparing {
 }
 
 const NOTHING: ScanSource = { receiveBuf: () => null, freeBuf: () => undefined };
+
+function isSparse({ size, blocks512 }: FileStatus): boolean {
+  return blocks512 * 512 < size && size > HOLES_FROM_BYTES;
+}
+
+/** Cuts ranges. Of a file that is whole already, whoever gives it its name hears by a region of nothing. */
+function* regionsOf(
+  ranges: readonly PartRange[],
+  bytes: number,
+  size: number,
+): Generator<PartRange> {
+  if (ranges.length === 0) yield { from: size, to: size };
+  const most = REGION_BYTES * Math.max(1, Math.ceil(bytes / (REGIONS_MAX * REGION_BYTES)));
+  for (const { from, to } of ranges) {
+    for (let at = from; at < to; at += most) yield { from: at, to: Math.min(to, at + most) };
+  }
+}
+
+function newFrame(path: ByteString, inTarget: boolean, isPlanned: boolean): Frame {
+  return { path, inTarget, isPlanned, parts: new Map(), useless: [], taken: new Set() };
+}
+/** Whether a temporary file of this name is dealt with as a part. */
+function isOfPart({ parts, useless, taken }: Frame, name: ByteString): boolean {
+  const place = placeOfLog(name) ?? name;
+  if (taken.has(place) || useless.includes(place)) return true;
+  return [...parts.values()].some((part) => part.place === place);
+}
 
 type OwnerName = (number: number) => string;
 

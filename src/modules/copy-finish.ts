@@ -11,7 +11,15 @@ import { EntryView } from '../format/entry.ts';
 import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import type { CopyDirectories } from './copy-directories.ts';
-import { COPY, COPY_COUNTER, COPY_FLAG, CopyReader, temporaryName } from './copy-stream.ts';
+import { PartLog, partLogName, partOf } from './copy-parts.ts';
+import {
+  COPY,
+  COPY_COUNTER,
+  COPY_FLAG,
+  CopyReader,
+  isTemporaryName,
+  temporaryName,
+} from './copy-stream.ts';
 import { CopyTarget, type CopyTargetOptions } from './copy-target.ts';
 import { closeFile, openNamelessFile } from './nameless-file.ts';
 
@@ -19,9 +27,13 @@ import { closeFile, openNamelessFile } from './nameless-file.ts';
 interface Large {
   readonly path: ByteString;
   entry: Buffer | undefined;
+  /** A piece has come. */
+  isKnown: boolean;
   /** Bytes that the pieces so far account for. */
   covered: number;
   failed: boolean;
+  /** What another copy can go on with; undefined: there is none, or not yet. */
+  log: PartLog | undefined;
 }
 
 export default function finish(options: CopyTargetOptions): PipeModule {
@@ -77,6 +89,7 @@ class Finishing {
     this.#notes.close();
   }
   abort(): void {
+    for (const { log } of this.#larges.values()) log?.close();
     this.#target.abort();
     this.#notes.close();
   }
@@ -95,7 +108,7 @@ class Finishing {
     const { number, path } = this.#in;
     let large = this.#larges.get(number);
     if (large === undefined) {
-      large = { path, entry: undefined, covered: 0, failed: false };
+      large = { path, entry: undefined, covered: 0, failed: false, isKnown: false, log: undefined };
       this.#larges.set(number, large);
     }
     return large;
@@ -107,9 +120,29 @@ class Finishing {
   }
   #piece(): void {
     const large = this.#large();
-    if ((this.#in.flags & COPY_FLAG.failed) !== 0) large.failed = true;
-    large.covered += this.#in.to;
-    this.#complete(this.#in.number, large);
+    const { entry, flags, from, to, number, sum } = this.#in;
+    if ((flags & COPY_FLAG.failed) !== 0) large.failed = true;
+    if (!large.isKnown) this.#begin(number, large, entry);
+    large.covered += to;
+    if ((flags & COPY_FLAG.written) !== 0) large.log?.add(from, to, sum);
+    this.#complete(number, large);
+  }
+  /** The first piece of a file: it may go on with a part, and has a log from now on. */
+  #begin(number: number, large: Large, entry: EntryView): void {
+    large.isKnown = true;
+    const part = partOf(entry);
+    large.covered += part?.bytes ?? 0;
+    if ((this.#in.flags & COPY_FLAG.logged) === 0) return;
+    const directory = this.#target.directories.open(large.path);
+    if (directory < 0) return;
+    const from = part !== undefined && isTemporaryName(part.place) ? part.place : undefined;
+    const place = temporaryName(this.#options.token, number);
+    large.log = new PartLog(this.#files, directory, place, entry, from);
+  }
+  /** The log of a file that is done with, one way or the other. */
+  #endLog(directory: number, place: ByteString, { log }: Large): void {
+    log?.close();
+    if (log !== undefined) this.#files.remove(directory, partLogName(place));
   }
   /** Gives a large file its metadata and its name, once all of it is there. */
   #complete(number: number, large: Large): void {
@@ -120,6 +153,7 @@ class Finishing {
     const place = temporaryName(this.#options.token, number);
     const directory = this.#target.directories.open(large.path);
     const result = directory < 0 ? directory : this.#name(directory, place, entry);
+    if (directory >= 0) this.#endLog(directory, place, large);
     if (result >= 0) {
       this.#context.progress(COPY_COUNTER.filesDone, 1);
       return;
@@ -147,10 +181,12 @@ class Finishing {
     return files.rename(directory, place, directory, entry.name);
   }
   /** Why pieces are missing was told by whoever missed them. */
-  #giveUp(number: number, { path }: Large): void {
-    const directory = this.#target.directories.open(path);
+  #giveUp(number: number, large: Large): void {
+    const directory = this.#target.directories.open(large.path);
     if (directory < 0) return;
-    this.#files.remove(directory, temporaryName(this.#options.token, number));
+    const place = temporaryName(this.#options.token, number);
+    this.#files.remove(directory, place);
+    this.#endLog(directory, place, large);
   }
 
   #makeLinks(): void {

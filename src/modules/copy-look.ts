@@ -16,6 +16,8 @@ export interface LookOptions {
 export interface Looked {
   /** A KIND; undefined: there is nothing. */
   readonly kind?: number;
+  /** Of a file. */
+  readonly size?: number;
   /** It is a directory, or a link to one. */
   readonly isDirectory: boolean;
 }
@@ -31,7 +33,9 @@ export function look({ root, item, followed }: LookOptions): Looked {
   const status = new FileStatus();
   const result = files.status(fd, item, status);
   files.close(fd);
-  return { isDirectory, ...(result < 0 ? {} : { kind: status.kind }) };
+  if (result < 0) return { isDirectory };
+  const { kind, size } = status;
+  return { isDirectory, kind, ...(kind === KIND.file ? { size } : {}) };
 }
 
 function isOpened(root: CopyRoot): boolean {

@@ -8,10 +8,17 @@
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
-import { type EntryFields, type EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
+import {
+  type EntryFields,
+  type EntryView,
+  EntryWriter,
+  EXTRA,
+  renamedEntry,
+} from '../format/entry.ts';
 import { type Attribute, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { CopyDirectories } from './copy-directories.ts';
+import { partOf } from './copy-parts.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
 import {
   COPY,
@@ -139,12 +146,13 @@ class Reading {
   /** Tells of an item that the system does not give; what waits for its pieces learns it too. */
   #lost(name: ByteString, result: number, call: string): void {
     postFailure(this.#context, this.#absolute(name), result, call);
-    this.#failed(name);
+    this.#failed();
   }
-  #failed(name: ByteString): void {
+  #failed(): void {
     if (this.#plan.kind !== COPY.region) return;
     const { number } = this.#plan;
-    this.#out.record(COPY.piece, this.#given(name), { number, flags: COPY_FLAG.failed });
+    const body = this.#pieceBody(this.#plan.entry);
+    this.#out.record(COPY.piece, body, { number, flags: COPY_FLAG.failed });
   }
   #tell(name: ByteString, what: string, omitted: boolean): void {
     const path = this.#absolute(name);
@@ -245,23 +253,28 @@ class Reading {
     if (looked < 0) return this.#lost(name, looked, 'look at');
     if (this.#status.kind !== KIND.file) {
       this.#tell(name, 'became another kind of entry', true);
-      return this.#failed(name);
+      return this.#failed();
     }
-    if (from === 0) {
+    const body = this.#pieceBody(entry);
+    const flags = this.#plan.flags & COPY_FLAG.logged;
+    if ((this.#plan.flags & COPY_FLAG.first) !== 0) {
       const attributes = this.#files.attributesOf(fd);
       // As it was planned: if it changed since, its time will tell the next copy.
       const planned = fieldsOf(entry);
       const path = this.#absolute(name);
       if (!this.#begin(this.#given(name), path, attributes, 0, undefined, planned)) {
-        return this.#failed(name);
+        return this.#failed();
       }
       this.#out.record(COPY.large, this.#end(), { number });
+      // Whoever goes on with a part takes it over, also where nothing is missing.
+      if (partOf(entry) !== undefined) this.#out.record(COPY.piece, body, { number, flags });
       this.#context.progress(COPY_COUNTER.filesDone, 1);
     }
     for (let position = from; position < to; ) {
-      const data = this.#dataFrom(fd, position, to);
-      const end = data < to ? Math.min(data + COPY_PIECE_BYTES, this.#holeFrom(fd, data, to)) : to;
-      if (!this.#piece(fd, name, position, data, end)) return;
+      const data = flags === 0 ? this.#dataFrom(fd, position, to) : position;
+      const hole = flags === 0 && data < to ? this.#holeFrom(fd, data, to) : to;
+      const end = Math.min(data + COPY_PIECE_BYTES, hole);
+      if (!this.#piece(fd, body, position, data, end)) return;
       position = end;
     }
     const again = this.#files.statusOf(fd, this.#status);
@@ -270,18 +283,24 @@ class Reading {
     this.#changed = number;
     this.#tell(name, 'changed while it was read', false);
   }
-  #piece(fd: number, name: ByteString, start: number, data: number, end: number): boolean {
+  /** What a large file's pieces say of it. */
+  #pieceBody(entry: EntryView): Buffer {
+    const { name } = entry;
+    const given = this.#given(name);
+    return Buffer.from(given === name ? entry.raw() : renamedEntry(entry, given).raw());
+  }
+  #piece(fd: number, body: Buffer, start: number, data: number, end: number): boolean {
     const { number } = this.#plan;
     const length = end - data;
-    const body = Buffer.from(this.#given(name), 'latin1');
+    const flags = this.#plan.flags & COPY_FLAG.logged;
     const { memory, at } = this.#out.begin(COPY.piece, body, length);
     const got = length === 0 ? 0 : this.#files.read(fd, memory, at, length, data);
     if (got < 0) {
-      this.#lost(name, got, 'read');
+      this.#lost(this.#plan.entry.name, got, 'read');
       return false;
     }
     // What a file that became shorter lacks counts as a hole.
-    this.#out.end(got, { number, from: data, to: end - start });
+    this.#out.end(got, { number, from: data, to: end - start, flags });
     this.#context.progress(COPY_COUNTER.bytesDone, got);
     return true;
   }

@@ -4,7 +4,7 @@
  * A buffer holds records, each a multiple of 8 bytes:
  *
  *   0 u32 bytes of the record | 4 u16 COPY | 6 u16 COPY_FLAG | 8 u32 bytes of the body | 12 u32 of data
- *  16 u32 zero | 20 u32 number | 24 u64 from | 32 u64 to | 40 … body, data (each from a
+ *  16 u32 CRC-32C of the data of a piece that was written | 20 u32 number | 24 u64 from | 32 u64 to | 40 … body, data (each from a
  *  multiple of 8)
  *
  * Everything is about the directory that the last `path` record of the same buffer names, below the root
@@ -33,11 +33,11 @@ export const COPY = {
   directory: 4,
   /** A small file. Body: of a plan its name, then its entry with its content as data. */
   file: 5,
-  /** Of a plan: [from, to) of the large file `number`. Body: its entry. */
+  /** Of a plan: [from, to) of the large file `number`. Body: its entry; with PART_EXTRA goes on with a part. */
   region: 6,
   /** The large file `number`: its entry with attributes. */
   large: 7,
-  /** Data of it at `from`; with the hole before it, it accounts for `to` bytes of the file. Body: its name. */
+  /** Data of it at `from`; with the hole before it, it accounts for `to` bytes of the file. Body: as planned. */
   piece: 8,
   /** Link, FIFO, socket or device. Body: of a plan its name, then its entry. */
   special: 9,
@@ -54,6 +54,12 @@ export const COPY_FLAG = {
   replaces: 1,
   /** It could not be read or written, which was told. */
   failed: 2,
+  /** Of a region: the first of its file. */
+  first: 4,
+  /** Of a file that another copy can go on with, should this one be interrupted. */
+  logged: 8,
+  /** Of such a piece: it was written as a whole. */
+  written: 16,
 } as const;
 
 /** Counters of a copy's stages. */
@@ -69,6 +75,8 @@ export const COPY_COUNTER = {
   metadataOnly: 7,
   filesDone: 8,
   bytesDone: 9,
+  /** Of large files that an interrupted copy had written already. */
+  bytesResumed: 10,
 } as const;
 
 /** Files up to this size travel whole, larger ones in pieces of this size. */
@@ -214,6 +222,7 @@ export class CopyReader {
   kind = 0;
   flags = 0;
   number = 0;
+  sum = 0;
   from = 0;
   to = 0;
   path: ByteString = '';
@@ -256,6 +265,7 @@ export class CopyReader {
     if (total % 8 !== 0 || at + total > this.#end) throw torn();
     if (this.#bodyBytes > total || this.dataBytes > total) throw torn();
     if (HEAD_BYTES + align8(this.#bodyBytes) + align8(this.dataBytes) !== total) throw torn();
+    this.sum = memory.readUInt32LE(at + 16);
     this.number = memory.readUInt32LE(at + 20);
     this.from = readU64(memory, at + 24);
     this.to = readU64(memory, at + 32);
@@ -291,13 +301,14 @@ export class CopyReader {
   }
 
   /** Keeps the record, without its data unless `whole`, for the next stage. */
-  keep(flags: number = this.flags, whole = false): void {
+  keep(flags: number = this.flags, whole = false, sum = 0): void {
     const { memory } = this;
     const length = whole ? this.#next - this.#at : this.dataAt - this.#at;
     memory.copyWithin(this.#keepAt, this.#at, this.#at + length);
     memory.writeUInt32LE(length, this.#keepAt);
     memory.writeUInt16LE(flags, this.#keepAt + 6);
     if (!whole) memory.writeUInt32LE(0, this.#keepAt + 12);
+    memory.writeUInt32LE(sum, this.#keepAt + 16);
     this.#keepAt += length;
   }
   /** Gives the buffer the length of what was kept. */

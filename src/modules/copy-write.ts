@@ -8,8 +8,9 @@
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { ERRNO, errnoName, openFiles } from '../host/mod.ts';
+import { crc32cOf, ERRNO, errnoName, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
+import { partOf } from './copy-parts.ts';
 import {
   COPY,
   COPY_COUNTER,
@@ -189,29 +190,38 @@ class Writing {
 
   #piece(): void {
     const record = this.#in;
-    const { name, number, flags } = record;
+    const { entry, number, flags } = record;
     if ((flags & COPY_FLAG.failed) !== 0) return record.keep();
-    const fd = this.#openLarge(name, number);
+    const fd = this.#openLarge(entry, number);
     if (fd === undefined) return record.keep(COPY_FLAG.failed);
-    const { memory, dataAt, dataBytes, from } = record;
+    const { memory, dataAt, dataBytes, from, to } = record;
     const written = dataBytes === 0 ? 0 : this.#files.write(fd, memory, dataAt, dataBytes, from);
     if (written < 0) {
-      this.#failed(name, written, 'write');
+      this.#failed(entry.name, written, 'write');
       return record.keep(COPY_FLAG.failed);
     }
     this.#context.progress(COPY_COUNTER.bytesDone, dataBytes);
-    record.keep();
+    const isLogged = (flags & COPY_FLAG.logged) !== 0 && dataBytes > 0 && dataBytes === to;
+    if (!isLogged) return record.keep();
+    const sum = crc32cOf(memory.subarray(dataAt, dataAt + dataBytes), 0);
+    record.keep(flags | COPY_FLAG.written, false, sum);
   }
   /** The temporary file of a large one, which whoever comes first makes. */
-  #openLarge(name: ByteString, number: number): number | undefined {
+  #openLarge(entry: EntryView, number: number): number | undefined {
     if (number === this.#number && this.#file >= 0) return this.#file;
     this.#closeFile();
+    const { name } = entry;
     const directory = this.#open(name);
     if (directory === undefined) return undefined;
     const files = this.#files;
     const place = temporaryName(this.#options.token, number);
     let fd = files.openWrite(directory, place);
-    if (fd === -ERRNO.ENOENT) fd = files.createExclusive(directory, place, PRIVATE_MODE);
+    const part = fd === -ERRNO.ENOENT ? partOf(entry) : undefined;
+    if (part !== undefined) {
+      // Of several instances one is the first; for the others it has its new name already.
+      if (isTemporaryName(part.place)) files.rename(directory, part.place, directory, place);
+      fd = files.openWrite(directory, place);
+    } else if (fd === -ERRNO.ENOENT) fd = files.createExclusive(directory, place, PRIVATE_MODE);
     if (fd === -ERRNO.EACCES && this.#target.directories.unlock(directory)) {
       fd = files.createExclusive(directory, place, PRIVATE_MODE);
     }

@@ -4,6 +4,8 @@
  *   u32 bytes of the record | u16 SCAN | u16 flags | of an entry: u32 bytes of the name |
  *   u32 digest of its attributes, 0 where they were not asked for | the status (host/file-status.ts) |
  *   the name, and zeros up to a multiple of 4
+ *   of a part (copy-parts.ts), behind the directory that it is in: u32 bytes of the temporary file's name |
+ *   u32 ranges | these, each u64 from, u64 to | the entry | the name, and zeros up to a multiple of 4
  *   of an owner, before the first entry that it has: u32 bytes of its name | u32 number | the name in
  *   UTF-8, and zeros up to a multiple of 4
  *
@@ -13,11 +15,14 @@
 import { assert, must } from '../base/assert.ts';
 import { type ByteString, compareBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
+import { checkEntry, EntryView } from '../format/entry.ts';
+import { readU64, writeU64 } from '../format/tag-header.ts';
 import { FileStatus } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
+import { type Part, placeOfLog } from './copy-parts.ts';
 
 /** Kinds of records. */
-export const SCAN = { entry: 1, leave: 2, user: 3, group: 4 } as const;
+export const SCAN = { entry: 1, leave: 2, user: 3, group: 4, part: 5 } as const;
 
 /** Flags of an entry. */
 export const SCAN_FLAG = {
@@ -38,6 +43,7 @@ const STATUS_AT = HEAD_BYTES + 8;
 const NAME_AT = STATUS_AT + FileStatus.COPY_BYTES;
 const OWNER_AT = HEAD_BYTES + 8;
 const OWNER_NAME_BYTES_MAX = 255;
+const PART_AT = HEAD_BYTES + 8;
 /** Buffers are handed on when they hold so much: the walk starts early, and the scan runs not far. */
 const FULL_BYTES = 128 * 1024;
 
@@ -71,6 +77,22 @@ export class ScanWriter {
     memory.set(text, at + OWNER_AT);
   }
 
+  /** Part of a large file that lies in the directory that was entered last. */
+  part({ place, entry, ranges }: Part): void {
+    const raw = entry.raw();
+    const entryAt = PART_AT + 16 * ranges.length;
+    const nameAt = entryAt + raw.length;
+    const { memory, at } = this.#record((nameAt + place.length + 3) & ~3, SCAN.part, 0);
+    memory.writeUInt32LE(place.length, at + HEAD_BYTES);
+    memory.writeUInt32LE(ranges.length, at + HEAD_BYTES + 4);
+    for (const [i, { from, to }] of ranges.entries()) {
+      writeU64(memory, at + PART_AT + 16 * i, from);
+      writeU64(memory, at + PART_AT + 16 * i + 8, to);
+    }
+    memory.set(raw, at + entryAt);
+    memory.write(place, at + nameAt, 'latin1');
+  }
+
   #record(total: number, kind: number, flags: number): { memory: Buffer; at: number } {
     let buffer = this.#buffer ?? this.#context.allocBuf();
     if (buffer.length + total > Math.min(FULL_BYTES, buffer.payloadCapacity)) {
@@ -102,6 +124,8 @@ export interface ScanSource {
 }
 export type ScanBuffer = Pick<PipeBuffer, 'memory' | 'payloadOffset' | 'length'>;
 
+const NO_PARTS: readonly Part[] = [];
+
 /** Receives records one by one. */
 export class ScanReader {
   /** Of the current record; of an entry also its status and name. */
@@ -109,6 +133,8 @@ export class ScanReader {
   flags = 0;
   digest = 0;
   readonly status: FileStatus = new FileStatus();
+  /** Those that were told between the record before and this one: of the directory entered by that. */
+  parts: readonly Part[] = NO_PARTS;
   /** Owners whose names were told so far. */
   readonly users: Map<number, string> = new Map();
   readonly groups: Map<number, string> = new Map();
@@ -140,6 +166,7 @@ export class ScanReader {
 
   /** Moves to the next entry or `leave`, waiting for it; false at the end. */
   next(): boolean {
+    this.parts = NO_PARTS;
     while (this.#nextRecord()) {
       if (this.kind === SCAN.entry || this.kind === SCAN.leave) return true;
     }
@@ -164,8 +191,22 @@ export class ScanReader {
       this.#name = undefined;
       this.digest = memory.readUInt32LE(at + DIGEST_AT);
       this.status.copyFrom(memory, at + STATUS_AT);
-    } else if (this.kind !== SCAN.leave) this.#takeOwner(memory, at);
+    } else if (this.kind === SCAN.part) this.#takePart(memory, at);
+    else if (this.kind !== SCAN.leave) this.#takeOwner(memory, at);
     return true;
+  }
+  #takePart(memory: Buffer, at: number): void {
+    const nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
+    const count = memory.readUInt32LE(at + HEAD_BYTES + 4);
+    const ranges = Array.from({ length: count }, (_, i) => ({
+      from: readU64(memory, at + PART_AT + 16 * i),
+      to: readU64(memory, at + PART_AT + 16 * i + 8),
+    }));
+    const entryAt = at + PART_AT + 16 * count;
+    const raw = Buffer.from(memory.subarray(entryAt, entryAt + memory.readUInt32LE(entryAt)));
+    const nameAt = entryAt + raw.length;
+    const place = memory.toString('latin1', nameAt, nameAt + nameBytes);
+    this.parts = [...this.parts, { place, ranges, entry: new EntryView().set(raw, 0) }];
   }
   #takeOwner(memory: Buffer, at: number): void {
     const owners = this.kind === SCAN.user ? this.users : this.groups;
@@ -188,6 +229,8 @@ export function areScanRecords(memory: Buffer, at: number, length: number): bool
     const kind = memory.readUInt16LE(next + 4);
     if (kind === SCAN.entry) {
       if (total < NAME_AT || NAME_AT + memory.readUInt32LE(next + HEAD_BYTES) > total) return false;
+    } else if (kind === SCAN.part) {
+      if (!isPartRecord(memory, next, total)) return false;
     } else if (kind === SCAN.user || kind === SCAN.group) {
       const isWhole = total >= OWNER_AT;
       if (!isWhole || OWNER_AT + memory.readUInt32LE(next + HEAD_BYTES) > total) return false;
@@ -195,4 +238,19 @@ export function areScanRecords(memory: Buffer, at: number, length: number): bool
     next += total;
   }
   return true;
+}
+
+function isPartRecord(memory: Buffer, at: number, total: number): boolean {
+  if (total < PART_AT) return false;
+  const nameBytes = memory.readUInt32LE(at + HEAD_BYTES);
+  const count = memory.readUInt32LE(at + HEAD_BYTES + 4);
+  if (count > LIMITS.copyPartRangesMax || nameBytes > total) return false;
+  const entryAt = PART_AT + 16 * count;
+  if (entryAt + nameBytes > total) return false;
+  if (checkEntry(memory, at + entryAt, total - entryAt - nameBytes) !== undefined) return false;
+  const end = entryAt + memory.readUInt32LE(at + entryAt) + nameBytes;
+  return (
+    end <= total &&
+    placeOfLog(`${memory.toString('latin1', at + end - nameBytes, at + end)}.map`) !== undefined
+  );
 }

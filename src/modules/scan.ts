@@ -19,6 +19,7 @@ import {
   openFiles,
 } from '../host/mod.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { placeOfLog, readPart } from './copy-parts.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
 import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanWriter } from './scan-stream.ts';
 import {
@@ -42,6 +43,8 @@ export interface ScanOptions {
   readonly tellsRoot?: boolean;
   /** Tells a digest of each entry's attributes, to be compared with others. */
   readonly compares?: boolean;
+  /** Tells the parts of large files that an interrupted copy has left (copy-parts.ts). */
+  readonly findsParts?: boolean;
   /** Tells what owners are called. */
   readonly tellsOwners?: boolean;
 }
@@ -199,6 +202,7 @@ class Scanner {
     const { deviceMajor, deviceMinor } = this.#status;
     const names = node.children === undefined ? this.#list(fd, path) : [...node.children.keys()];
     names.sort();
+    if (this.#options.findsParts === true) this.#tellParts(fd, path, names, node);
     const wanted = this.#options.selection.ignoreFiles.filter((name) => names.includes(name));
     const failed = (at: ByteString, result: number, call: string): void =>
       postFailure(this.#context, at, result, call);
@@ -214,6 +218,16 @@ class Scanner {
       deviceMajor,
       deviceMinor,
     });
+  }
+  /** Of single items, only those. */
+  #tellParts(fd: number, path: ByteString, names: readonly ByteString[], node: SourceNode): void {
+    const all = node.children === undefined ? names : this.#list(fd, path);
+    for (const name of all) {
+      const place = placeOfLog(name);
+      if (place === undefined) continue;
+      const part = readPart(this.#files, fd, place, () => this.#context.notice());
+      if (part !== undefined && node.children?.has(part.entry.name) !== false) this.#out.part(part);
+    }
   }
   #list(fd: number, path: ByteString): ByteString[] {
     const result = this.#files.list(fd, this.#listing);

@@ -87,6 +87,7 @@ function scanOptions(sent: unknown, peer: Peer): ScanOptions {
   return copyScan(root, nameOf(fields.item), {
     mayBeMissing: fields.mayBeMissing === true,
     compares: fields.compares !== false,
+    findsParts: fields.findsParts === true,
     tellsOwners: fields.tellsOwners === true,
   });
 }

@@ -27,6 +27,7 @@ const SCHEMA = {
           type: 'integer',
           description: 'as in the mode of a file; missing: nothing is there',
         },
+        size: { type: 'integer', description: 'of a file' },
         isDirectory: { type: 'boolean', description: 'also of a link to one' },
       },
     },

@@ -33,7 +33,7 @@ const NO_SELECTION: ScanOptions['selection'] = {
 export function copyScan(
   root: CopyRoot,
   item: ByteString | undefined,
-  what: Pick<ScanOptions, 'mayBeMissing' | 'compares' | 'tellsOwners'>,
+  what: Pick<ScanOptions, 'mayBeMissing' | 'compares' | 'findsParts' | 'tellsOwners'>,
 ): ScanOptions {
   const sources: SourceNode =
     item === undefined ? {} : { children: new Map([[item, { children: new Map() }]]) };

@@ -12,6 +12,7 @@ import type { Server } from '../channel/net/api-client.ts';
 import { CWD, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
 import { closeListing, type Listing, openListing } from '../modules/copy-keep.ts';
 import type { Looked } from '../modules/copy-look.ts';
+import { PART_FROM_BYTES } from '../modules/copy-parts.ts';
 import { below, resolveCopyRoot, rootPath } from '../modules/copy-root.ts';
 import { COPY_COUNTER } from '../modules/copy-stream.ts';
 import type { CopyRefusals } from '../modules/copy-target.ts';
@@ -75,6 +76,8 @@ export interface CopyResult {
   /** Files that differ, and their size. */
   readonly filesWanted: number;
   readonly bytesWanted: number;
+  /** Of large files that an interrupted copy had brought already. */
+  readonly bytesResumed: number;
   /** Items of which only metadata differ. */
   readonly metadataOnly: number;
   /** Files, and bytes of them, that were written. */
@@ -90,7 +93,7 @@ interface Plan {
   readonly target: CopyPlace;
   readonly item: ByteString | undefined;
   readonly rename: ByteString | undefined;
-  /** Something is at the target already. */
+  /** Something is at the target already, or may be. */
   readonly exists: boolean;
 }
 
@@ -165,7 +168,9 @@ class Copy {
     if (isLocal && isSame(from.place.path, to.place.path) && from.name === to.name) {
       throw new PenstockError('USAGE', 'source and target are the same');
     }
-    const exists = isInto ? there.isDirectory : there.kind !== undefined;
+    // Of a large file that is not there yet a part may be.
+    const mayGoOn = (found.size ?? 0) >= PART_FROM_BYTES;
+    const exists = mayGoOn || (isInto ? there.isDirectory : there.kind !== undefined);
     return { source: from.place, target: to.place, item: from.name, rename: to.name, exists };
   }
 
@@ -177,15 +182,20 @@ class Copy {
 
   async #look({ path, server }: CopyPlace, as: 'source' | 'target'): Promise<Looked> {
     if (server !== undefined) return this.#runner.look(server, path, as);
-    const isDirectory = kindOf(`${path}/`) === KIND.directory;
-    const kind = kindOf(path);
-    return { isDirectory, ...(kind === undefined ? {} : { kind }) };
+    const isDirectory = statusOf(`${path}/`)?.kind === KIND.directory;
+    const { kind, size } = statusOf(path) ?? {};
+    return {
+      isDirectory,
+      ...(kind === undefined ? {} : { kind }),
+      ...(kind === KIND.file && size !== undefined ? { size } : {}),
+    };
   }
 
   /** Lists the target to where the source is. */
   #listing({ source, target, rename }: Plan, listing: Listing): CopyLegs {
     const isOneMachine = source.server === undefined && target.server === undefined;
-    const what = { mayBeMissing: true, compares: true, tellsOwners: !isOneMachine };
+    const tellsOwners = !isOneMachine;
+    const what = { mayBeMissing: true, compares: true, findsParts: true, tellsOwners };
     if (target.server !== undefined) {
       const options = { path: target.path, item: rename, ...what };
       const stages = [{ name: 'scan', modules: [{ name: 'copy-scan', options }] }];
@@ -295,6 +305,7 @@ class Copy {
       filesSame: compared(COPY_COUNTER.filesSame),
       filesWanted: compared(COPY_COUNTER.filesWanted),
       bytesWanted: compared(COPY_COUNTER.bytesWanted),
+      bytesResumed: compared(COPY_COUNTER.bytesResumed),
       metadataOnly: compared(COPY_COUNTER.metadataOnly),
       filesDone: written(COPY_COUNTER.filesDone),
       bytesDone: written(COPY_COUNTER.bytesDone),
@@ -322,8 +333,8 @@ const TOLD_MAX = 10_000;
 
 type CopyMessage = { readonly type: 'problem'; readonly problem: SourceProblem } | CopyRefusals;
 
-/** The kind of what is at a path, through its last link where it ends in a slash; undefined: nothing. */
-function kindOf(path: ByteString): number | undefined {
+/** What is at a path, through its last link where it ends in a slash; undefined: nothing. */
+function statusOf(path: ByteString): FileStatus | undefined {
   const status = new FileStatus();
   const files = openFiles();
   const looked = path.endsWith('/')
@@ -331,7 +342,7 @@ function kindOf(path: ByteString): number | undefined {
     : files.status(CWD, path, status);
   if (looked === -ERRNO.ENOENT || looked === -ERRNO.ENOTDIR) return undefined;
   if (looked < 0) throw ioError(looked, 'look at', path);
-  return status.kind;
+  return status;
 }
 
 function split({ path, ...machine }: CopyPlace): {

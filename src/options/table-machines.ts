@@ -17,8 +17,8 @@ export const MACHINE_COMMANDS = {
       'One side may be HOST:/path or HOST:PORT:/path on a paired machine, in a folder that it granted ' +
         'with `penstock pair token --copy-path`; a name with a colon on this machine is written ./name. ' +
         '--limit-rate holds what is sent from here.',
-      'What arrives is checked. A file takes its place only when it is whole. Only one copy at a time ' +
-        'may go to the same TARGET.',
+      'A file takes its place only when it is whole. What an interrupted copy had brought of a file of ' +
+        '16 MiB or more is checked, and gone on with. Only one copy at a time may go to the same TARGET.',
     ],
     positionals: {
       source: { kind: 'path', value: 'SOURCE', required: true, help: 'what to copy' },
