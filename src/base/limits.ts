@@ -362,7 +362,7 @@ export const LIMITS = {
   volumeSyncMs: 60_000,
   /** Records between two wanted ones that are spaced over; more are located. */
   volumeSpaceRecords: 64,
-  /** A tape image warns of its end when so much is left, unless a sixteenth is less. */
+  /** A tape image warns of its end when so much is left, unless a 64th is less. */
   volumeEarlyWarningBytes: 256 * MIB,
   /** How long a connection to an iSCSI target may take to come about. */
   iscsiConnectMs: 15_000,

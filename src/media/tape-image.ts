@@ -35,7 +35,7 @@ export interface TapeImageOptions {
   readonly readOnly?: boolean;
   /** How many bytes the file may have; without it the file system's end is the medium's. */
   readonly volumeBytes?: number;
-  /** The warning comes when no more than this is left; by default a sixteenth, at most 256 MiB. */
+  /** The warning comes when no more than this is left; by default a 64th, at most 256 MiB. */
   readonly earlyWarningBytes?: number;
   readonly files?: Files;
 }
@@ -119,7 +119,7 @@ export class TapeImage implements Volume {
     this.#volumeBytes = options.volumeBytes ?? Number.POSITIVE_INFINITY;
     this.#earlyWarningBytes =
       options.earlyWarningBytes ??
-      Math.min(LIMITS.volumeEarlyWarningBytes, Math.floor(this.#volumeBytes / 16));
+      Math.min(LIMITS.volumeEarlyWarningBytes, Math.floor(this.#volumeBytes / 64));
   }
 
   /** Bytes behind the last whole object that are none: found when the end of data was. */

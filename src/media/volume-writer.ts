@@ -412,6 +412,10 @@ async function begin(
   options: VolumeWriterOptions,
   continues?: string,
 ): Promise<{ session: VolumeSession; log: WriteLog }> {
+  if (label.blockBytes > volume.limits.recordBytesMax) {
+    const text = `the drive has records of at most ${volume.limits.recordBytesMax} bytes, the pool of ${label.blockBytes}`;
+    throw volumeError('LIMIT', volume.name, undefined, text);
+  }
   const log = (await options.newLog?.(label)) ?? new WriteLog();
   const session = await VolumeSession.begin(volume, label, {
     ...{ id: options.id, log, writer: options.writer },

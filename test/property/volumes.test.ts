@@ -7,7 +7,7 @@
  * test/tap-reader.ts, which shares no code with src.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -225,3 +225,44 @@ for (const [name, error, mode] of [
     }
   });
 }
+
+test('an image whose tail the power loss tore off at any byte', async () => {
+  for (let seed = 1; seed <= 30; seed++) {
+    const random = seededRandom(seed + 500);
+    const path = join(folder, `torn-${seed}.tap`);
+    const loaded = await labelled(openTapeImage({ path, create: true }), random, BLOCK_BYTES);
+    const chunks = makeChunks(random, 3, 6);
+    const byId = new Map(chunks.flat().map((one) => [one.chunk, one]));
+    const committed: MadeChunk[] = [];
+    let safeBytes = statSync(path).size;
+    const writer = await VolumeWriter.open(loaded, {
+      ...{ id: 'torn', writer: 'test', syncBytes: 8000, bufferBytes: BLOCK_BYTES * 16 },
+      onCommitted: ({ chunk }) => {
+        committed.push(byId.get(chunk) as MadeChunk);
+        safeBytes = statSync(path).size;
+      },
+    });
+    let left = 20 + below(random, 60);
+    const pause = async (): Promise<void> => {
+      left -= 1;
+      if (left === 0) await writer.abort();
+      await yieldSometimes(random);
+    };
+    await Promise.allSettled(chunks.map((list) => writeChunks(writer, list, pause)));
+    await writer.abort();
+    await loaded.volume.close();
+    truncateSync(path, safeBytes + below(random, statSync(path).size - safeBytes + 1));
+
+    const volume = openTapeImage({ path });
+    const again = { volume, label: loaded.label };
+    await assertReadBack([again], committed, 'log');
+    const more = makeChunks(random, 2, 2);
+    const next = await VolumeWriter.open(again, { id: 'again', writer: 'test' });
+    await Promise.all(more.map((list) => writeChunks(next, list)));
+    await next.close();
+    await assertLogIsTrue(path, again);
+    await assertReadBack([again], [...committed, ...more.flat()], 'log');
+    await assertReadBack([again], [...committed, ...more.flat()], 'scan');
+    await volume.close();
+  }
+});
