@@ -9,6 +9,12 @@ export {
   PenstockError,
 } from './base/errors.ts';
 export { LIMITS } from './base/limits.ts';
+export type { AttachedHead, AttachedTail, Attachment } from './channel/local/attach.ts';
+export type { UnboundOptions } from './channel/local/unbound.ts';
+export { unboundModule } from './channel/local/unbound-stage.ts';
+export type { FarStage } from './channel/net/control-channel.ts';
+export type { ExtendedPipe, FarHalf } from './channel/net/controller.ts';
+export { userStateDirectory } from './cli/state.ts';
 export type { LabelRecord, VolumeLabel } from './format/volume-label.ts';
 export type { LogEntry, LogMarks, LogRun, LogSync } from './format/write-log.ts';
 export { openScsiVolume } from './media/scsi-volume.ts';
@@ -73,6 +79,16 @@ export {
   logFiguresText,
   type StreamName,
 } from './media/write-log-text.ts';
+export {
+  type AttachRequest,
+  attachHead,
+  attachTail,
+  extendPipe,
+  type FarMachine,
+  type FarPipeOptions,
+  initiatePipe,
+  type PipeOwner,
+} from './monitor/own-pipes.ts';
 export { externalCommand } from './mover/external-command.ts';
 export {
   attachSegment,

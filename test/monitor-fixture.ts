@@ -96,7 +96,7 @@ async function assertDescribed(
 export function pairedClient(
   server: TestMonitor,
   machine: Machine,
-  grant: Partial<Pick<Peer, 'name' | 'access' | 'copyPaths'>> = {},
+  grant: Partial<Pick<Peer, 'name' | 'access' | 'copyPaths' | 'modules'>> = {},
 ): ApiClient {
   const { fingerprint } = machine.identity;
   const peer = { name: 'client', access: FULL, copyPaths: [], ...grant };

@@ -4,8 +4,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import { PenstockError } from '../base/errors.ts';
 
-/** Where a monitor listens if nothing else is said. */
-export const MONITOR_PORT = 7420;
+export { MONITOR_PORT } from '../channel/net/ports.ts';
 
 const PORT_MAX = 65_535;
 

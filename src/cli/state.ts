@@ -16,6 +16,16 @@ export function defaultStateDirectory(variable: ReadVariable): ByteString {
   return `${base(variable, 'XDG_STATE_HOME', '.local/state')}/penstock`;
 }
 
+/** The state folder of this user: PENSTOCK_STATE, or the default. Not made by this. */
+export function userStateDirectory(): string {
+  const variable = (name: string): ByteString | undefined => {
+    const value = process.env[name];
+    return value === undefined ? undefined : fromText(value);
+  };
+  const given = process.env.PENSTOCK_STATE;
+  return given || Buffer.from(defaultStateDirectory(variable), 'latin1').toString('utf8');
+}
+
 /** The repository where --repo does not name one. */
 export function defaultRepoUrl(variable: ReadVariable): ByteString {
   return `${base(variable, 'XDG_DATA_HOME', '.local/share')}/penstock/repo`;
