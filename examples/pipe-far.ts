@@ -23,7 +23,7 @@ const pipe = await extendPipe({
     payloadBytes: 256 * 1024,
     stages: [
       { name: 'read', modules: [{ module: module('read'), options: source }] },
-      { name: 'upper', modules: [{ module: module('upper') }], instances: 2 },
+      { name: 'upper', modules: [{ module: module('upper') }], instances: 2, ordered: true },
     ],
   },
   far: { stages: [{ name: 'out', modules: [{ name: 'unbound' }] }], minBuffers: 2 },
