@@ -190,8 +190,7 @@ test('the log of a tape of 18 TB has at most 200 MB, and one page of it is in me
   const runs = 18e12 / (4 * RECORD_BYTES);
   const whole = (bytes / sampleRuns) * runs;
   assert(whole < 200e6, `${Math.round(whole / 1e6)} MB`);
-  // One entry for every record is four times as much, and still not more than that.
-  assert(bytes / sampleRuns < 45);
+  assert(whole > 20e6, 'it was counted');
 });
 
 test('rates, run lengths and gaps are told stream by stream', async () => {
