@@ -266,3 +266,39 @@ test('an image whose tail the power loss tore off at any byte', async () => {
     await volume.close();
   }
 });
+
+test('the medium ends before what the drive held back fits: it is written on the next one', async () => {
+  let moved = 0;
+  for (let n = 0; n < 12; n++) {
+    const random = seededRandom(n + 900);
+    const media = [new MemoryMedium(), new MemoryMedium()];
+    const volumes: Loaded[] = [];
+    const next = async (): Promise<Loaded> => {
+      const medium = media[volumes.length] as MemoryMedium;
+      const drive = new MemoryVolume(medium, { bufferObjects: 9 });
+      const loaded = await labelled(drive, random, BLOCK_BYTES);
+      volumes.push({ ...loaded, volume: new MemoryVolume(medium) });
+      if (volumes.length > 1) return loaded;
+      const faulty = faultyVolume(drive);
+      faulty.fault('synchronise').after(n).error('ENOSPC').forever();
+      return { ...loaded, volume: faulty };
+    };
+    const chunks = makeChunks(random, 4, 5).flat();
+    const committed = new Set<string>();
+    const writer = await VolumeWriter.open(await next(), {
+      ...{ id: 'end', writer: 'test', syncBytes: 12_000, bufferBytes: BLOCK_BYTES * 64 },
+      nextVolume: async () => {
+        media[0]?.loseBuffer();
+        return await next();
+      },
+      onCommitted: ({ chunk }) => void committed.add(chunk),
+    });
+    await Promise.all(chunks.map((chunk) => writeChunks(writer, [chunk])));
+    await writer.close();
+    moved += volumes.length - 1;
+    assert.equal(committed.size, chunks.length);
+    await assertReadBack(volumes, chunks, 'log');
+    await assertReadBack(volumes, chunks, 'scan');
+  }
+  assert(moved > 6, `${moved} sessions went on`);
+});
