@@ -348,6 +348,8 @@ export const LIMITS = {
   tapeImageWriteBytes: 128 * KIB,
   /** A label of a volume, with the key records that it carries. */
   volumeLabelBytesMax: 1 * MIB,
+  /** A run in a write log ends when it has so many bytes. */
+  logRunBytes: 64 * MIB,
   /** One page of a volume's write log. */
   logPageBytes: 60 * KIB,
   /** One record of the index of a volume's sessions. */

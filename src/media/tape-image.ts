@@ -349,7 +349,11 @@ export class TapeImage implements Volume {
   #makeRoom(bytes: number): void {
     if (this.#at + bytes > this.#volumeBytes)
       throw volumeError('VOLUME_FULL', this.name, this.#object, 'the image has reached its size');
-    if (this.#cut) return;
+    if (this.#cut) {
+      if (this.#cursor.fileBytes() === this.#at) return;
+      const text = 'the file was changed by another program while it was written';
+      throw volumeError('VOLUME_CHANGED', this.name, this.#object, text);
+    }
     if (this.#cursor.fileBytes() > this.#at) {
       const result = this.#files.truncate(this.#fd, this.#at);
       if (result < 0) throw this.#failed(result, 'cut');

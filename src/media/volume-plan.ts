@@ -50,6 +50,8 @@ interface Piece {
   readonly object: number;
   /** Of the run's first record, and its number. */
   readonly run: { readonly object: number; readonly hint?: number };
+  /** Marks before it, as far as the log tells: where two have as many, there is none between. */
+  readonly marks: number;
 }
 
 class WantedParts {
@@ -63,7 +65,7 @@ class WantedParts {
     this.#parts = wanted.parts === undefined ? undefined : new Set(wanted.parts);
   }
 
-  take(run: LogRun): void {
+  take(run: LogRun, marks: number): void {
     if (this.wanted.stream !== undefined && this.wanted.stream !== run.stream) return;
     const end = run.part + run.records;
     this.pieces = this.pieces.flatMap((piece) => without(piece, run.part, end));
@@ -71,7 +73,7 @@ class WantedParts {
     const add = (part: number, records: number): void => {
       const { stream, chunk } = run;
       const object = run.object + (part - run.part);
-      this.pieces.push({ stream, chunk, part, records, object, run });
+      this.pieces.push({ stream, chunk, part, records, object, run, marks });
     };
     if (this.#parts === undefined) {
       add(run.part, run.records);
@@ -123,39 +125,35 @@ export async function planVolumeRead(
     list.push(new WantedParts(one));
     chunks.set(one.chunk, list);
   }
-  const marks: number[] = [];
+  let marks = 0;
   for await (const entry of entries) {
-    if (entry.kind === 'marks') marks.push(entry.object);
+    if (entry.kind === 'marks') marks += entry.count;
     else if (entry.kind === 'run')
-      for (const parts of chunks.get(entry.chunk) ?? []) parts.take(entry);
+      for (const parts of chunks.get(entry.chunk) ?? []) parts.take(entry, marks);
   }
   const all = [...chunks.values()].flat();
   const pieces = all.flatMap(({ pieces: list }) => list).sort((a, b) => a.object - b.object);
   const missing = all.flatMap((parts) => parts.missing() ?? []);
-  return { ...segmentsOf(pieces, marks), missing };
+  return { ...segmentsOf(pieces), missing };
 }
 
-function segmentsOf(
-  pieces: readonly Piece[],
-  marks: readonly number[],
-): Omit<VolumePlan, 'missing'> {
+function segmentsOf(pieces: readonly Piece[]): Omit<VolumePlan, 'missing'> {
   const segments: VolumeSegment[] = [];
   let at: number | undefined;
-  let mark = 0;
+  let marks = 0;
   let records = 0;
   let skipped = 0;
   for (const piece of pieces) {
-    while ((marks[mark] ?? Number.POSITIVE_INFINITY) < (at ?? 0)) mark += 1;
     const distance = piece.object - (at ?? 0);
-    const isMarked = (marks[mark] ?? Number.POSITIVE_INFINITY) < piece.object;
     if (at !== undefined) skipped += distance;
-    if (at === undefined || isMarked || distance > LIMITS.volumeSpaceRecords)
+    if (at === undefined || piece.marks !== marks || distance > LIMITS.volumeSpaceRecords)
       segments.push(...locating(piece));
     else if (distance > 0) segments.push({ kind: 'space', records: distance });
     const { stream, chunk, part, object } = piece;
     segments.push({ kind: 'read', records: piece.records, object, stream, chunk, part });
     records += piece.records;
     at = object + piece.records;
+    marks = piece.marks;
   }
   const positionings = segments.filter(({ kind }) => kind !== 'read').length;
   return { segments, records, skipped, positionings };

@@ -9,7 +9,7 @@
 import type { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
-import type { VolumeLabel } from '../format/volume-label.ts';
+import { LABEL_OBJECTS, type VolumeLabel } from '../format/volume-label.ts';
 import { type LogEntry, type LogRun, objectsOf, plainRecord } from '../format/write-log.ts';
 import type { Clock } from '../host/mod.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
@@ -33,6 +33,8 @@ export interface SessionOptions {
   readonly writer: string;
   /** Id of the volume from which the session goes on. */
   readonly continues?: string;
+  /** Believes no log on the medium: this session's has everything, by headers. */
+  readonly rebuildLog?: boolean;
 }
 
 /** A record on its way; `buffer` is there until it is synchronised, or its memory was needed. */
@@ -90,12 +92,13 @@ export class VolumeSession {
     earlier: readonly SessionEntry[],
     firstObject: number,
     end: number,
+    number: number,
   ) {
     this.volume = volume;
     this.label = label;
     this.#options = options;
     this.#earlier = earlier;
-    this.number = (earlier.at(-1)?.session ?? -1) + 1;
+    this.number = number;
     this.#firstObject = firstObject;
     this.#object = end;
     this.#startedMs = options.clock.nowMs();
@@ -113,8 +116,13 @@ export class VolumeSession {
     options: SessionOptions,
   ): Promise<VolumeSession> {
     await checkLabel(volume, label);
-    const { sessions, openFrom, end } = await readContents(volume, label.volume);
-    const session = new VolumeSession(volume, label, options, sessions, openFrom, end);
+    const found = await readContents(volume, label.volume);
+    const { end } = found;
+    const isNew = options.rebuildLog === true;
+    const sessions = isNew ? [] : found.sessions;
+    const openFrom = isNew ? Math.min(LABEL_OBJECTS, end) : found.openFrom;
+    const number = (found.sessions.at(-1)?.session ?? -1) + 1;
+    const session = new VolumeSession(volume, label, options, sessions, openFrom, end, number);
     const { log, id } = options;
     await log.initiate({ id, volume: label.volume, session: session.number });
     if (openFrom < end)
@@ -319,7 +327,8 @@ export class VolumeSession {
         const end = (await this.volume.tell()).object;
         const safe = this.#unsafe[0]?.object ?? this.#object;
         if (end < safe) throw this.#misplaced(end);
-        // What the failed call has left behind is overwritten.
+        // Of the failed call at most one object is left behind; more is somebody else's.
+        if (end > this.#object + 1) throw this.#misplaced(end);
         if (end >= this.#object) await this.volume.locate(this.#object);
         else for (const one of this.#unsafe) if (one.object >= end) await this.#put(one);
         return;
@@ -336,8 +345,8 @@ export class VolumeSession {
       'VOLUME_IO',
       this.volume.name,
       end,
-      `the data ends here, where objects up to ${this.#object} were synchronised`,
-      { hint: 'use another drive and volume; what other volumes hold is not concerned' },
+      `the data ends here, and not at object ${this.#object}, where this session has got to`,
+      { hint: 'does another program write to it? else use another drive and volume' },
     );
   }
 

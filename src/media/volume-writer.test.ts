@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { readTap } from '../../test/tap-reader.ts';
 import {
   assertReadBack,
   labelled,
@@ -22,6 +23,7 @@ import { FakeClock } from '../host/fake/mod.ts';
 import { seededRandom } from '../host/mod.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
+import { openTapeImage } from './tape-image.ts';
 import { readContents } from './volume-index.ts';
 import { VolumeWriter } from './volume-writer.ts';
 import { WriteLog } from './write-log.ts';
@@ -282,4 +284,47 @@ test('a stopped session leaves what was committed, and says why it stopped', asy
   await assert.rejects(writer.synchronise(), { code: 'INTERRUPTED' });
   await assert.rejects(writer.close(), { code: 'INTERRUPTED' });
   await assertReadBack([loaded], [chunk], 'log');
+});
+
+test('a log that is damaged on the medium is written again from headers', async () => {
+  const inner = newVolume();
+  const loaded = await labelled(inner, random, BLOCK_BYTES);
+  const chunks = [newChunk(), newChunk()];
+  for (const chunk of chunks) {
+    const writer = await VolumeWriter.open(loaded, options);
+    await writeChunks(writer, [chunk]);
+    await writer.close();
+  }
+  const { volume: id } = loaded.label;
+  const { sessions } = await readContents(inner, id);
+  const page = sessions[0]?.pages[0]?.object ?? 0;
+  (inner.medium.objects[page] as Buffer).fill(0, 200);
+  await assert.rejects(volumeEntries(inner, id, 'log'), { code: 'DAMAGED' });
+  const writer = await VolumeWriter.open(loaded, { ...options, id: 'again', rebuildLog: true });
+  await writer.close();
+  const after = await readContents(inner, id);
+  assert.deepEqual(
+    after.sessions.map((one) => [one.session, one.id, one.firstObject]),
+    [[2, 'again', 3]],
+  );
+  await assertReadBack([loaded], chunks, 'log');
+});
+
+test('an image that another program writes at the same time is left to it', async () => {
+  const path = join(folder, 'two.tap');
+  const loaded = await labelled(openTapeImage({ path, create: true }), random, BLOCK_BYTES);
+  const writer = await VolumeWriter.open(loaded, options);
+  const [first, second] = [newChunk(), newChunk()];
+  await writeChunks(writer, [first]);
+  await writer.synchronise();
+  const other = openTapeImage({ path });
+  await other.spaceEnd();
+  const theirs = [Buffer.from('theirs'), Buffer.from('theirs too')];
+  for (const record of theirs) await other.append(record);
+  const end = await Promise.allSettled([writeChunks(writer, [second])]);
+  assert.equal(end.length, 1);
+  await assert.rejects(writer.close(), { code: 'VOLUME_IO', message: /another|not at object/ });
+  assert.deepEqual(readTap(path).slice(-2), theirs);
+  await other.close();
+  await loaded.volume.close();
 });

@@ -55,6 +55,11 @@ export interface VolumeWriterOptions {
   /** One entry of the log a record, instead of one a run. */
   readonly logPerRecord?: boolean;
   readonly logPlace?: LogPlace;
+  /**
+   * Believes no log that is on the first volume: that of this session has everything on it, found by
+   * headers. So a log that is damaged is written again, also by a session without streams.
+   */
+  readonly rebuildLog?: boolean;
   /** The log of a volume's session; in memory by default. */
   readonly newLog?: (label: VolumeLabel) => WriteLog | Promise<WriteLog>;
   readonly clock?: Clock;
@@ -422,7 +427,7 @@ async function begin(
     logPlace: options.logPlace ?? 'medium',
     perRecord: options.logPerRecord ?? false,
     clock: options.clock ?? openClock(),
-    ...(continues === undefined ? {} : { continues }),
+    ...(continues === undefined ? { rebuildLog: options.rebuildLog ?? false } : { continues }),
   });
   return { session, log };
 }

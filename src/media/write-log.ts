@@ -11,6 +11,7 @@
  *   stored     recording             recording (add), clear (clear), recording (initiate)
  */
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import {
   decodeLogPage,
   type LogEntry,
@@ -163,7 +164,8 @@ export interface LoggedRecord {
 
 /**
  * The run with a record added; nothing if the record begins another run: other stream or chunk, not the
- * next object or part, another fixed length, or behind the end of its chunk.
+ * next object or part, another fixed length, behind the end of its chunk, or the run is long enough
+ * (so that rates can be told over time).
  */
 export function extendRun(run: LogRun, record: LoggedRecord): LogRun | undefined {
   const follows =
@@ -172,6 +174,7 @@ export function extendRun(run: LogRun, record: LoggedRecord): LogRun | undefined
     run.object + run.records === record.object &&
     run.part + run.records === record.part &&
     run.recordBytes === fixedBytes(record) &&
+    run.bytes < LIMITS.logRunBytes &&
     !run.isLast;
   if (!follows) return undefined;
   return {
