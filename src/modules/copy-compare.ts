@@ -13,18 +13,10 @@ import { LIMITS } from '../base/limits.ts';
 import { EntryWriter } from '../format/entry.ts';
 import { type FileStatus, KIND, openFiles } from '../host/mod.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
+import { DirectoryParts, regionsOf } from './copy-directory-parts.ts';
 import { KeptListing, type Listing } from './copy-keep.ts';
 import { CopyLinks } from './copy-links.ts';
-import {
-  missingRanges,
-  PART_EXTRA,
-  PART_FROM_BYTES,
-  type Part,
-  type PartRange,
-  partLogName,
-  placeOfLog,
-  writePartExtra,
-} from './copy-parts.ts';
+import { missingRanges, PART_EXTRA, PART_FROM_BYTES, writePartExtra } from './copy-parts.ts';
 import {
   COPY,
   COPY_COUNTER,
@@ -51,19 +43,10 @@ interface Frame {
   readonly path: ByteString;
   /** The target has this directory too, and its listing is inside. */
   readonly inTarget: boolean;
-  /** Of large files in this directory of the target, by the names that they get. */
-  parts: Map<ByteString, Part>;
-  /** Temporary files of those that do not fit any more. */
-  readonly useless: ByteString[];
-  /** Of those that this copy goes on with. */
-  readonly taken: Set<ByteString>;
+  parts: DirectoryParts;
   isPlanned: boolean;
 }
 
-/** Large files are read in regions of this size, each by the next free instance. */
-const REGION_BYTES = 16 * COPY_PIECE_BYTES;
-/** Of a sparse file of whatever size there are no more than so many. */
-const REGIONS_MAX = 65_536;
 /** Below, holes are not worth looking for. */
 const HOLES_FROM_BYTES = 64 * 1024;
 
@@ -123,7 +106,7 @@ class Comparing {
     const isTree = this.#options.rename === undefined;
     // Of a single item, the directory that it is in is nobody's concern.
     const top = newFrame('', this.#hasTarget, !isTree);
-    if (!isTree) top.parts = this.#takeParts(top);
+    if (!isTree) top.parts = new DirectoryParts(this.#target.parts);
     this.#stack.push(top);
     while (this.#source.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
@@ -166,7 +149,7 @@ class Comparing {
   /** Something that only the target has: it stays, unless a copy that was interrupted left it. */
   #extra(frame: Frame, name: ByteString): void {
     const isOurs = isTemporaryName(name) && this.#target.status.kind === KIND.file;
-    if (isOurs && !isOfPart(frame, name)) this.#remove(frame, name);
+    if (isOurs && !frame.parts.has(name)) this.#remove(frame, name);
     this.#passTarget();
   }
   #remove(frame: Frame, name: ByteString): void {
@@ -178,11 +161,7 @@ class Comparing {
   }
   /** Nothing in the directory goes on with these. */
   #removeParts(frame: Frame): void {
-    const { parts, useless } = frame;
-    for (const place of [...useless, ...[...parts.values()].map((part) => part.place)]) {
-      this.#remove(frame, place);
-      this.#remove(frame, partLogName(place));
-    }
+    for (const name of frame.parts.leftOver) this.#remove(frame, name);
   }
   #cleanRest(frame: Frame): void {
     if (!frame.inTarget) return;
@@ -225,18 +204,7 @@ class Comparing {
     const isThere = this.#hasTarget && this.#target.name === SCAN_ROOT;
     if (!isThere || !this.#hasSameMetadata()) this.#plan(top);
     if (isThere) this.#nextTarget();
-    top.parts = this.#takeParts(top);
-  }
-  /** The parts in the directory that the target's listing has just entered. */
-  #takeParts(frame: Frame): Map<ByteString, Part> {
-    const parts = new Map<ByteString, Part>();
-    for (const part of this.#target.parts) {
-      const { name } = part.entry;
-      const other = parts.get(name);
-      if (other !== undefined) frame.useless.push(other.place);
-      parts.set(name, part);
-    }
-    return parts;
+    top.parts = new DirectoryParts(this.#target.parts);
   }
 
   #directory(frame: Frame, name: ByteString, isThere: boolean): void {
@@ -251,7 +219,7 @@ class Comparing {
     if (isThere && !(inTarget && entered)) this.#passTarget();
     else if (isThere) this.#nextTarget();
     const inside = newFrame(path, inTarget && entered, false);
-    if (inside.inTarget) inside.parts = this.#takeParts(inside);
+    if (inside.inTarget) inside.parts = new DirectoryParts(this.#target.parts);
     // Of one that cannot be opened, whoever reads it tells why.
     if (!isSame || (source.flags & SCAN_FLAG.notOpened) !== 0) this.#plan(inside);
     if (entered) this.#stack.push(inside);
@@ -301,7 +269,7 @@ class Comparing {
     this.#plan(frame);
     const { size } = this.#source.status;
     const isLogged = size >= PART_FROM_BYTES && !isSparse(this.#source.status);
-    const part = isLogged ? this.#takePart(frame, name) : undefined;
+    const part = isLogged ? frame.parts.take(name, this.#source.status) : undefined;
     const missing = missingRanges(part?.ranges ?? [], size);
     const missingBytes = missing.reduce((sum, { from, to }) => sum + to - from, 0);
     const there = size - missingBytes;
@@ -317,24 +285,6 @@ class Comparing {
       this.#counted(to - from);
       flags &= ~COPY_FLAG.first;
     }
-  }
-  /** The part of the file that is there, if the file is still what it was then. */
-  #takePart(frame: Frame, name: ByteString): Part | undefined {
-    const part = frame.parts.get(name);
-    if (part === undefined || part.ranges.length === 0) return undefined;
-    const { status } = this.#source;
-    const { entry } = part;
-    const isSame =
-      entry.size === status.size &&
-      entry.inode === status.inode &&
-      entry.mtimeSeconds === status.mtimeSeconds &&
-      entry.mtimeNanos === status.mtimeNanos &&
-      entry.ctimeSeconds === status.ctimeSeconds &&
-      entry.ctimeNanos === status.ctimeNanos;
-    if (!isSame) return undefined;
-    frame.parts.delete(name);
-    frame.taken.add(part.place);
-    return part;
   }
   /** The entry of a large file as it is planned. */
   #largeEntry(part: readonly [place: ByteString, bytes: number] | undefined): Buffer {
@@ -407,33 +357,15 @@ class Comparing {
   }
 }
 
+const NO_PARTS = new DirectoryParts([]);
 const NOTHING: ScanSource = { receiveBuf: () => null, freeBuf: () => undefined };
 
 function isSparse({ size, blocks512 }: FileStatus): boolean {
   return blocks512 * 512 < size && size > HOLES_FROM_BYTES;
 }
 
-/** Cuts ranges. Of a file that is whole already, whoever gives it its name hears by a region of nothing. */
-function* regionsOf(
-  ranges: readonly PartRange[],
-  bytes: number,
-  size: number,
-): Generator<PartRange> {
-  if (ranges.length === 0) yield { from: size, to: size };
-  const most = REGION_BYTES * Math.max(1, Math.ceil(bytes / (REGIONS_MAX * REGION_BYTES)));
-  for (const { from, to } of ranges) {
-    for (let at = from; at < to; at += most) yield { from: at, to: Math.min(to, at + most) };
-  }
-}
-
 function newFrame(path: ByteString, inTarget: boolean, isPlanned: boolean): Frame {
-  return { path, inTarget, isPlanned, parts: new Map(), useless: [], taken: new Set() };
-}
-/** Whether a temporary file of this name is dealt with as a part. */
-function isOfPart({ parts, useless, taken }: Frame, name: ByteString): boolean {
-  const place = placeOfLog(name) ?? name;
-  if (taken.has(place) || useless.includes(place)) return true;
-  return [...parts.values()].some((part) => part.place === place);
+  return { path, inTarget, isPlanned, parts: NO_PARTS };
 }
 
 type OwnerName = (number: number) => string;
