@@ -15,6 +15,7 @@ import { DataPort } from '../channel/net/data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from '../channel/net/frame.ts';
 import { HalfPipe } from '../channel/net/half-pipe.ts';
 import type { Peer } from '../channel/net/peers.ts';
+import { shareRate } from '../channel/net/rate-limit.ts';
 import { toWireError } from '../channel/wire-error.ts';
 import { type PipeSpec, startPipe } from '../pipe/mod.ts';
 import type { MonitorContext, MonitorSocket } from './context.ts';
@@ -141,7 +142,7 @@ export class FarPipes {
     link: { readonly id: string; readonly secret: Buffer },
     half: () => HalfPipe | undefined,
   ): PipeSpec {
-    const { flow, agents } = asked;
+    const { flow, agents, bytesPerSecond } = asked;
     const stages = farStages(asked.stages, peer, this.#context.pipes);
     const options = {
       identity: { ...this.#context.identity, peerFingerprint: peer.fingerprint },
@@ -149,6 +150,7 @@ export class FarPipes {
       headerBytesWord: asked.headerBytesWord,
       directoryBytesWord: asked.directoryBytesWord,
       lostMs: asked.lostMs,
+      ...(bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) }),
     };
     return {
       name: asked.name,

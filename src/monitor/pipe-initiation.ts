@@ -36,6 +36,9 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   if (asked.minBuffers !== undefined) whole('minBuffers', asked.minBuffers, 1, LIMITS.buffersMax);
   if (asked.device !== undefined) text('device', asked.device, LIMITS.peerNameLengthMax);
   if (asked.lostMs !== undefined) whole('lostMs', asked.lostMs, 1, 3_600_000);
+  if (asked.bytesPerSecond !== undefined) {
+    whole('bytesPerSecond', asked.bytesPerSecond, 1, Number.MAX_SAFE_INTEGER);
+  }
   const { stages } = asked;
   if (!Array.isArray(stages) || stages.length < 1 || stages.length > LIMITS.farStagesMax) {
     refuse(`a half has 1 to ${LIMITS.farStagesMax} stages`);

@@ -15,7 +15,7 @@ export interface CopyNetwork {
   readonly identity: Identity;
   /** Connections that carry the data. */
   readonly links?: number | undefined;
-  /** The most that is sent from here. */
+  /** The most that is sent, either way. */
   readonly bytesPerSecond?: number | undefined;
   readonly lostMs?: number | undefined;
   /** The other machine has no room yet: the place in its queue. */

@@ -16,7 +16,7 @@ export const MACHINE_COMMANDS = {
         'where that is one, else TARGET is its new path.',
       'One side may be HOST:/path or HOST:PORT:/path on a paired machine, in a folder that it granted ' +
         'with `penstock pair token --copy-path`; a name with a colon on this machine is written ./name. ' +
-        '--limit-rate holds what is sent from here.',
+        '--limit-rate holds what is sent, either way.',
       'A file takes its place only when it is whole. What an interrupted copy had brought of a file of ' +
         '16 MiB or more is checked, and gone on with. Only one copy at a time may go to the same TARGET.',
     ],

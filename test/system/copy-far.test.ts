@@ -51,12 +51,13 @@ async function run(
   from: Side,
   to: Side,
   dryRun = false,
+  bytesPerSecond?: number,
 ): Promise<CopyResult & { told: string[] }> {
   const told: string[] = [];
   const result = await copy({
     source: { ...from, path: fromText(from.path) },
     target: { ...to, path: fromText(to.path) },
-    network: { identity: client.identity, links: 2 },
+    network: { identity: client.identity, links: 2, bytesPerSecond },
     owners: true,
     dryRun,
     threads: 2,
@@ -163,6 +164,21 @@ test('what cannot be understood of a path is refused', async (t) => {
   await assert.rejects(bad, (error: PenstockError) => error.code === 'PIPE_CONFIG');
   const both = run(client, { path: '/a', server }, { path: '/b', server }).catch((error) => error);
   assert.equal(((await both) as PenstockError).code, 'USAGE');
+});
+
+test('a limit of the rate holds for what is pulled, too', async (t) => {
+  const { client, server, there, here } = await startPair(t);
+  writeFileSync(join(there, 'one'), noise(3_000_000, 'one'));
+  for (const [from, to] of [
+    [{ path: join(there, 'one'), server }, { path: join(here, 'one') }],
+    [{ path: join(here, 'one') }, { path: join(there, 'two'), server }],
+  ] as const) {
+    const startedMs = performance.now();
+    await run(client, from, to, false, 1_500_000);
+    // Two seconds, less what may be sent at once.
+    assert.ok(performance.now() - startedMs > 1500);
+  }
+  assert.deepEqual(readFileSync(join(there, 'two')), noise(3_000_000, 'one'));
 });
 
 test('the command copies to a paired machine and back', async (t) => {

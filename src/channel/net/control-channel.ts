@@ -47,6 +47,8 @@ export interface Initiation {
   readonly headerBytesWord?: number;
   readonly directoryBytesWord?: number;
   readonly lostMs?: number;
+  /** The most that the half sends that is asked for. */
+  readonly bytesPerSecond?: number;
 }
 
 export type PipeMessage =

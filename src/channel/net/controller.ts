@@ -68,7 +68,7 @@ export interface ExtendOptions {
   readonly agents?: number;
   /** Connections in all. Default: by how far it is and the processors (distance.ts). */
   readonly links?: number;
-  /** The sum over all connections that send here. */
+  /** The most that each half sends, over all its connections. */
   readonly bytesPerSecond?: number;
   /** Words of a buffer that say how much of its header room and directory room is used. */
   readonly headerBytesWord?: number;
@@ -217,7 +217,7 @@ async function initiate(
       flow === 'push' && i === 0 && options.ordered !== false ? { ...stage, ordered: true } : stage,
     ),
     ...pick(far, 'minBuffers', 'device'),
-    ...pick(options, 'headerBytesWord', 'directoryBytesWord', 'lostMs'),
+    ...pick(options, 'headerBytesWord', 'directoryBytesWord', 'lostMs', 'bytesPerSecond'),
   });
   const answer = await decision(channel, options, address);
   if (answer?.type === 'stop') throw fromWireError(answer.error, address);
