@@ -2,11 +2,13 @@
  * Where a repository is: a directory of this machine, or a name on another one.
  *
  * Contract: what is named is understood before anything is opened, and nothing is made by looking.
- * Code for other machines is loaded only where one is named.
+ * Code for other machines is loaded only where one is named; the thread of the network loads its own
+ * meanwhile.
  */
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { warmNetThread } from '../channel/remote/net-start.ts';
 import { OBJECT_KINDS, type ObjectStore } from '../format/object-store.ts';
 import { CWD, newListing, openFiles } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
@@ -101,6 +103,7 @@ async function openRemote(
   { host, port }: { readonly host: string; readonly port: number },
   name: string,
 ): Promise<ObjectStore> {
+  warmNetThread();
   const { Peers } = await import('../channel/net/peers.ts');
   const { StateFolder } = await import('../channel/net/state-folder.ts');
   const { openIdentity } = await import('../channel/net/identity.ts');

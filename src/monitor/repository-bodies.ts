@@ -24,7 +24,10 @@ export async function syncLater(fd: number): Promise<void> {
   }
 }
 
-/** Hands each piece of a request's body to `write`; returns the bytes in all. LIMIT, NET_LOST. */
+/**
+ * Hands each piece of a request's body to `write`, which must not keep it; returns the bytes in all.
+ * LIMIT, NET_LOST.
+ */
 export function receiveBody(
   request: IncomingMessage,
   bytesMax: number,
@@ -44,8 +47,10 @@ export function receiveBody(
     const receive = (piece: Buffer): void => {
       try {
         if (bytes + piece.length > bytesMax) throw tooLong();
+        const { length } = piece;
         write(piece, bytes);
-        bytes += piece.length;
+        bytes += length;
+        giveBack(piece);
       } catch (error) {
         fail(error);
       }
@@ -57,6 +62,16 @@ export function receiveBody(
     request.once('error', gone);
     request.once('close', gone);
   });
+}
+
+/**
+ * Gives the memory of a piece back that nobody looks at any more; it is empty afterwards. Left to the collector
+ * of garbage, what comes in a second makes it look through everything several times: that was half of the
+ * processor time of a server to which chunks are sent.
+ */
+function giveBack({ buffer, byteLength }: Buffer): void {
+  // A piece of something larger is not its own.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 /** Memory that is used again: fresh pages are dear. */

@@ -18,6 +18,7 @@ import { LinkProxy } from '../link-proxy.ts';
 import { newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
 import { NetProxy } from '../net-proxy.ts';
 import { Served } from '../served.ts';
+import { noise } from '../tree-make.ts';
 import { Workplace } from './workplace.ts';
 
 allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
@@ -111,7 +112,8 @@ test('a backup to another machine goes from the addresses that the user names', 
   try {
     await served.pair(place.state, 'full', '*', proxy.port);
     place.repo = served.url('home', proxy.port);
-    place.write('file', Buffer.alloc(5_000_000, 'content '));
+    // Enough for several parts at once, each on a connection of its own.
+    place.write('file', noise(20_000_000, 'file'));
     const told = ADDRESSES.flatMap((address) => ['--local-address', address]);
     const { done } = place.start(['backup', place.source, ...told]);
     const { status, stderr } = await done;

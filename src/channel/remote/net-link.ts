@@ -4,13 +4,13 @@
  * Contract: the thread is started by the first call and does not keep the process alive. Requests
  * that are under way when it ends fail.
  */
-import { getCompileCacheDir } from 'node:module';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { CallMemory } from '../../pipe/call-memory.ts';
 import type { NetOptions, NetRequest } from './net-client.ts';
-import type { NetMessage, NetReply, NetThreadData } from './net-thread.ts';
+import { takeNetThread } from './net-start.ts';
+import type { NetMessage, NetReply } from './net-thread.ts';
 
 export interface LinkAnswer {
   readonly status: number;
@@ -22,10 +22,6 @@ interface Waiting {
   readonly resolve: (answer: LinkAnswer) => void;
   readonly reject: (error: Error) => void;
 }
-
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
 export class NetLink {
   /** The memory over which other threads make calls. */
@@ -42,19 +38,8 @@ export class NetLink {
     const agents = net.agents === 0 ? LIMITS.agentsDefaultMax : net.agents;
     const calls = CallMemory.make(LIMITS.netSlotsLeast + 2 * agents, LIMITS.netSlotBytes);
     this.memory = calls.shared;
-    const data: NetThreadData = {
-      thread: new URL(`./net-thread${EXTENSION}`, import.meta.url).href,
-      cacheFolder: getCompileCacheDir(),
-      memory: calls.shared,
-      net,
-      base,
-    };
-    this.#worker = new Worker(new URL('./net-worker.js', import.meta.url), {
-      name: 'net',
-      workerData: data,
-      resourceLimits: RESOURCE_LIMITS,
-    });
-    this.#worker.unref();
+    this.#worker = takeNetThread();
+    this.#send({ memory: calls.shared, net, base });
     this.#worker.on('message', (reply: NetReply) => this.#take(reply));
     this.#worker.on('error', (cause) => this.#fail(cause));
     this.#ended = new Promise((resolve) => {

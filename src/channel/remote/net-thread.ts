@@ -6,7 +6,7 @@
  * Contract: it starts with the first use of a remote repository and ends with it, or with the
  * process; what it is asked meanwhile is answered, also when the answer is that the server is lost.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { must } from '../../base/assert.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -14,11 +14,8 @@ import { openClock } from '../../host/mod.ts';
 import { CALL, CallMemory } from '../../pipe/call-memory.ts';
 import { NetClient, type NetOptions, type NetRequest } from './net-client.ts';
 
-/** What the thread is started with. */
-export interface NetThreadData {
-  /** URL of this file, and where what was compiled is kept (net-worker.js). */
-  readonly thread: string;
-  readonly cacheFolder: string | undefined;
+/** What the thread is told first. */
+interface NetThreadData {
   readonly memory: SharedArrayBuffer;
   readonly net: NetOptions;
   /** Path of the repository on the server. */
@@ -27,6 +24,7 @@ export interface NetThreadData {
 
 /** What the main thread asks for; `id` comes back with the answer. */
 export type NetMessage =
+  | NetThreadData
   | { readonly id: number; readonly request: Omit<NetRequest, 'receive'> }
   | 'hurry'
   | 'close';
@@ -200,10 +198,13 @@ function recordOf(error: unknown): ErrorRecord {
 }
 
 const port = must(parentPort, 'the net thread has a parent');
-const thread = new NetThread(workerData as NetThreadData);
+let thread: NetThread;
 port.on('message', (message: NetMessage) => {
   if (message === 'hurry') thread.hurry();
-  else if (message === 'close') {
+  else if (typeof message === 'object' && 'memory' in message) {
+    thread = new NetThread(message);
+    void thread.run();
+  } else if (message === 'close') {
     const news = thread.close();
     if (news !== undefined) port.postMessage(news);
     port.close();
@@ -211,4 +212,3 @@ port.on('message', (message: NetMessage) => {
     void thread.answer(message.id, message.request).then((reply) => port.postMessage(reply));
   }
 });
-void thread.run();
