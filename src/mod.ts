@@ -31,6 +31,7 @@ export {
   type VolumeStatus,
   volumeError,
 } from './media/volume.ts';
+export { type ChunkPart, partsOfChunk, readChunk, writeChunk } from './media/volume-chunks.ts';
 export {
   pagesOnMedium,
   readContents,

@@ -93,15 +93,22 @@ export class TapeImageCursor {
   /** Whether an object ends exactly at `offset`, as far as the words around it tell. */
   isBoundary(offset: number): boolean {
     if (!Number.isSafeInteger(offset) || offset < 0 || offset > this.fileBytes()) return false;
-    if (offset === 0) return true;
-    const word = this.#wordAt(offset - TAP_WORD_BYTES);
-    if (word === undefined) return false;
-    const read = readTapWord(word);
-    if (read.kind === 'record') {
-      const first = offset - 2 * TAP_WORD_BYTES - tapPaddedBytes(read.bytes);
-      if (first < 0 || this.#wordAt(first) !== word) return false;
-    } else if (read.kind !== 'mark') return false;
+    if (offset > 0 && this.before(offset) === undefined) return false;
     return this.objectAt(offset).kind !== 'damaged';
+  }
+
+  /**
+   * The object that ends just before `offset`, and where it begins. Nothing where what lies before is
+   * not an object, or not whole: then only going there from the front will tell.
+   */
+  before(offset: number): { readonly isMark: boolean; readonly at: number } | undefined {
+    const word = offset < TAP_WORD_BYTES ? undefined : this.#wordAt(offset - TAP_WORD_BYTES);
+    if (word === undefined) return undefined;
+    const read = readTapWord(word);
+    if (read.kind === 'mark') return { isMark: true, at: offset - TAP_WORD_BYTES };
+    if (read.kind !== 'record' || read.ignored) return undefined;
+    const at = offset - 2 * TAP_WORD_BYTES - tapPaddedBytes(read.bytes);
+    return at >= 0 && this.#wordAt(at) === word ? { isMark: false, at } : undefined;
   }
 
   #end(offset: number, torn: number): TapeObject {

@@ -208,3 +208,38 @@ test('there must be an image, unless one may be made', () => {
     return made;
   }
 });
+
+test('going back over gaps and what is passed over ends where going there does', async () => {
+  const gap = 0xfffffffe;
+  const parts = [
+    rec('one'),
+    tapBytes(gap, gap),
+    rec('two'),
+    tapBytes(0),
+    rec('private', 0x30000007),
+    tapBytes(0, gap),
+    rec('half', 0x80000004),
+    rec('last'),
+  ];
+  const volume = image(tapBytes(...parts));
+  const back: [number, string][] = [];
+  await volume.spaceEnd();
+  for (;;) {
+    const { count, stop } = await volume.spaceRecords(-1);
+    if (stop === 'beginning') break;
+    back.push([(await volume.tell()).object, count === 1 ? 'record' : stop]);
+  }
+  assert.deepEqual(back, [
+    [5, 'record'],
+    [4, 'record'],
+    [3, 'mark'],
+    [2, 'mark'],
+    [1, 'record'],
+    [0, 'record'],
+  ]);
+  await volume.spaceEnd();
+  await volume.spaceMarks(-1);
+  assert.equal((await volume.tell()).object, 3);
+  assert.deepEqual(await volume.read(Buffer.alloc(9)), { kind: 'mark' });
+  await volume.close();
+});

@@ -330,15 +330,28 @@ export class TapeImage implements Volume {
     let done = 0;
     while (done < count) {
       if (this.#object === 0) return { count: done, stop: 'beginning' };
-      const before = this.#object - 1;
-      await this.locate(before);
-      const at = this.#at;
-      const isMark = this.#step() === 'mark';
-      this.#go(before, at);
+      const isMark = await this.#stepBack();
       if (isMark === marks) done += 1;
       else if (isMark) return { count: done, stop: 'mark' };
     }
     return { count: done, stop: 'done' };
+  }
+
+  /** Over the object before the position; whether it is a mark. */
+  async #stepBack(): Promise<boolean> {
+    const object = this.#object - 1;
+    const before = this.#cursor.before(this.#at);
+    if (before !== undefined) {
+      const hinted = this.#hinted;
+      this.#go(object, before.at);
+      this.#hinted = hinted;
+      return before.isMark;
+    }
+    await this.locate(object);
+    const at = this.#at;
+    const isMark = this.#step() === 'mark';
+    this.#go(object, at);
+    return isMark;
   }
 
   #isEarly(): boolean {

@@ -1,0 +1,134 @@
+/**
+ * Chunks between a chunk store and volumes (M13): the records of a chunk, one behind the other, are the
+ * chunk, so a copy is the same bytes and needs no key.
+ *
+ * Contract: every header and checksum is looked at on the way. A chunk that is not whole is not
+ * copied: its stream has then begun a chunk that will never be committed, its sink is discarded.
+ */
+import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { TRAILER_BYTES } from '../format/chunk.ts';
+import type { ChunkSink, ChunkSource } from '../format/chunk-media.ts';
+import {
+  checkTag,
+  chunkIdOf,
+  chunkOffsetOf,
+  flagsOf,
+  headerBytesOf,
+  payloadCrcOf,
+  storedBytesOf,
+  TAG_FLAG,
+} from '../format/tag-header.ts';
+import { crcOf } from './volume-label.ts';
+import type { ReadProblem, ReadRecord } from './volume-reader.ts';
+import type { VolumeStream } from './volume-writer.ts';
+
+/** Where a part of a stored chunk lies; the trailer belongs to the last one. */
+export interface ChunkPart {
+  readonly offset: number;
+  readonly bytes: number;
+  readonly isLast: boolean;
+}
+
+/**
+ * The parts of a chunk in order, found header by header.
+ *
+ * @throws PenstockError DAMAGED where the next one cannot be found, or the last one does not end it
+ */
+export function* partsOfChunk(id: string, source: ChunkSource): Generator<ChunkPart> {
+  const head = Buffer.alloc(LIMITS.headerRoomBytes);
+  let offset = 0;
+  for (;;) {
+    const got = source.read(head, 0, head.length, offset);
+    const why = checkTag(head, 0, got, crcOf);
+    if (why !== undefined) throw damaged(id, offset, why);
+    if (!isPlace(head, id, offset)) throw damaged(id, offset, 'a part of another chunk');
+    const isLast = (flagsOf(head, 0) & TAG_FLAG.lastBlock) !== 0;
+    const end = offset + headerBytesOf(head, 0) + storedBytesOf(head, 0);
+    const rest = source.bytes - end;
+    if (rest < 0 || (isLast && rest !== TRAILER_BYTES && rest !== 0))
+      throw damaged(id, offset, 'the chunk does not end where it says');
+    yield { offset, bytes: (isLast ? source.bytes : end) - offset, isLast };
+    if (isLast) return;
+    offset = end;
+  }
+}
+
+/**
+ * Copies a stored chunk to a volume; returns its number of records. It is committed when the writer says.
+ *
+ * @param view memory for one record: as long as the pool's longest
+ * @throws PenstockError DAMAGED, LIMIT for a part that is longer than the pool's records
+ */
+export async function writeChunk(
+  stream: VolumeStream,
+  id: string,
+  source: ChunkSource,
+  view: Buffer,
+): Promise<number> {
+  let part = 0;
+  for (const { offset, bytes, isLast } of partsOfChunk(id, source)) {
+    if (bytes > view.length) {
+      const text = `part ${part} of chunk ${id} has ${bytes} bytes, records of the pool ${view.length}`;
+      throw new PenstockError('LIMIT', text, { subject: id });
+    }
+    const got = source.read(view, 0, bytes, offset);
+    const record = view.subarray(0, bytes);
+    if (got < bytes || !hasItsChecksum(record)) throw damaged(id, offset, 'its checksum is wrong');
+    await stream.write(record, { chunk: id, part, isLast });
+    part += 1;
+  }
+  return part;
+}
+
+/**
+ * Copies the records of one chunk, all of them, in any order, into a chunk store. The sink is committed
+ * if the chunk is whole, else discarded.
+ *
+ * @returns the bytes of the chunk
+ * @throws PenstockError what a record could not be read for, or DAMAGED
+ */
+export async function readChunk(
+  id: string,
+  records: AsyncIterable<ReadRecord | ReadProblem>,
+  sink: ChunkSink,
+): Promise<number> {
+  try {
+    const seen = new Map<number, number>();
+    let bytes = 0;
+    let end: number | undefined;
+    for await (const record of records) {
+      if (record.kind === 'problem') throw record.error;
+      const offset = chunkOffsetOf(record.bytes, 0);
+      if (!isPlace(record.bytes, id, offset)) throw damaged(id, offset, 'a part of another chunk');
+      sink.write(record.bytes, 0, record.bytes.length, offset);
+      bytes += seen.has(offset) ? 0 : record.bytes.length;
+      seen.set(offset, record.bytes.length);
+      if ((flagsOf(record.bytes, 0) & TAG_FLAG.lastBlock) !== 0) end = offset + record.bytes.length;
+    }
+    // Parts do not overlap if they fill the chunk: each begins where one ends.
+    const ends = new Set([0, ...[...seen].map(([offset, length]) => offset + length)]);
+    if (end === undefined || bytes !== end || [...seen.keys()].some((offset) => !ends.has(offset)))
+      throw damaged(id, bytes, 'parts of it are missing');
+    sink.commit();
+    return bytes;
+  } catch (thrown) {
+    sink.discard();
+    throw thrown;
+  }
+}
+
+const isPlace = (head: Buffer, id: string, offset: number): boolean =>
+  chunkIdOf(head, 0).toString('hex') === id && chunkOffsetOf(head, 0) === offset;
+
+function hasItsChecksum(record: Buffer): boolean {
+  return (
+    crcOf(record, headerBytesOf(record, 0), storedBytesOf(record, 0)) === payloadCrcOf(record, 0)
+  );
+}
+
+function damaged(id: string, offset: number, why: string): PenstockError {
+  return new PenstockError('DAMAGED', `chunk ${id} is damaged at offset ${offset}: ${why}`, {
+    subject: id,
+  });
+}
