@@ -172,6 +172,24 @@ export class TgtServer {
     await this.admin('logicalunit', 'new', ...words, '--device-type=tape', '--bstype', 'ssc');
   }
 
+  /** A drive without a tape, for a library. */
+  async addEmptyDrive(tid: number, lun: number): Promise<void> {
+    const tape = await this.makeTape(`none-${tid}-${lun}`, 1);
+    await this.addDrive(tid, lun, tape);
+    await this.updateUnit(tid, lun, 'removable=1,online=0');
+  }
+
+  /** Kills it and starts it again on the same port; `again` makes what it had. */
+  async restart(again: () => Promise<void>): Promise<void> {
+    await this.#kill();
+    this.#targets = 0;
+    for (let attempt = 0; ; attempt++) {
+      if (await this.#launch(this.#port)) break;
+      if (attempt === START_ATTEMPTS) throw new Error(`tgtd does not start: ${this.log()}`);
+    }
+    await again();
+  }
+
   /** A disk of zeros, to compare with. */
   async addDisk(tid: number, lun: number, path: string): Promise<void> {
     const words = ['--tid', String(tid), '--lun', String(lun), '--backing-store', path];
@@ -212,6 +230,11 @@ export class TgtServer {
   }
 
   async stop(): Promise<void> {
+    await this.#kill();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #kill(): Promise<void> {
     const child = this.#child;
     if (child !== undefined && child.exitCode === null && child.signalCode === null) {
       const ended = once(child, 'exit');
@@ -219,6 +242,5 @@ export class TgtServer {
       child.kill('SIGKILL');
       await ended;
     }
-    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -13,7 +13,7 @@ import type { ScsiDevice } from '../scsi/scsi-device.ts';
 import type { Outcome } from '../scsi/scsi-unit.ts';
 import { TapeDrive } from '../scsi/tape-drive.ts';
 import { TapeStand, textOf } from './tape-stand.ts';
-import { countedOf, TapeSteps } from './tape-steps.ts';
+import { countedOf, type Step, TapeSteps } from './tape-steps.ts';
 import {
   checkRecordBytes,
   type Spaced,
@@ -80,7 +80,7 @@ class ScsiVolume implements Volume {
   }
 
   async unload(): Promise<void> {
-    this.#stand.risk = Number.POSITIVE_INFINITY;
+    this.#stand.venture(Number.POSITIVE_INFINITY);
     const outcome = await this.#stand.run('UNLOAD', () => this.#drive.unload());
     this.#stand.checkMotion(outcome, 'UNLOAD');
     this.#stand.isKnown = false;
@@ -99,13 +99,13 @@ class ScsiVolume implements Volume {
   }
 
   async rewind(): Promise<void> {
-    this.#stand.risk = Number.POSITIVE_INFINITY;
+    this.#stand.venture(Number.POSITIVE_INFINITY);
     this.#stand.checkMotion(await this.#stand.run('REWIND', () => this.#drive.rewind()), 'REWIND');
     this.#stand.moved(0, false);
   }
 
   async locate(object: number): Promise<void> {
-    this.#stand.risk = Number.POSITIVE_INFINITY;
+    this.#stand.venture(Number.POSITIVE_INFINITY);
     if (this.#drive.traits.locates) {
       const outcome = await this.#stand.run('LOCATE', () => this.#drive.locate(object));
       if (outcome.kind === 'good' || outcome.kind === 'recovered') {
@@ -144,7 +144,7 @@ class ScsiVolume implements Volume {
     if (count === 0) return { count: 0, stop: 'done' };
     await this.#stand.ensureKnown('spacing');
     const before = this.#stand.object;
-    this.#stand.risk = Number.POSITIVE_INFINITY;
+    this.#stand.venture(Number.POSITIVE_INFINITY);
     if (!this.#drive.traits.tellsPosition) {
       const stepped = await this.#stand.run('SPACE', () => this.#steps.space(before, what, count));
       this.#stand.moved(stepped.object, stepped.spaced.stop === 'end');
@@ -161,7 +161,7 @@ class ScsiVolume implements Volume {
   }
 
   async spaceEnd(): Promise<void> {
-    this.#stand.risk = Number.POSITIVE_INFINITY;
+    this.#stand.venture(Number.POSITIVE_INFINITY);
     if (!this.#drive.traits.tellsPosition) {
       await this.#stand.ensureKnown('spacing');
       const from = this.#stand.object;
@@ -179,15 +179,12 @@ class ScsiVolume implements Volume {
   async read(into: Uint8Array): Promise<VolumeRead> {
     await this.#stand.ensureKnown('reading');
     const before = this.#stand.object;
-    this.#stand.risk = 1;
-    const got = await this.#stand
-      .run('READ', () => this.#steps.read(into))
-      .catch(async (error) => {
-        if ((error.cause as PenstockError | undefined)?.code !== 'DEVICE_LOST') throw error;
-        // Reading changes nothing: go back to where it was, and once more.
-        await this.locate(before);
-        return await this.#stand.run('READ', () => this.#steps.read(into));
-      });
+    const got = await this.#readOnce(into).catch(async (error) => {
+      if ((error.cause as PenstockError | undefined)?.code !== 'DEVICE_LOST') throw error;
+      // Reading changes nothing: go back to where it was, and once more.
+      await this.locate(before);
+      return await this.#readOnce(into);
+    });
     switch (got.kind) {
       case 'record':
         this.#stand.object += 1;
@@ -205,6 +202,11 @@ class ScsiVolume implements Volume {
     }
   }
 
+  #readOnce(into: Uint8Array): Promise<Step> {
+    this.#stand.venture(1, true);
+    return this.#stand.run('READ', () => this.#steps.read(into));
+  }
+
   /** The record cannot be read: go behind it, then say so. */
   async #unreadable(outcome: Outcome): Promise<never> {
     if (outcome.kind !== 'medium-error') this.#stand.refuse(outcome, 'READ');
@@ -217,14 +219,14 @@ class ScsiVolume implements Volume {
   async append(record: Uint8Array): Promise<boolean> {
     checkRecordBytes(this, record.length, this.#stand.object);
     await this.#stand.checkKnown('WRITE');
-    this.#stand.risk = 1;
+    this.#stand.venture(1);
     const outcome = await this.#write('WRITE', () => this.#drive.write(record));
     return await this.#written(outcome, 'WRITE', 1, record.length);
   }
 
   async writeMarks(count: number): Promise<boolean> {
     await this.#stand.checkKnown('WRITE FILEMARKS');
-    this.#stand.risk = count;
+    this.#stand.venture(count);
     const outcome = await this.#write('WRITE FILEMARKS', () => this.#drive.writeMarks(count));
     const warned = await this.#written(outcome, 'WRITE FILEMARKS', count, count);
     this.#stand.onMedium = this.#stand.object;
@@ -232,7 +234,7 @@ class ScsiVolume implements Volume {
   }
 
   async synchronise(): Promise<void> {
-    this.#stand.risk = 0;
+    this.#stand.venture(0);
     const outcome = await this.#write('synchronising', () => this.#drive.writeMarks(0));
     await this.#written(outcome, 'synchronising', 0, 0);
     this.#stand.onMedium = this.#stand.object;
@@ -240,7 +242,7 @@ class ScsiVolume implements Volume {
 
   async erase(): Promise<void> {
     await this.#stand.checkKnown('ERASE');
-    this.#stand.risk = 0;
+    this.#stand.venture(0);
     const outcome = await this.#write('ERASE', () => this.#drive.erase());
     if (outcome.kind === 'not-supported') {
       const { writeProtected } = await this.status();

@@ -21,6 +21,8 @@ export class TapeStand {
   earlyWarning = false;
   /** How many objects a command that is lost may have passed. */
   risk = 0;
+  /** The last command that might have been lost was a read: nobody has what it read. */
+  isReading = false;
   /** A reset or change that was come across, and is to be told. */
   isChangeDue = false;
   readonly #drive: TapeDrive;
@@ -31,6 +33,16 @@ export class TapeStand {
     this.#drive = drive;
     this.#steps = steps;
     this.#generation = drive.unit.device.generation;
+  }
+
+  /**
+   * What is begun, should it be lost.
+   *
+   * @param objects that it may pass; infinite: it may go anywhere
+   */
+  venture(objects: number, isReading = false): void {
+    this.risk = objects;
+    this.isReading = isReading;
   }
 
   /** Throws for what stands in the way of every command; what else was answered is returned. */
@@ -157,18 +169,30 @@ export class TapeStand {
     this.earlyWarning = false;
   }
 
+  /** What the drive says; false where it says nothing. */
+  async #ask(what: string): Promise<boolean> {
+    const goesBack = !this.isKnown && this.isReading;
+    const { outcome, position } = await this.run(what, () => this.#drive.position());
+    if (position === undefined) {
+      if (outcome.kind !== 'not-supported') this.checkMotion(outcome, what);
+      return false;
+    }
+    const wasAt = this.object;
+    this.object = position.object;
+    this.isKnown = true;
+    this.onMedium = position.onMedium ?? this.onMedium;
+    this.earlyWarning ||= position.earlyWarning;
+    // A read that was lost was carried out: what it read was given to nobody.
+    if (!goesBack || position.object !== wasAt + 1) return true;
+    const back = await this.run(what, () => this.#drive.space('blocks', -1));
+    if (back.kind !== 'file-mark') this.checkMotion(back, what);
+    this.object = wasAt;
+    return true;
+  }
+
   /** Where the tape stands: what the drive says; where it says nothing, what was counted, or is now. */
   async settlePosition(what: string): Promise<void> {
-    if (this.#drive.traits.tellsPosition) {
-      const { position } = await this.run(what, () => this.#drive.position());
-      if (position !== undefined) {
-        this.object = position.object;
-        this.isKnown = true;
-        this.onMedium = position.onMedium ?? this.onMedium;
-        this.earlyWarning ||= position.earlyWarning;
-        return;
-      }
-    }
+    if (this.#drive.traits.tellsPosition && (await this.#ask(what))) return;
     if (this.isKnown) return;
     // To where it was: an object more, that a lost command may have written, is found there and not lost.
     const wanted = this.object;

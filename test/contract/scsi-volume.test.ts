@@ -1,16 +1,21 @@
 /**
  * Goal: a tape drive behind iSCSI keeps the contract of volumes.
- * Method: the suite runs over Debian's tgt, which emulates drives in user space, on loopback.
+ * Method: the suite runs over Debian's tgt, which emulates drives in user space, on loopback; and over a
+ * scripted target with a drive that keeps to the standard, which tgt's does not.
  */
 
 /**
  * Goal: a tape drive behind iSCSI keeps the contract of volumes.
- * Method: the suite runs over Debian's tgt, which emulates drives in user space, on loopback.
+ * Method: the suite runs over Debian's tgt, which emulates drives in user space, on loopback; and over a
+ * scripted target with a drive that keeps to the standard, which tgt's does not.
  */
+import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import { openScsiVolume } from '../../src/media/scsi-volume.ts';
 import { parseIscsiAddress } from '../../src/scsi/iscsi-address.ts';
 import { IscsiDevice } from '../../src/scsi/iscsi-initiator.ts';
+import { ScriptedTarget, type TargetOptions } from '../iscsi-target.ts';
+import { descriptorSense, fixedSense, type TapeModel } from '../scsi-tape.ts';
 import { TgtServer, tgtMissing } from '../tgt.ts';
 import { volumeContract } from './volume.ts';
 
@@ -51,3 +56,52 @@ else {
     },
   });
 }
+
+const scripted = (options: TargetOptions, senseOf: TapeModel['senseOf'], lacks: number[] = []) => {
+  const targets = new WeakMap<object, ScriptedTarget>();
+  return {
+    recordBytes: 1 << 20,
+    make: async ({ capacityBytes }: { capacityBytes?: number }) => {
+      const target = await ScriptedTarget.start(options);
+      target.device.capacityBytes = capacityBytes ?? Number.POSITIVE_INFINITY;
+      target.device.earlyBytes = 32 << 10;
+      target.device.bufferObjects = 4;
+      target.device.senseOf = senseOf;
+      for (const code of lacks) target.device.lacks.add(code);
+      const open = () => openScsiVolume(new IscsiDevice(parseIscsiAddress(target.url())));
+      const under = {
+        volume: await open(),
+        reopen: async () => {
+          await under.volume.close();
+          under.volume = await open();
+          return under.volume;
+        },
+        dispose: async () => {
+          await under.volume.close();
+          await target.stop();
+          assert.deepEqual(target.violations, []);
+        },
+      };
+      targets.set(under, target);
+      return under;
+    },
+    protect: async (under: object) => {
+      const target = targets.get(under);
+      if (target !== undefined) target.device.writeProtected = true;
+    },
+  };
+};
+
+volumeContract('a drive by the standard, fixed sense data', scripted({}, fixedSense));
+const keys = { HeaderDigest: 'CRC32C', DataDigest: 'CRC32C', InitialR2T: 'No' };
+volumeContract(
+  'a drive by the standard, sense data of descriptors, digests, unsolicited data',
+  scripted({ keys: { ...keys, MaxRecvDataSegmentLength: '1000' } }, descriptorSense),
+);
+const LOCATE = 0x2b;
+const READ_POSITION = 0x34;
+volumeContract(
+  'a drive that cannot tell or find positions',
+  scripted({ keys: { ImmediateData: 'No' } }, fixedSense, [LOCATE, READ_POSITION]),
+);
+volumeContract('a drive that cannot find positions', scripted({}, fixedSense, [LOCATE]));
