@@ -109,6 +109,8 @@ export class TapeModel {
         return this.#erase();
       case 0x1a:
         return give(this.#mode(), inBytes);
+      case 0x1e:
+        return GOOD;
       case 0x2b:
         return this.#locate(cdb.readUInt32BE(3));
       case 0x92:

@@ -43,6 +43,8 @@ class ScsiVolume implements Volume {
   readonly #drive: TapeDrive;
   readonly #steps: TapeSteps;
   readonly #stand: TapeStand;
+  /** The connection over which others were kept from taking the tape out; 0: none. */
+  #lockedOver = 0;
 
   constructor(drive: TapeDrive, limits: VolumeLimits) {
     this.name = drive.name;
@@ -80,6 +82,10 @@ class ScsiVolume implements Volume {
   }
 
   async unload(): Promise<void> {
+    if (this.#lockedOver !== 0) {
+      await this.#stand.run('UNLOAD', () => this.#drive.preventRemoval(false));
+      this.#lockedOver = 0;
+    }
     this.#stand.venture(Number.POSITIVE_INFINITY);
     const outcome = await this.#stand.run('UNLOAD', () => this.#drive.unload());
     this.#stand.checkMotion(outcome, 'UNLOAD');
@@ -218,14 +224,14 @@ class ScsiVolume implements Volume {
 
   async append(record: Uint8Array): Promise<boolean> {
     checkRecordBytes(this, record.length, this.#stand.object);
-    await this.#stand.checkKnown('WRITE');
+    await this.#prepare('WRITE');
     this.#stand.venture(1);
     const outcome = await this.#write('WRITE', () => this.#drive.write(record));
     return await this.#written(outcome, 'WRITE', 1, record.length);
   }
 
   async writeMarks(count: number): Promise<boolean> {
-    await this.#stand.checkKnown('WRITE FILEMARKS');
+    await this.#prepare('WRITE FILEMARKS');
     this.#stand.venture(count);
     const outcome = await this.#write('WRITE FILEMARKS', () => this.#drive.writeMarks(count));
     const warned = await this.#written(outcome, 'WRITE FILEMARKS', count, count);
@@ -234,6 +240,7 @@ class ScsiVolume implements Volume {
   }
 
   async synchronise(): Promise<void> {
+    await this.#prepare('synchronising');
     this.#stand.venture(0);
     const outcome = await this.#write('synchronising', () => this.#drive.writeMarks(0));
     await this.#written(outcome, 'synchronising', 0, 0);
@@ -241,7 +248,7 @@ class ScsiVolume implements Volume {
   }
 
   async erase(): Promise<void> {
-    await this.#stand.checkKnown('ERASE');
+    await this.#prepare('ERASE');
     this.#stand.venture(0);
     const outcome = await this.#write('ERASE', () => this.#drive.erase());
     if (outcome.kind === 'not-supported') {
@@ -282,6 +289,18 @@ class ScsiVolume implements Volume {
     await this.#stand.settlePosition(what);
     this.#stand.earlyWarning = true;
     return this.#stand.fail('VOLUME_FULL', textOf(what, outcome));
+  }
+
+  /** Nothing is written to a place that is not known, nor to a tape that others may take out. */
+  async #prepare(what: string): Promise<void> {
+    await this.#stand.checkKnown(what);
+    const { device } = this.#drive.unit;
+    if (this.#lockedOver === device.generation) return;
+    const outcome = await this.#stand.run(what, () => this.#drive.preventRemoval(true));
+    // A drive that does not know it has nobody who could.
+    const isUnknown = outcome.kind === 'not-supported' || outcome.kind === 'illegal-request';
+    if (!isUnknown) this.#stand.checkMotion(outcome, what);
+    this.#lockedOver = device.generation;
   }
 
   async #write(what: string, work: () => Promise<Outcome>): Promise<Outcome> {

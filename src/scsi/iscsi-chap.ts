@@ -31,9 +31,13 @@ const ALGORITHMS: ReadonlyMap<string, string> = new Map([
 const CHALLENGE_BYTES = 16;
 const CHALLENGE_BYTES_MAX = 1024;
 
+export const CHAP_ALL: readonly string[] = [...ALGORITHMS.keys()];
+/** What every target can do. */
+export const CHAP_MD5: readonly string[] = ['5'];
+
 /** The first message: what we can do. */
-export function chapAlgorithms(): TextPairs {
-  return [['CHAP_A', [...ALGORITHMS.keys()].join(',')]];
+export function chapAlgorithms(algorithms: readonly string[]): TextPairs {
+  return [['CHAP_A', algorithms.join(',')]];
 }
 
 export function chapResponse(

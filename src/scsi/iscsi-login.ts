@@ -15,7 +15,7 @@ import { assert } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../host/mod.ts';
-import { ChapExchange, type ChapSecrets, chapAlgorithms } from './iscsi-chap.ts';
+import { CHAP_ALL, ChapExchange, type ChapSecrets, chapAlgorithms } from './iscsi-chap.ts';
 import { KeyNegotiation, type KeyOffer, type SessionParameters } from './iscsi-keys.ts';
 import { LOGIN_STAGE, type TargetPdu } from './iscsi-pdu.ts';
 import type { TextPairs } from './iscsi-text.ts';
@@ -52,11 +52,14 @@ export class Login {
   readonly #options: LoginOptions;
   readonly #keys: KeyNegotiation;
   readonly #chap: ChapExchange | undefined;
+  readonly #algorithms: readonly string[];
   #state: State = 'security';
   #rounds = 0;
 
-  constructor(options: LoginOptions) {
+  /** @param algorithms of CHAP, by their numbers, the best first */
+  constructor(options: LoginOptions, algorithms: readonly string[] = CHAP_ALL) {
     this.#options = options;
+    this.#algorithms = algorithms;
     this.#keys = new KeyNegotiation(options.offer, options.targetName === undefined);
     this.#chap =
       options.chap === undefined ? undefined : new ChapExchange(options.chap, options.random);
@@ -103,6 +106,11 @@ export class Login {
     }
   }
 
+  /** It has come to where the target judges, or has to prove itself. */
+  get isJudged(): boolean {
+    return this.#state === 'response';
+  }
+
   #exchange(): ChapExchange {
     return this.#chap ?? confused('a CHAP message that nobody asked for');
   }
@@ -117,7 +125,7 @@ export class Login {
       }
       if (pdu.transit) confused('the end of a stage too early');
       this.#state = 'algorithm';
-      return { kind: 'send', step: security(chapAlgorithms(), false) };
+      return { kind: 'send', step: security(chapAlgorithms(this.#algorithms), false) };
     }
     if (method !== 'None') {
       throw new PenstockError('DEVICE_REFUSED', `the target wants authentication (${method})`, {

@@ -7,6 +7,7 @@
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Clock } from '../host/mod.ts';
+import { CHAP_ALL, CHAP_MD5 } from './iscsi-chap.ts';
 import { type ConnectionEvents, PduConnection } from './iscsi-connection.ts';
 import type { SessionParameters } from './iscsi-keys.ts';
 import { Login, type LoginAnswer, type LoginOptions, type LoginStep } from './iscsi-login.ts';
@@ -34,11 +35,27 @@ export const ISCSI_PORT = 3260;
 export async function openSession(options: OpenOptions): Promise<IscsiSession> {
   let portal = options.portal;
   for (let redirects = 0; redirects <= LIMITS.iscsiRedirectsMax; redirects++) {
-    const outcome = await new LoginExchange(options).run(portal);
+    const outcome = await loginAt(portal, options);
     if (outcome instanceof IscsiSession) return outcome;
     portal = outcome;
   }
   throw new PenstockError('DEVICE_REFUSED', 'the target sends us from one address to the next');
+}
+
+/**
+ * Before CHAP knew SHA-256 some targets (tgt) gave its number to SHA-1: where the answer is found wrong, the
+ * right one is tried with MD5, which means the same to all.
+ */
+async function loginAt(portal: Portal, options: OpenOptions): Promise<IscsiSession | Portal> {
+  const exchange = new LoginExchange(options, CHAP_ALL);
+  try {
+    return await exchange.run(portal);
+  } catch (thrown) {
+    if (!exchange.isJudged) throw thrown;
+    return await new LoginExchange(options, CHAP_MD5).run(portal).catch(() => {
+      throw thrown;
+    });
+  }
 }
 
 /** `host:port`, `[address]:port`, perhaps with `,group`, as targets write it. */
@@ -61,14 +78,18 @@ class LoginExchange implements ConnectionEvents {
   #tsih = 0;
   #text: Buffer = Buffer.alloc(0);
 
-  constructor(options: OpenOptions) {
+  constructor(options: OpenOptions, algorithms: readonly string[]) {
     this.#options = options;
-    this.#login = new Login(options);
+    this.#login = new Login(options, algorithms);
     this.#settled = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     this.#settled.catch(() => undefined);
+  }
+
+  get isJudged(): boolean {
+    return this.#login.isJudged;
   }
 
   async run(portal: Portal): Promise<IscsiSession | Portal> {

@@ -94,6 +94,11 @@ export function loadCommand(load: boolean, bits = 0): ScsiCommand {
   return commandOf(load ? 'LOAD' : 'UNLOAD', 0x1b, [0, 0, 0, flags, 0], scsiLoadMs);
 }
 
+/** PREVENT ALLOW MEDIUM REMOVAL: nobody takes the tape out while it is written. Ends with the session. */
+export function preventRemovalCommand(prevent: boolean): ScsiCommand {
+  return commandOf('PREVENT MEDIUM REMOVAL', 0x1e, [0, 0, 0, prevent ? 1 : 0, 0]);
+}
+
 export interface BlockLimits {
   readonly bytesMin: number;
   readonly bytesMax: number;

@@ -22,6 +22,7 @@ import {
   modeSenseCommand,
   POSITION_BYTES,
   positionCommand,
+  preventRemovalCommand,
   readBlockLimits,
   readCapacity,
   readCommand,
@@ -130,9 +131,12 @@ export class TapeDrive {
   async configure(): Promise<Outcome> {
     const { outcome, mode, form } = await this.mode();
     if (mode === undefined || (mode.blockBytes === 0 && mode.buffered !== 0)) return outcome;
-    return await this.unit.execute(
-      modeSelectCommand(form, { ...mode, blockBytes: 0, buffered: 1 }),
-    );
+    return await this.setMode(form, { ...mode, blockBytes: 0, buffered: 1 });
+  }
+
+  /** Block length (0: variable) and buffered mode; `form` is the one that `mode` found. */
+  setMode(form: 6 | 10, mode: TapeMode): Promise<Outcome> {
+    return this.unit.execute(modeSelectCommand(form, mode));
   }
 
   /** Undefined where the drive cannot tell. */
@@ -189,6 +193,11 @@ export class TapeDrive {
 
   unload(): Promise<Outcome> {
     return this.unit.execute(loadCommand(false, this.#traits.loadBits));
+  }
+
+  /** Whether others, also a library, may take the tape out. */
+  preventRemoval(prevent: boolean): Promise<Outcome> {
+    return this.unit.execute(preventRemovalCommand(prevent));
   }
 
   /** Bytes of the medium, where the drive tells. */

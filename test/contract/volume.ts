@@ -53,7 +53,7 @@ async function withVolume(maker: VolumeMaker, wish: MediumWish, work: Work): Pro
 }
 
 /** What is read from the position on: bytes of records, `mark`, until the end. */
-async function readAll(volume: Volume): Promise<(Buffer | 'mark')[]> {
+export async function readAll(volume: Volume): Promise<(Buffer | 'mark')[]> {
   const into = Buffer.alloc(volume.limits.recordBytesMax);
   const out: (Buffer | 'mark')[] = [];
   for (;;) {
