@@ -76,11 +76,16 @@ function shown(name: string, value: number): string {
 
 /** The comment in front of each limit. */
 function limitComments(): ReadonlyMap<string, string> {
-  const source = readFileSync(join(ROOT, 'src/base/limits.ts'), 'utf8');
-  const table = source.slice(source.indexOf('export const LIMITS'), source.indexOf('} as const'));
   const comments = new Map<string, string>();
-  for (const [, text = '', name = ''] of table.matchAll(/\/\*\*(.*?)\*\/\s*(\w+):/gs)) {
-    comments.set(name, text.replaceAll(/\s*\n\s*\*?\s*/g, ' ').trim());
+  for (const file of ['limits.ts', 'device-limits.ts']) {
+    const source = readFileSync(join(ROOT, 'src/base', file), 'utf8');
+    const table = source.slice(
+      source.search(/^export const \w+ = \{/m),
+      source.indexOf('} as const'),
+    );
+    for (const [, text = '', name = ''] of table.matchAll(/\/\*\*(.*?)\*\/\s*(\w+):/gs)) {
+      comments.set(name, text.replaceAll(/\s*\n\s*\*?\s*/g, ' ').trim());
+    }
   }
   return comments;
 }

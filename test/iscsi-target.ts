@@ -5,22 +5,18 @@
  * noted in `violations`. `script` sees every PDU that comes, and may have it answered in another way, or not.
  * `stop` leaves nothing behind.
  */
-import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import {
+  crc32c,
+  type Incoming,
+  pdu,
+  TargetLogin,
+  type TargetOptions,
+} from './iscsi-target-login.ts';
 import { type Answer, TapeModel } from './scsi-tape.ts';
 
-/** A PDU that came. */
-export interface Incoming {
-  readonly opcode: number;
-  readonly header: Buffer;
-  readonly data: Buffer;
-  readonly task: number;
-  /** Of commands. */
-  readonly cdb: Buffer;
-  /** Which connection, from 1. */
-  readonly connection: number;
-}
+export { type Incoming, pdu, type TargetOptions } from './iscsi-target-login.ts';
 
 export type Action =
   /** As usual. */
@@ -40,38 +36,6 @@ export type Action =
   | { readonly flip: 'header' | 'data' }
   /** As usual, but first this is sent. */
   | { readonly before: readonly Buffer[] };
-
-export interface TargetOptions {
-  readonly keys?: Readonly<Record<string, string>>;
-  readonly chap?: { user: string; secret: string; targetUser?: string; targetSecret?: string };
-  readonly hash?: 'md5' | 'sha1' | 'sha256';
-  readonly redirectTo?: string;
-  readonly loginStatus?: readonly [number, number];
-  /** Commands that it takes at once. */
-  readonly window?: number;
-  readonly sendTargets?: readonly string[];
-}
-
-const HASH_NUMBERS = { md5: '5', sha1: '6', sha256: '7' } as const;
-const DEFAULTS: Readonly<Record<string, string>> = {
-  MaxRecvDataSegmentLength: '8192',
-  InitialR2T: 'Yes',
-  ImmediateData: 'Yes',
-  FirstBurstLength: '65536',
-  MaxBurstLength: '262144',
-};
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
-  return crc >>> 0;
-});
-
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = (crc >>> 8) ^ (CRC_TABLE[(crc ^ byte) & 0xff] as number);
-  return (crc ^ 0xffffffff) >>> 0;
-}
 
 export class ScriptedTarget {
   readonly device = new TapeModel();
@@ -127,15 +91,6 @@ export class ScriptedTarget {
   }
 }
 
-/** A header of the target's; numbers by their place. */
-export function pdu(opcode: number, flags: number, numbers: Record<number, number>): Buffer {
-  const header = Buffer.alloc(48);
-  header[0] = opcode;
-  header[1] = flags;
-  for (const [at, value] of Object.entries(numbers)) header.writeUInt32BE(value >>> 0, Number(at));
-  return header;
-}
-
 interface Writing {
   readonly command: Incoming;
   readonly data: Buffer;
@@ -151,21 +106,17 @@ export class TargetConnection {
   readonly #target: ScriptedTarget;
   readonly #number: number;
   readonly #writings = new Map<number, Writing>();
-  #keys: Record<string, string>;
+  readonly #login: TargetLogin;
   #bytes: Buffer = Buffer.alloc(0);
-  #digests = { header: false, data: false };
-  #isFull = false;
-  #challenge: Uint8Array = Buffer.alloc(0);
   #expCmdSn = 0;
   statSn = 100;
   #flip: 'header' | 'data' | undefined;
-  #receiveMax = 8192;
 
   constructor(target: ScriptedTarget, socket: Socket, number: number) {
     this.#target = target;
     this.socket = socket;
     this.#number = number;
-    this.#keys = { ...DEFAULTS, ...target.options.keys };
+    this.#login = new TargetLogin(target.options);
     socket.on('error', () => undefined);
     socket.on('data', (bytes: Buffer) => {
       this.#bytes = Buffer.concat([this.#bytes, bytes]);
@@ -182,7 +133,7 @@ export class TargetConnection {
   }
 
   #limit(key: string): number {
-    return Number(this.#keys[key]);
+    return Number(this.#login.keys[key]);
   }
 
   #violation(text: string): void {
@@ -192,12 +143,12 @@ export class TargetConnection {
   #next(): boolean {
     const header = this.#bytes.subarray(0, 48);
     if (header.length < 48) return false;
-    const headerEnd = 48 + (this.#digests.header ? 4 : 0);
+    const headerEnd = 48 + (this.#login.digests.header ? 4 : 0);
     const length = header.readUIntBE(5, 3);
     const padded = (length + 3) & ~3;
-    const end = headerEnd + padded + (this.#digests.data && length > 0 ? 4 : 0);
+    const end = headerEnd + padded + (this.#login.digests.data && length > 0 ? 4 : 0);
     if (this.#bytes.length < end) return false;
-    if (this.#digests.header && this.#bytes.readUInt32LE(48) !== crc32c(header)) {
+    if (this.#login.digests.header && this.#bytes.readUInt32LE(48) !== crc32c(header)) {
       this.#violation('header digest');
     }
     const body = this.#bytes.subarray(headerEnd, headerEnd + padded);
@@ -240,7 +191,7 @@ export class TargetConnection {
       case 0x02:
         return this.#answer(0x22, 0x80, { 16: incoming.task });
       case 0x03:
-        return this.#login(incoming);
+        return this.#answerLogin(incoming);
       case 0x04:
         return this.#text(incoming);
       case 0x05:
@@ -255,7 +206,7 @@ export class TargetConnection {
 
   #checkNumbers({ opcode, header }: Incoming): void {
     if (opcode === 0x03) return;
-    if (!this.#isFull) this.#violation(`operation ${opcode} during the login`);
+    if (!this.#login.isFull) this.#violation(`operation ${opcode} during the login`);
     const immediate = (header.readUInt8(0) & 0x40) !== 0;
     // What was said unasked may be on its way still.
     if (!this.#target.hasSaid && header.readUInt32BE(28) !== this.statSn) {
@@ -285,11 +236,11 @@ export class TargetConnection {
       out.writeUInt32LE(crc32c(bytes));
       return out;
     };
-    if (this.#digests.header) parts.push(digest(header));
+    if (this.#login.digests.header) parts.push(digest(header));
     if (data.length > 0) {
       const padded = Buffer.concat([data, Buffer.alloc(-data.length & 3)]);
       parts.push(padded);
-      if (this.#digests.data) parts.push(digest(padded));
+      if (this.#login.digests.data) parts.push(digest(padded));
     }
     const part = parts[this.#flip === 'header' ? 0 : parts.length > 2 ? parts.length - 2 : -1];
     if (this.#flip !== undefined && part !== undefined) {
@@ -312,91 +263,13 @@ export class TargetConnection {
     this.#answer(0x20, 0x80, { 16: incoming.task, 20: 0xffffffff }, incoming.data);
   }
 
-  // Login.
-
-  #login(incoming: Incoming): void {
-    const flags = incoming.header.readUInt8(1);
-    const [stage, next, transit] = [(flags >> 2) & 3, flags & 3, (flags & 0x80) !== 0];
+  #answerLogin(incoming: Incoming): void {
     this.#expCmdSn = incoming.header.readUInt32BE(24);
-    const pairs = new Map(
-      incoming.data
-        .toString('latin1')
-        .split('\0')
-        .filter((line) => line !== '')
-        .map((line) => line.split(/=(.*)/s) as [string, string]),
-    );
-    const { redirectTo, loginStatus } = this.#target.options;
-    if (redirectTo !== undefined) {
-      return this.#loginAnswer(incoming, stage, undefined, { TargetAddress: redirectTo }, [1, 1]);
-    }
-    if (loginStatus !== undefined)
-      return this.#loginAnswer(incoming, stage, undefined, {}, loginStatus);
-    if (stage === 0) return this.#security(incoming, pairs, transit ? next : undefined);
-    const answers: Record<string, string> = {};
-    for (const [key, value] of pairs) this.#negotiate(key, value, answers);
-    if (pairs.size > 0) {
-      answers.MaxRecvDataSegmentLength = this.#keys.MaxRecvDataSegmentLength as string;
-    }
-    this.#loginAnswer(incoming, stage, transit ? next : undefined, answers);
-    this.#isFull = transit;
-    this.#digests = {
-      header: answers.HeaderDigest === 'CRC32C',
-      data: answers.DataDigest === 'CRC32C',
-    };
-  }
-
-  #security(incoming: Incoming, pairs: Map<string, string>, next: number | undefined): void {
-    const { chap, hash = 'md5' } = this.#target.options;
-    const answer = (more: Record<string, string>, to: number | undefined = undefined): void =>
-      this.#loginAnswer(incoming, 0, to, more);
-    const respond = (identifier: string, secret: string, challenge: Uint8Array): string => {
-      const bytes = Buffer.concat([Buffer.of(Number(identifier)), Buffer.from(secret), challenge]);
-      return `0x${createHash(hash).update(bytes).digest('hex')}`;
-    };
-    if (chap === undefined) return answer({ AuthMethod: 'None', TargetPortalGroupTag: '1' }, next);
-    if (pairs.has('AuthMethod')) return answer({ AuthMethod: 'CHAP', TargetPortalGroupTag: '1' });
-    if (pairs.has('CHAP_A')) {
-      this.#challenge = randomBytes(16);
-      const challenge = `0b${Buffer.from(this.#challenge).toString('base64')}`;
-      return answer({ CHAP_A: HASH_NUMBERS[hash], CHAP_I: '7', CHAP_C: challenge });
-    }
-    const isRight =
-      pairs.get('CHAP_N') === chap.user &&
-      pairs.get('CHAP_R') === respond('7', chap.secret, this.#challenge);
-    if (!isRight) return this.#loginAnswer(incoming, 0, undefined, {}, [2, 1]);
-    const theirs = pairs.get('CHAP_C');
-    if (theirs === undefined || chap.targetSecret === undefined) return answer({}, next);
-    const challenge = Buffer.from(theirs.slice(2), 'hex');
-    const response = respond(pairs.get('CHAP_I') ?? '', chap.targetSecret, challenge);
-    return answer({ CHAP_N: chap.targetUser ?? 'target', CHAP_R: response }, next);
-  }
-
-  #negotiate(key: string, value: string, answers: Record<string, string>): void {
-    const own = this.#target.options.keys?.[key] ?? DEFAULTS[key];
-    if (key === 'MaxRecvDataSegmentLength') this.#receiveMax = Number(value);
-    else if (key.endsWith('Digest')) answers[key] = own ?? (value.split(',')[0] as string);
-    else if (key === 'InitialR2T') answers[key] = own === 'Yes' ? 'Yes' : value;
-    else if (key === 'ImmediateData') answers[key] = own === 'No' ? 'No' : value;
-    else if (key.endsWith('BurstLength')) answers[key] = `${Math.min(Number(own), Number(value))}`;
-    else answers[key] = own ?? value;
-    if (answers[key] !== undefined) this.#keys[key] = answers[key];
-  }
-
-  #loginAnswer(
-    incoming: Incoming,
-    stage: number,
-    next: number | undefined,
-    pairs: Record<string, string>,
-    status: readonly [number, number] = [0, 0],
-  ): void {
-    const flags = (next === undefined ? 0 : 0x80 | next) | (stage << 2);
-    const header = pdu(0x23, flags, { 16: incoming.task, 24: this.statSn });
-    incoming.header.copy(header, 8, 8, 14);
-    header.writeUInt16BE(next === 3 ? 1 : 0, 14);
-    [header[36], header[37]] = status;
+    const { header, text } = this.#login.answer(incoming);
+    header.writeUInt32BE(this.statSn, 24);
     this.statSn += 1;
-    const text = Object.entries(pairs).map(([key, value]) => `${key}=${value}\0`);
-    this.send(header, Buffer.from(text.join('')));
+    this.send(header, text);
+    this.#login.settle();
   }
 
   #text(incoming: Incoming): void {
@@ -425,14 +298,14 @@ export class TargetConnection {
       open: undefined,
       action,
     };
-    const isImmediate = this.#keys.ImmediateData === 'Yes';
+    const isImmediate = this.#login.keys.ImmediateData === 'Yes';
     if (!isImmediate && command.data.length > 0) this.#violation('immediate data');
     this.#fill(writing, command.data);
     const first = Math.min(expected, this.#limit('FirstBurstLength'));
     if (command.data.length > first) this.#violation('first burst');
     this.#writings.set(command.task, writing);
     const isUnsolicited = (flags & 0x80) === 0;
-    if (isUnsolicited && this.#keys.InitialR2T === 'Yes') this.#violation('unsolicited data');
+    if (isUnsolicited && this.#login.keys.InitialR2T === 'Yes') this.#violation('unsolicited data');
     if (isUnsolicited) writing.open = { tag: 0xffffffff, end: first, dataSn: 0 };
     else this.#proceed(writing);
   }
@@ -486,7 +359,7 @@ export class TargetConnection {
     if (action === 'cut-after') return void this.socket.destroy();
     let offset = 0;
     for (let sn = 0; data !== undefined && offset < data.length; sn++) {
-      const part = data.subarray(offset, offset + this.#receiveMax);
+      const part = data.subarray(offset, offset + this.#login.receiveMax);
       const isLast = offset + part.length === data.length;
       // Status with the data where all is well, as targets do.
       const ends = isLast && status === 0;

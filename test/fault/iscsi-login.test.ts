@@ -59,6 +59,14 @@ for (const hash of ['md5', 'sha1', 'sha256'] as const) {
   });
 }
 
+test('a target that means SHA-1 by the number of SHA-256 is logged in to all the same', async () => {
+  const chap = { user: 'me', secret: SECRET, targetSecret: TARGET_SECRET };
+  const own = { user: 'me', secret, target: { secret: Buffer.from(TARGET_SECRET) } };
+  const { status, target } = await login({ chap, mistakesHash: true }, { chap: own });
+  assert.equal(status, 0);
+  assert.equal(target.connections, 2);
+});
+
 test('a wrong secret, a wrong user and a missing one are refused', async () => {
   const chap = { user: 'me', secret: SECRET };
   const wrong = { user: 'me', secret: Buffer.from('a long secret 2') };
