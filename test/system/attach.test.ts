@@ -33,7 +33,12 @@ const run = (args: string[]): string =>
   spawnSync(process.execPath, [LAUNCHER, ...args], { encoding: 'utf8' }).stdout;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.folder);
-const MODULES = ['--module', 'pack=gzip -1 -c', '--module', 'unpack=gzip -dc'];
+const COMMANDS = { pack: 'gzip -1 -c', unpack: 'gzip -dc' };
+const MODULES = Object.entries(COMMANDS).flatMap(([name, words]) => [
+  '--module',
+  `${name}=${words}`,
+]);
+const GRANTS = ['unbound', ...Object.keys(COMMANDS)].flatMap((name) => ['--module', name]);
 
 const ends: (() => void)[] = [];
 const file = { after: (end: () => void) => void ends.push(end) };
@@ -47,7 +52,7 @@ before(async () => {
     startDaemon(file, MODULES),
     startDaemon(file, [...MODULES, '--module', 'secret=cat']),
   ]);
-  pairDaemons(near, far, ['--module', 'unbound', '--module', 'pack', '--module', 'unpack']);
+  pairDaemons(near, far, GRANTS);
 });
 
 /** Starts a pipe as the command does. */
@@ -168,6 +173,21 @@ test('a program that is killed stops the pipe on both machines, and is named as 
       match(daemon.log.join(''), new RegExp(`program ${killed.child.pid} `));
     }
   }
+});
+
+test('a command of the other machine that fails is the cause that both are told', {
+  skip: !hasGzip,
+}, async (t) => {
+  await begin('broken', { ...toFar(), farThrough: ['unpack'] });
+  const tail = attached(t, ['broken', '--as', 'tail', ...far.state]);
+  const head = attached(t, ['broken', '--as', 'head', ...near.state]);
+  head.child.stdin?.write(noise(300_000, 'no gzip file'));
+  for (const { ended } of [head, tail]) {
+    const { status, stderr } = await ended;
+    equal(status, 1);
+    match(stderr, /gzip ended with status 1: .*not in gzip format/);
+  }
+  await Promise.all([near, far].map(noPipes));
 });
 
 test('a pipe to which nobody comes ends after the time that was given', async (t) => {

@@ -77,6 +77,8 @@ class AttachPort {
   readonly #places: Place[];
   readonly #controls = new Set<LineChannel>();
   readonly #open = new Set<Socket>();
+  /** Those of which nothing is known yet. */
+  readonly #strangers = new Set<Socket>();
   #server: Server | undefined;
 
   private constructor(options: AttachPortOptions) {
@@ -149,11 +151,17 @@ class AttachPort {
 
   #accept(socket: Socket): void {
     if (this.#open.size >= LIMITS.programConnectionsMax) {
-      socket.destroy();
-      return;
+      // Those that have not said who they are give way, the oldest first.
+      const [oldest = socket] = this.#strangers;
+      oldest.destroy();
+      if (oldest === socket) return;
     }
     this.#open.add(socket);
-    socket.once('close', () => this.#open.delete(socket));
+    this.#strangers.add(socket);
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      this.#strangers.delete(socket);
+    });
     this.#serve(new LineChannel(socket, LIMITS.programMessageBytesMax)).catch((thrown) => {
       const error = toWireError(toPenstockError(thrown));
       const refusal = Buffer.from(`${JSON.stringify({ type: 'refused', error })}\n`);
@@ -163,6 +171,7 @@ class AttachPort {
 
   async #serve(channel: LineChannel): Promise<void> {
     const first = (await channel.next(LIMITS.programIdentMs)) as Partial<ProgramIdent> | undefined;
+    this.#strangers.delete(channel.socket);
     const { type } = (first ?? {}) as { type?: unknown };
     if (first !== undefined && type === 'ident') await this.#identified(channel, first);
     else if (type === 'data') await this.#takeOver(channel, (first as { token?: unknown }).token);

@@ -61,7 +61,9 @@ export class LineChannel {
   readonly socket: Socket;
   readonly #bytesMax: number;
   readonly #lines: unknown[] = [];
-  #bytes: Buffer = Buffer.alloc(0);
+  /** Of a line that is not whole yet. */
+  #parts: Buffer[] = [];
+  #partsBytes = 0;
   #ended = false;
   #waiting: ((value: unknown) => void) | undefined;
 
@@ -125,29 +127,30 @@ export class LineChannel {
   };
 
   readonly #received = (more: Buffer): void => {
-    this.#bytes = Buffer.concat([this.#bytes, more]);
-    for (;;) {
-      const length = this.#bytes.indexOf(10);
-      const pending = length < 0 ? this.#bytes.length : length;
-      if (pending > this.#bytesMax || this.#lines.length > LINES_WAITING_MAX) {
-        this.socket.destroy();
-        return;
-      }
-      if (length < 0) return;
-      const line = this.#bytes.toString('utf8', 0, length);
-      this.#bytes = this.#bytes.subarray(length + 1);
-      let value: unknown;
-      try {
-        value = JSON.parse(line);
-      } catch {
-        value = undefined;
-      }
-      if (typeof value !== 'object' || value === null) {
-        this.socket.destroy();
-        return;
-      }
-      if (this.#waiting === undefined) this.#lines.push(value);
-      else this.#give(value);
+    for (let from = 0; from < more.length && !this.socket.destroyed; ) {
+      const found = more.indexOf(10, from);
+      const to = found < 0 ? more.length : found;
+      this.#parts.push(more.subarray(from, to));
+      this.#partsBytes += to - from;
+      if (this.#partsBytes > this.#bytesMax) this.socket.destroy();
+      else if (found >= 0) this.#line();
+      from = to + 1;
     }
   };
+
+  #line(): void {
+    const bytes = Buffer.concat(this.#parts, this.#partsBytes);
+    this.#parts = [];
+    this.#partsBytes = 0;
+    let value: unknown;
+    try {
+      value = JSON.parse(bytes.toString('utf8'));
+    } catch {
+      value = undefined;
+    }
+    const isLine = typeof value === 'object' && value !== null;
+    if (!isLine || this.#lines.length >= LINES_WAITING_MAX) this.socket.destroy();
+    else if (this.#waiting === undefined) this.#lines.push(value);
+    else this.#give(value);
+  }
 }

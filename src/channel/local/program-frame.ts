@@ -49,7 +49,7 @@ export class ProgramFrameReader {
   readonly #header: Buffer = Buffer.alloc(PROGRAM_FRAME_BYTES);
   #headerBytes = 0;
   #dataLeft = 0;
-  #text: Buffer[] | undefined;
+  readonly #text: Buffer[] = [];
   #textLeft = 0;
   #ended = false;
 
@@ -67,7 +67,7 @@ export class ProgramFrameReader {
         this.#dataLeft -= taken;
         at += taken;
         if (at < most) return at;
-      } else if (this.#text !== undefined) at = this.#takeText(memory, at, to);
+      } else if (this.#textLeft > 0) at = this.#takeText(memory, at, to);
       else at = this.#takeHeader(memory, at, to);
     }
     return at;
@@ -76,10 +76,9 @@ export class ProgramFrameReader {
   #takeText(memory: Buffer, from: number, to: number): number {
     const end = Math.min(to, from + this.#textLeft);
     // The memory is used again.
-    this.#text?.push(Buffer.from(memory.subarray(from, end)));
+    this.#text.push(Buffer.from(memory.subarray(from, end)));
     this.#textLeft -= end - from;
-    if (this.#textLeft === 0)
-      this.#events.failure(Buffer.concat(this.#text ?? []).toString('utf8'));
+    if (this.#textLeft === 0) this.#events.failure(Buffer.concat(this.#text).toString('utf8'));
     return end;
   }
 
@@ -102,7 +101,6 @@ export class ProgramFrameReader {
       this.#events.taken();
     } else if (kind === PROGRAM_FRAME.failure && length <= LIMITS.programTextBytesMax) {
       this.#ended = true;
-      this.#text = [];
       this.#textLeft = length;
       if (length === 0) this.#events.failure('');
     } else refuse('what is no frame');
