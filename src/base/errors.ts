@@ -72,6 +72,31 @@ export const ERRORS = {
     'look at the system log for the device',
   ),
 
+  POOL_MISSING: spec(
+    1,
+    false,
+    'the repository has no pool of that name',
+    'see `penstock pool list`',
+  ),
+  POOL_EXISTS: spec(1, false, 'there is a pool of that name already', 'choose another name'),
+  POOL_USED: spec(
+    1,
+    false,
+    'the pool still holds data that archives need',
+    'move it elsewhere with `penstock migrate`, or forget the archives and prune',
+  ),
+  POOL_EXHAUSTED: spec(
+    1,
+    true,
+    'no volume of the pool has room, and none can be made',
+    'label a new volume with `penstock volume label`, or give space back with `penstock prune`',
+  ),
+  VOLUME_MISSING: spec(
+    1,
+    false,
+    'the repository knows no such volume',
+    'see `penstock volume list`',
+  ),
   VOLUME_FULL: spec(
     1,
     true,

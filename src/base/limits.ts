@@ -7,6 +7,7 @@ import { DEVICE_LIMITS } from './device-limits.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
 
 export const LIMITS = {
   /** Raw bytes of one block by default: the payload of one buffer. */
@@ -365,6 +366,12 @@ export const LIMITS = {
   volumeSyncMs: 60_000,
   /** Records between two wanted ones that are spaced over; more are located. */
   volumeSpaceRecords: 64,
+  /** A volume holds at least this, besides a few blocks. */
+  volumeBytesMin: MIB,
+  /** A chunk on volumes ends at this size at the latest. */
+  volumeChunkBytesMax: 64 * GIB,
+  /** A chunk on volumes is ended once it holds so much, unless its pool says otherwise. */
+  volumeChunkBytesDefault: GIB,
   /** A tape image warns of its end when so much is left, unless a 64th is less. */
   volumeEarlyWarningBytes: 256 * MIB,
 

@@ -10,6 +10,7 @@ import { BACKUP_COMMANDS } from './table-backup.ts';
 import { BROWSE_COMMANDS } from './table-browse.ts';
 import { MACHINE_COMMANDS } from './table-machines.ts';
 import { PIPE_COMMANDS } from './table-pipes.ts';
+import { MEDIA_COMMANDS } from './table-media.ts';
 import { SELF_COMMANDS } from './table-self.ts';
 import { UPKEEP_COMMANDS } from './table-upkeep.ts';
 import type { CommandSpec, OptionSpecs, ValuesOf } from './types.ts';
@@ -124,6 +125,7 @@ export const COMMANDS = {
   ...BACKUP_COMMANDS,
   ...BROWSE_COMMANDS,
   ...UPKEEP_COMMANDS,
+  ...MEDIA_COMMANDS,
   ...MACHINE_COMMANDS,
   ...PIPE_COMMANDS,
   ...SELF_COMMANDS,

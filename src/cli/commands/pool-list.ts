@@ -1,0 +1,30 @@
+/**
+ * `penstock pool list`: the pools of the repository.
+ */
+import { EXIT } from '../../base/errors.ts';
+import { listPools } from '../../mover/pools.ts';
+import { listVolumes } from '../../mover/volume-records.ts';
+import type { Invocation } from '../invocation.ts';
+import { openRepositoryOf } from '../open.ts';
+import { poolRecord, poolTable } from '../render-media.ts';
+
+export default async function run(invocation: Invocation<'pool list'>): Promise<number> {
+  const { output } = invocation;
+  const repository = await openRepositoryOf(invocation);
+  try {
+    const { pools, damaged } = await listPools(repository);
+    const { volumes, damaged: lost } = await listVolumes(repository);
+    for (const pool of pools) output.entry(poolRecord(pool, volumes));
+    if (!output.json) for (const line of poolTable(pools, volumes)) output.line(line);
+    for (const { error } of [...damaged, ...lost]) {
+      output.warning(error.message, {
+        code: error.code,
+        hint: 'run `penstock catalog rebuild`',
+      });
+    }
+    output.summary({ command: 'pool list', pools: pools.length }, '');
+    return damaged.length + lost.length > 0 ? EXIT.partial : EXIT.ok;
+  } finally {
+    await repository.close();
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * How pools and volumes look (render.ts has archives and their contents).
+ *
+ * Contract: as render.ts: a `…Record` of each kind for --json, lines for people.
+ */
+import { toDisplay, toJsonPath } from '../base/bytes.ts';
+import { formatBytes, formatCount } from '../base/units.ts';
+import type { Pool } from '../mover/pools.ts';
+import type { VolumeRecord } from '../mover/volume-records.ts';
+import type { JsonRecord, Output } from './output.ts';
+import { textTable } from './text-table.ts';
+
+const ID_SHOWN = 8;
+const day = (ms: number): string => new Date(ms).toISOString().slice(0, 16).replace('T', ' ');
+
+function totals(
+  pool: Pool,
+  volumes: readonly VolumeRecord[],
+): { volumes: number; chunks: number; bytes: number } {
+  const own = volumes.filter((volume) => volume.pool === pool.id);
+  return {
+    volumes: own.length,
+    chunks: own.reduce((sum, volume) => sum + volume.chunks.length, 0),
+    bytes: own.reduce((sum, volume) => sum + volume.bytes, 0),
+  };
+}
+
+export function poolRecord(pool: Pool, volumes: readonly VolumeRecord[]): JsonRecord {
+  const { path, createdMs, ...settings } = pool;
+  return {
+    type: 'pool',
+    ...settings,
+    ...toJsonPath(path),
+    created: new Date(createdMs).toISOString(),
+    ...totals(pool, volumes),
+  };
+}
+
+export function poolTable(pools: readonly Pool[], volumes: readonly VolumeRecord[]): string[] {
+  const columns = [
+    { title: 'pool' },
+    { title: 'kind' },
+    { title: 'volumes', right: true },
+    { title: 'chunks', right: true },
+    { title: 'stored', right: true },
+    { title: 'volume size', right: true },
+    { title: 'path' },
+  ];
+  const rows = pools.map((pool) => {
+    const sum = totals(pool, volumes);
+    return [
+      pool.name,
+      pool.kind,
+      formatCount(sum.volumes),
+      formatCount(sum.chunks),
+      formatBytes(sum.bytes),
+      formatBytes(pool.volumeBytes),
+      toDisplay(pool.path),
+    ];
+  });
+  return textTable(columns, rows);
+}
+
+/** Volumes as entries for programs, or as a table. */
+export function showVolumes(
+  output: Output,
+  volumes: readonly VolumeRecord[],
+  pools: readonly Pool[],
+): void {
+  const poolName = ({ pool }: VolumeRecord): string =>
+    pools.find(({ id }) => id === pool)?.name ?? pool.slice(0, ID_SHOWN);
+  for (const volume of volumes) {
+    output.entry(volumeRecord(volume, poolName(volume)));
+  }
+  if (output.json) return;
+  const columns = [
+    { title: 'volume' },
+    { title: 'id' },
+    { title: 'pool' },
+    { title: 'state' },
+    { title: 'chunks', right: true },
+    { title: 'written', right: true },
+    { title: 'sessions', right: true },
+    { title: 'last written' },
+  ];
+  const rows = volumes.map((volume) => [
+    volume.name,
+    volume.volume.slice(0, ID_SHOWN),
+    poolName(volume),
+    volume.state,
+    formatCount(volume.chunks.length),
+    formatBytes(volume.bytes),
+    formatCount(volume.sessions),
+    day(volume.writtenMs),
+  ]);
+  for (const line of textTable(columns, rows)) output.line(line);
+}
+
+export function volumeRecord(volume: VolumeRecord, pool: string): JsonRecord {
+  const { volume: id, name, sequence, state, sessions, objects, bytes, chunks } = volume;
+  return {
+    type: 'volume',
+    id,
+    name,
+    pool,
+    sequence,
+    state,
+    sessions,
+    objects,
+    bytes,
+    chunks: chunks.length,
+    labelled: new Date(volume.labelledMs).toISOString(),
+    written: new Date(volume.writtenMs).toISOString(),
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * The pools of a repository (M4, M13): besides the root pool, which is the repository's own storage, any
+ * number of pools of volumes.
+ *
+ * A pool is a map record `maps/pool-<id>`, sealed, written once and never changed; its volumes are map
+ * records of their own (volume-records.ts). Settings that only say how to write (sizes, where the log
+ * goes) are the pool's; where a chunk is stands in the volumes' records.
+ */
+import type { ByteString } from '../base/bytes.ts';
+import { isOutOfReach, PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { Repository } from './repository.ts';
+import { putMapRecord, readMapRecord } from './storage-map.ts';
+
+/** The pool that every repository has: its own storage. */
+export const ROOT_POOL = 'root';
+
+export const POOL_KINDS = ['tape-image'] as const;
+export type PoolKind = (typeof POOL_KINDS)[number];
+
+/** Where the write log of a session is kept: on the volume, in the repository, or both (L6). */
+export const LOG_PLACES = ['medium', 'beside', 'both'] as const;
+export type LogPlace = (typeof LOG_PLACES)[number];
+
+/** What an entry of the write log covers (L4). */
+export const LOG_ENTRIES = ['run', 'record'] as const;
+export type LogEntries = (typeof LOG_ENTRIES)[number];
+
+export interface PoolSettings {
+  /** What people call it; unique in the repository. */
+  readonly name: string;
+  readonly kind: PoolKind;
+  /** The folder of its images. */
+  readonly path: ByteString;
+  /** What one volume holds. */
+  readonly volumeBytes: number;
+  /** The longest record that is written. */
+  readonly blockBytes: number;
+  /** A chunk is ended once it holds so much. */
+  readonly chunkBytes: number;
+  /** A file mark is written after so much; 0: only at the end of a session. */
+  readonly markBytes: number;
+  readonly logPlace: LogPlace;
+  readonly logEntries: LogEntries;
+}
+
+export interface Pool extends PoolSettings {
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly createdMs: number;
+}
+
+interface StoredPool {
+  readonly pool: PoolSettings;
+  readonly createdMs: number;
+}
+
+const PREFIX = 'pool-';
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
+
+export interface PoolList {
+  /** By name. */
+  readonly pools: readonly Pool[];
+  /** Records that cannot be read. */
+  readonly damaged: readonly { readonly name: string; readonly error: PenstockError }[];
+}
+
+/** All pools but the root pool. REPO_IO and what else ends a listing. */
+export async function listPools(repository: Repository): Promise<PoolList> {
+  const pools: Pool[] = [];
+  const damaged: { name: string; error: PenstockError }[] = [];
+  for (const { name } of await repository.store.list('maps')) {
+    if (!isPoolRecord(name)) continue;
+    try {
+      const { pool, createdMs } = await readMapRecord<StoredPool>(repository, name);
+      pools.push({ ...pool, id: name.slice(PREFIX.length), createdMs });
+    } catch (error) {
+      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
+      if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
+    }
+  }
+  pools.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { pools, damaged };
+}
+
+export const isPoolRecord = (name: string): boolean => /^pool-[0-9a-f]{32}$/.test(name);
+
+/** The pool of a name. POOL_MISSING. */
+export async function findPool(repository: Repository, name: string): Promise<Pool> {
+  const { pools } = await listPools(repository);
+  const pool = pools.find((one) => one.name === name);
+  if (pool !== undefined) return pool;
+  throw new PenstockError('POOL_MISSING', `the repository has no pool ${name}`, {
+    hint:
+      pools.length === 0
+        ? 'make one with `penstock pool add`'
+        : `there are: ${pools.map((one) => one.name).join(', ')}`,
+  });
+}
+
+/** Makes a pool. USAGE for settings that do not fit together, POOL_EXISTS, REPO_IO, REPO_FULL. */
+export async function addPool(repository: Repository, settings: PoolSettings): Promise<Pool> {
+  checkSettings(repository, settings);
+  const { pools } = await listPools(repository);
+  if (pools.some(({ name }) => name === settings.name))
+    throw new PenstockError('POOL_EXISTS', `there is a pool ${settings.name} already`);
+  const createdMs = repository.around.clock.nowMs();
+  const stored: StoredPool = { pool: settings, createdMs };
+  const name = await putMapRecord(repository, PREFIX, stored);
+  return { ...settings, id: name.slice(PREFIX.length), createdMs };
+}
+
+/** Forgets a pool. The caller has made sure that it holds nothing. */
+export async function removePool(repository: Repository, pool: Pool): Promise<void> {
+  await repository.store.remove('maps', `${PREFIX}${pool.id}`);
+}
+
+function checkSettings(repository: Repository, settings: PoolSettings): void {
+  const { name, volumeBytes, blockBytes, chunkBytes, markBytes } = settings;
+  if (name === ROOT_POOL || !NAME.test(name)) {
+    throw new PenstockError('USAGE', `not a name of a pool: ${name}`, {
+      hint: 'use up to 32 letters, digits, dots, dashes and underscores; root is taken',
+    });
+  }
+  const least = leastBlockBytes(repository);
+  if (blockBytes < least || blockBytes > LIMITS.tapeImageRecordBytesMax) {
+    const most = LIMITS.tapeImageRecordBytesMax;
+    throw new PenstockError('USAGE', `--block-size must be ${least} to ${most} bytes`, {
+      hint: 'one sealed block of this repository is one record',
+    });
+  }
+  if (chunkBytes < blockBytes || chunkBytes > LIMITS.volumeChunkBytesMax)
+    throw new PenstockError('USAGE', '--chunk-size must be at least one block, and at most 64G');
+  if (markBytes !== 0 && markBytes < blockBytes)
+    throw new PenstockError('USAGE', '--mark-every must be at least one block, or 0 for none');
+  if (volumeBytes < LIMITS.volumeBytesMin + 4 * blockBytes) {
+    throw new PenstockError(
+      'USAGE',
+      `--volume-size is too little for blocks of ${blockBytes} bytes`,
+      {
+        hint: `give at least ${Math.ceil((LIMITS.volumeBytesMin + 4 * blockBytes) / 2 ** 20)}M`,
+      },
+    );
+  }
+}
+
+/** The longest record that a block of this repository makes: payload and headers. */
+export function leastBlockBytes(repository: Repository): number {
+  return repository.settings.blockBytes + LIMITS.headerRoomBytes;
+}

@@ -1,0 +1,125 @@
+/**
+ * The rows of the table for pools and volumes.
+ */
+import type { CommandSpec } from './types.ts';
+
+const POOL = { kind: 'text', value: 'POOL', required: true, help: 'the name of the pool' } as const;
+const OF_POOL = {
+  flag: 'pool',
+  kind: 'text',
+  value: 'POOL',
+  help: 'only volumes of this pool',
+} as const;
+export const MEDIA_COMMANDS = {
+  'pool add': {
+    summary: 'add a pool of volumes to the repository',
+    description: [
+      'A pool is storage of one kind: its volumes are written one after the other, each from its ' +
+        'beginning to its end. The volumes of a tape-image pool are files in the SIMH format (.tap) in ' +
+        'a folder; new ones are made as they are needed. `penstock backup --pool POOL` writes to it.',
+      'The settings say how the pool is written and cannot be changed.',
+    ],
+    positionals: { pool: POOL },
+    options: {
+      kind: {
+        flag: 'kind',
+        kind: 'choice',
+        choices: ['tape-image'],
+        required: true,
+        help: 'what its volumes are',
+      },
+      path: {
+        flag: 'path',
+        kind: 'path',
+        value: 'DIR',
+        required: true,
+        help: 'where its images lie',
+      },
+      volumeBytes: {
+        flag: 'volume-size',
+        kind: 'size',
+        value: 'SIZE',
+        required: true,
+        help: 'what one volume holds',
+      },
+      blockBytes: {
+        flag: 'block-size',
+        kind: 'size',
+        value: 'SIZE',
+        defaultHelp: 'what one block of the repository needs',
+        help: 'the longest record that is written',
+      },
+      chunkBytes: {
+        flag: 'chunk-size',
+        kind: 'size',
+        value: 'SIZE',
+        defaultHelp: '1G, or a sixteenth of a volume',
+        help: 'how much is written between two points from which an interrupted backup continues',
+      },
+      markBytes: {
+        flag: 'mark-every',
+        kind: 'size',
+        value: 'SIZE',
+        default: '4G',
+        help: 'how much is written between two file marks; 0: only at the end of a session',
+      },
+      logPlace: {
+        flag: 'log',
+        kind: 'choice',
+        choices: ['medium', 'beside', 'both'],
+        default: 'both',
+        help: 'where the write log is kept: on the volume, in the repository beside it, or both',
+      },
+      logEntries: {
+        flag: 'log-entries',
+        kind: 'choice',
+        choices: ['run', 'record'],
+        default: 'run',
+        help: 'what an entry of the log covers: a run of records of one stream, or one record',
+      },
+    },
+    examples: [
+      {
+        line: 'penstock pool add tapes --kind tape-image --path /srv/tapes --volume-size 2G',
+        help: 'volumes of 2 GiB in a folder',
+      },
+    ],
+  },
+
+  'pool list': {
+    summary: 'list the pools of the repository',
+    description: ['Lists the pools with their settings, and how many volumes and chunks each has.'],
+    positionals: {},
+    options: {},
+    examples: [{ line: 'penstock pool list', help: 'list them' }],
+  },
+
+  'pool remove': {
+    summary: 'remove a pool that holds nothing that is needed',
+    description: [
+      'Forgets the pool and its volumes. The media themselves are not touched. A pool that holds data ' +
+        'that archives need is not removed.',
+    ],
+    positionals: { pool: POOL },
+    options: {},
+    examples: [{ line: 'penstock pool remove tapes', help: 'when all of it was migrated' }],
+  },
+
+  'pool status': {
+    summary: 'show how full the volumes of a pool are',
+    description: [
+      'Shows each volume of the pool: its state, what it holds, and when it was written.',
+    ],
+    positionals: { pool: POOL },
+    options: {},
+    examples: [{ line: 'penstock pool status tapes', help: 'volumes and their states' }],
+  },
+
+  'volume list': {
+    summary: 'list the volumes of the repository',
+    description: ['Lists the volumes of all pools, or of one.'],
+    positionals: {},
+    options: { pool: OF_POOL },
+    examples: [{ line: 'penstock volume list', help: 'list them' }],
+  },
+} as const satisfies Readonly<Record<string, CommandSpec>>;
