@@ -22,11 +22,23 @@ export interface ChunkSource {
 }
 
 export interface ChunkMedia {
-  /** A new chunk; `id` is 32 hex digits. */
-  create(id: string): ChunkSink;
+  /** A new chunk; `id` is 32 hex digits. Where it goes may depend on its content class. */
+  create(id: string, contentClass: number): ChunkSink;
   /** OBJECT_MISSING when there is none. */
   open(id: string): ChunkSource;
   close(): void;
 }
 
-export type ChunkMediaFactory = (options: unknown) => ChunkMedia;
+export type ChunkMediaFactory = (options: unknown) => ChunkMedia | Promise<ChunkMedia>;
+
+/** Chunk media as other threads are told of them: the URL of the file, and options for its factory. */
+export interface ChunkMediaPlace {
+  readonly module: string;
+  readonly options: unknown;
+}
+
+/** Opens chunk media in this thread. */
+export async function openChunkMedia({ module, options }: ChunkMediaPlace): Promise<ChunkMedia> {
+  const factory: { default: ChunkMediaFactory } = await import(module);
+  return await factory.default(options);
+}

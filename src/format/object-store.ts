@@ -5,6 +5,8 @@
  * test/contract/object-store.ts.
  */
 
+import type { ChunkMediaPlace } from './chunk-media.ts';
+
 export const OBJECT_KINDS = [
   'repository',
   'keys',
@@ -31,7 +33,7 @@ export interface ObjectStore {
   /** The place as the user names it. */
   readonly url: string;
   /** URL of the file and options of the chunk media for worker threads (format/chunk-media.ts). */
-  readonly chunkMedia: { readonly module: string; readonly options: unknown };
+  readonly chunkMedia: ChunkMediaPlace;
   /** What is stored cannot be removed, by this client: then it is not tried where nobody asked. */
   readonly appendOnly?: boolean;
   /** How many objects are best read at the same time, where each takes a while; else one. */

@@ -189,7 +189,7 @@ export class ChunkWriter {
       id,
       idBytes: Buffer.from(id, 'hex'),
       contentClass,
-      sink: this.#media.create(id),
+      sink: this.#media.create(id, contentClass),
       position: 0,
       blobs: 0,
       blocks: [],

@@ -5,12 +5,17 @@
  */
 import { must } from '../base/assert.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
-import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
+import {
+  type ChunkMedia,
+  type ChunkMediaPlace,
+  type ChunkSource,
+  openChunkMedia,
+} from '../format/chunk-media.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { RestoreWindow } from './restore-window.ts';
 
 export interface FetchOptions {
-  readonly media: { readonly module: string; readonly options: unknown };
+  readonly media: ChunkMediaPlace;
   /** Ids of the chunks by number. */
   readonly chunkIds: readonly string[];
 }
@@ -34,8 +39,7 @@ export default function fetch(options: FetchOptions): PipeModule {
   let media: ChunkMedia | undefined;
   return {
     open: async () => {
-      const factory: { default: ChunkMediaFactory } = await import(options.media.module);
-      media = factory.default(options.media.options);
+      media = await openChunkMedia(options.media);
     },
     control: (message, context) => {
       queue.push(message as FetchCommand);

@@ -5,7 +5,7 @@
 import { must } from '../base/assert.ts';
 import { fromKeyringRecord, type KeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
-import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import { type ChunkMedia, type ChunkMediaPlace, openChunkMedia } from '../format/chunk-media.ts';
 import { openCodec, openRandom } from '../host/mod.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { COUNTER, WORD } from './backup-buffers.ts';
@@ -13,7 +13,7 @@ import { ChunkWriter, type ChunkWriterOptions } from './chunk-writer.ts';
 
 export interface PlaceOptions {
   readonly keyring: KeyringRecord;
-  readonly media: { readonly module: string; readonly options: unknown };
+  readonly media: ChunkMediaPlace;
   readonly chunks: ChunkWriterOptions;
 }
 
@@ -23,12 +23,11 @@ export default function place(options: PlaceOptions): PipeModule {
   let context: ModuleContext | undefined;
   return {
     open: async (given) => {
-      const factory: { default: ChunkMediaFactory } = await import(options.media.module);
       const keyring = fromKeyringRecord(options.keyring);
       const random = openRandom();
       const sealer = new Sealer(keyring, openCodec(keyring.nameKey), random);
       context = given;
-      media = factory.default(options.media.options);
+      media = await openChunkMedia(options.media);
       writer = new ChunkWriter(options.chunks, media, sealer, random, (chunk) =>
         given.post({ type: 'placed', chunk }, [chunk.names.buffer]),
       );

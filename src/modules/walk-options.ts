@@ -2,6 +2,7 @@
  * What the walk of a backup is given, and what it tells the initiator.
  */
 import type { KeyringRecord } from '../crypto/keyring.ts';
+import type { ChunkMediaPlace } from '../format/chunk-media.ts';
 import type { IndexShare } from '../index/blob-index.ts';
 import type { SessionTableShare } from '../index/session-table.ts';
 import type { ManifestRoot } from './manifest-cursor.ts';
@@ -11,7 +12,7 @@ export interface WalkOptions {
   readonly keyring: KeyringRecord;
   readonly index: IndexShare;
   readonly session: SessionTableShare;
-  readonly media: { readonly module: string; readonly options: unknown };
+  readonly media: ChunkMediaPlace;
   /** Now, milliseconds since 1970. */
   readonly startedMs: number;
 }

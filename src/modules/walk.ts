@@ -12,7 +12,7 @@ import { toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { fromKeyringRecord } from '../crypto/keyring.ts';
 import { Sealer } from '../crypto/seal.ts';
-import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
 import { ENTRY, ENTRY_FLAG, EntryView, EntryWriter, EXTRA } from '../format/entry.ts';
 import {
   type Attribute,
@@ -60,8 +60,7 @@ export default function walk(options: WalkOptions): PipeModule {
   let walker: Walker | undefined;
   return {
     open: async (context) => {
-      const factory: { default: ChunkMediaFactory } = await import(options.media.module);
-      walker = new Walker(options, context, factory.default(options.media.options));
+      walker = new Walker(options, context, await openChunkMedia(options.media));
     },
     run: () => must(walker, 'the walk was opened').run(),
     control: (message) => must(walker, 'the walk was opened').control(message),

@@ -7,7 +7,7 @@ import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES } from '../format/block.ts';
-import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
+import { type ChunkMedia, type ChunkSource, openChunkMedia } from '../format/chunk-media.ts';
 import type { FetchCommand, FetchOptions } from '../modules/fetch.ts';
 import {
   VERIFY_COUNTER,
@@ -82,8 +82,7 @@ async function readInThread(
   blocks: Iterable<PlannedBlock>,
   request: ReadRequest,
 ): Promise<ReadResult> {
-  const factory: { default: ChunkMediaFactory } = await import(repository.store.chunkMedia.module);
-  const media = factory.default(repository.store.chunkMedia.options);
+  const media = await openChunkMedia(repository.store.chunkMedia);
   const { blockBytes } = repository.settings;
   const verifier = new BlockVerifier(repository.sealer, Buffer.allocUnsafe(blockBytes));
   const memory = Buffer.allocUnsafe(blockBytes + LIMITS.headerRoomBytes);

@@ -7,7 +7,7 @@
  * changed. What others do meanwhile (a backup, a prune) is no damage: where something is missing the
  * repository is looked at again until it stood still.
  */
-import type { ChunkMediaFactory } from '../format/chunk-media.ts';
+import { openChunkMedia } from '../format/chunk-media.ts';
 import type { Damage } from './check-damage.ts';
 import { CheckRound } from './check-round.ts';
 import { leaseIfWritable } from './reader.ts';
@@ -52,10 +52,7 @@ const ROUNDS_MAX = 5;
 export async function check(repository: Repository, request: CheckRequest): Promise<CheckResult> {
   const lease = await leaseIfWritable(repository);
   try {
-    const factory: { default: ChunkMediaFactory } = await import(
-      repository.store.chunkMedia.module
-    );
-    const media = factory.default(repository.store.chunkMedia.options);
+    const media = await openChunkMedia(repository.store.chunkMedia);
     try {
       for (let number = 1; ; number++) {
         const before = await stateOf(repository);

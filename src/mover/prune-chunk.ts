@@ -10,7 +10,7 @@ import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
 import type { BlockPlace } from '../format/chunk.ts';
-import type { ChunkMedia, ChunkMediaFactory, ChunkSource } from '../format/chunk-media.ts';
+import { type ChunkMedia, type ChunkSource, openChunkMedia } from '../format/chunk-media.ts';
 import { type PartPlace, readChunkEnd, readRange, scanParts } from '../format/chunk-scan.ts';
 import {
   blobCountOf,
@@ -52,8 +52,7 @@ export class ChunkFiles {
   }
   static async open(repository: Repository): Promise<ChunkFiles> {
     const { chunkMedia } = repository.store;
-    const factory: { default: ChunkMediaFactory } = await import(chunkMedia.module);
-    return new ChunkFiles(repository, factory.default(chunkMedia.options));
+    return new ChunkFiles(repository, await openChunkMedia(chunkMedia));
   }
   get media(): ChunkMedia {
     return this.#media;

@@ -3,7 +3,7 @@
  * repository can be written, so that a prune does not take chunks away meanwhile.
  */
 import { PenstockError } from '../base/errors.ts';
-import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { type LoadedIndex, loadIndex } from './index-store.ts';
@@ -31,10 +31,7 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
     const condemned =
       session?.avoid ?? (await runProtocol(condemnedChunks(), protocolStore(repository)));
     const loaded = await loadIndex(repository, (id) => stored.has(id), condemned);
-    const factory: { default: ChunkMediaFactory } = await import(
-      repository.store.chunkMedia.module
-    );
-    const media = factory.default(repository.store.chunkMedia.options);
+    const media = await openChunkMedia(repository.store.chunkMedia);
     const index = loaded.open();
     const blobs = new BlobReader(loaded.open(), loaded.share.chunkIds, media, repository.sealer);
     return {

@@ -14,7 +14,7 @@
 import type { PenstockError } from '../base/errors.ts';
 import { NAME_BYTES } from '../format/block.ts';
 import type { BlockPlace } from '../format/chunk.ts';
-import type { ChunkMedia, ChunkMediaFactory } from '../format/chunk-media.ts';
+import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
 import type { ChunkNames, IndexedChunk } from '../index/segment-builder.ts';
 import { listArchiveHeads } from './archives.ts';
 import { type ArchiveFooter, type ChunkFacts, inspectChunk } from './check-chunk.ts';
@@ -89,10 +89,7 @@ export async function rebuild(
   await repository.store.prepare();
   const session = await openSession(repository, 'restore');
   try {
-    const factory: { default: ChunkMediaFactory } = await import(
-      repository.store.chunkMedia.module
-    );
-    const media = factory.default(repository.store.chunkMedia.options);
+    const media = await openChunkMedia(repository.store.chunkMedia);
     try {
       return await new Rebuild(repository, request, session, media).run();
     } finally {

@@ -5,7 +5,7 @@
  */
 import { must } from '../base/assert.ts';
 import { toDisplay } from '../base/bytes.ts';
-import type { ChunkMediaFactory } from '../format/chunk-media.ts';
+import { openChunkMedia } from '../format/chunk-media.ts';
 import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
 import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
 import { type ArchiveHead, toSealedPart } from './archives.ts';
@@ -18,8 +18,7 @@ export async function writeSessionChunk(
   options: Omit<ChunkWriterOptions, 'session'>,
 ): Promise<PlacedChunk> {
   const { sealer, around, store } = repository;
-  const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
-  const media = factory.default(store.chunkMedia.options);
+  const media = await openChunkMedia(store.chunkMedia);
   let placed: PlacedChunk | undefined;
   try {
     const writer = new ChunkWriter(

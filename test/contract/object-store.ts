@@ -7,8 +7,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PenstockError } from '../../src/base/errors.ts';
-import type { ChunkMedia, ChunkMediaFactory } from '../../src/format/chunk-media.ts';
+import { type ChunkMedia, openChunkMedia } from '../../src/format/chunk-media.ts';
 import type { ObjectStore } from '../../src/format/object-store.ts';
+import { CONTENT_CLASS } from '../../src/format/tag-header.ts';
 
 /** Makes an empty store; `dispose` removes what it left. */
 export type StoreMaker = () => Promise<{ store: ObjectStore; dispose: () => Promise<void> }>;
@@ -33,8 +34,7 @@ async function withStore(make: StoreMaker, work: Work): Promise<void> {
 
 function withMedia(make: StoreMaker, work: MediaWork): Promise<void> {
   return withStore(make, async (store) => {
-    const factory: { default: ChunkMediaFactory } = await import(store.chunkMedia.module);
-    const media = factory.default(store.chunkMedia.options);
+    const media = await openChunkMedia(store.chunkMedia);
     try {
       await work(media, store);
     } finally {
@@ -143,7 +143,7 @@ function chunkTests(make: StoreMaker): void {
   test('a chunk is there once it is committed, whole, and not before', () =>
     withMedia(make, async (media, store) => {
       const bytes = Buffer.from('0123456789abcdef');
-      const sink = media.create(CHUNK);
+      const sink = media.create(CHUNK, CONTENT_CLASS.compressible);
       sink.write(bytes, 8, 8, 8);
       sink.write(bytes, 0, 8, 0);
       assert.deepEqual(await store.list('chunks'), []);
@@ -166,7 +166,7 @@ function chunkTests(make: StoreMaker): void {
 
   test('a chunk that is discarded leaves nothing', () =>
     withMedia(make, async (media, store) => {
-      const sink = media.create(CHUNK);
+      const sink = media.create(CHUNK, CONTENT_CLASS.compressible);
       sink.write(Buffer.from('x'), 0, 1, 0);
       sink.discard();
       assert.deepEqual(await store.list('chunks'), []);
@@ -175,10 +175,10 @@ function chunkTests(make: StoreMaker): void {
 
   test('a chunk never replaces another', () =>
     withMedia(make, async (media) => {
-      const first = media.create(CHUNK);
+      const first = media.create(CHUNK, CONTENT_CLASS.compressible);
       first.write(Buffer.from('first'), 0, 5, 0);
       first.commit();
-      const second = media.create(CHUNK);
+      const second = media.create(CHUNK, CONTENT_CLASS.compressible);
       second.write(Buffer.from('other'), 0, 5, 0);
       assert.throws(() => second.commit());
       second.discard();
@@ -192,7 +192,9 @@ function chunkTests(make: StoreMaker): void {
   test('what a dead writer left is swept, and only once it is old', () =>
     withMedia(make, async (media, store) => {
       // More than any medium collects before it sends.
-      media.create(CHUNK).write(Buffer.alloc(LEFT_BYTES), 0, LEFT_BYTES, 0);
+      media
+        .create(CHUNK, CONTENT_CLASS.compressible)
+        .write(Buffer.alloc(LEFT_BYTES), 0, LEFT_BYTES, 0);
       assert.equal(await store.sweep(3_600_000), 0);
       let swept = 0;
       for (let round = 0; swept === 0 && round < 500; round++) {
