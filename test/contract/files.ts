@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { suite } from 'node:test';
 import type { ByteString } from '../../src/base/bytes.ts';
-import { CWD, DirectoryListing, FileStatus, KIND } from '../../src/host/mod.ts';
+import { CWD, DirectoryListing, errnoName, FileStatus, KIND } from '../../src/host/mod.ts';
 import { filesMetadataContract } from './files-metadata.ts';
 import {
   bad,
@@ -121,6 +121,18 @@ function contentTests(subject: FilesSubject): void {
     good(files.sync(again));
     good(files.close(again));
     assert.equal(contentOf(place, 'a'), '\0\0\x0023459');
+  });
+
+  placeTest(subject, 'a lock is held by one handle until it is closed', (place) => {
+    const { files, root } = place;
+    const first = good(files.createExclusive(root, 'a', 0o600));
+    const second = good(files.openWrite(root, 'a'));
+    good(files.lock(first));
+    good(files.lock(first));
+    assert.equal(errnoName(-files.lock(second)), 'EAGAIN');
+    good(files.close(first));
+    good(files.lock(second));
+    good(files.close(second));
   });
 
   placeTest(subject, 'views on shared memory are read and written within their ranges', (place) => {

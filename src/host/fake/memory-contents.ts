@@ -157,6 +157,10 @@ export class MemoryContents implements FileHandles, FileContents {
     return this.sync(fd);
   }
 
+  lock(fd: number): number {
+    return this.tree.lock(fd);
+  }
+
   protected nodeOf(fd: number): MemoryNode | number {
     return this.tree.handle(fd)?.node ?? -ERRNO.EBADF;
   }

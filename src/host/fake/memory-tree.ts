@@ -46,6 +46,8 @@ export class MemoryTree {
   readonly root: MemoryNode;
   readonly #clock: Clock;
   readonly #handles = new Map<number, MemoryHandle>();
+  /** By which handle a file is locked. */
+  readonly #locks = new Map<MemoryNode, number>();
   #nodes = 0;
   #sequence = 0;
 
@@ -77,7 +79,17 @@ export class MemoryTree {
   }
 
   closeHandle(fd: number): number {
+    this.#locks.forEach((holder, node) => holder === fd && this.#locks.delete(node));
     return this.#handles.delete(fd) ? 0 : -ERRNO.EBADF;
+  }
+
+  lock(fd: number): number {
+    const node = this.#handles.get(fd)?.node;
+    if (node === undefined) return -ERRNO.EBADF;
+    const holder = this.#locks.get(node) ?? fd;
+    if (holder !== fd) return -ERRNO.EAGAIN;
+    this.#locks.set(node, fd);
+    return 0;
   }
 
   handle(fd: number): MemoryHandle | undefined {
@@ -170,6 +182,7 @@ export class MemoryTree {
    */
   losePower(random: Random, { order }: PowerLoss): void {
     this.#handles.clear();
+    this.#locks.clear();
     const nodes = this.#allNodes();
     const sequences = [...nodes].flatMap((node) => node.pendingSequences).sort((a, b) => a - b);
     const journalEnd = this.#cut(random, sequences);

@@ -27,6 +27,9 @@ const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_NO_AUTOMOUNT = 0x800;
 const AT_EMPTY_PATH = 0x1000;
 /** STATX_BASIC_STATS and STATX_MNT_ID. */
+/** Of flock. */
+const LOCK_EXCLUSIVE = 2;
+const LOCK_AT_ONCE = 4;
 const STATUS_MASK = 0x17ff;
 const SEEK_SET = 0;
 const SEEK_DATA = 3;
@@ -171,6 +174,13 @@ export class LinuxContents implements FileHandles, FileContents {
   dataSync(fd: number): number {
     let result: number;
     do result = answer(this.c.fdatasync(fd));
+    while (result === -ERRNO.EINTR);
+    return result;
+  }
+
+  lock(fd: number): number {
+    let result: number;
+    do result = answer(this.c.flock(fd, LOCK_EXCLUSIVE | LOCK_AT_ONCE));
     while (result === -ERRNO.EINTR);
     return result;
   }
