@@ -366,6 +366,10 @@ export const LIMITS = {
   volumeSyncMs: 60_000,
   /** Records between two wanted ones that are spaced over; more are located. */
   volumeSpaceRecords: 64,
+  /** Pieces of memory in which records are handed to a drive. */
+  driveSlots: 12,
+  /** As many of them are never used for writing. */
+  driveSlotsLeast: 4,
   /** A volume holds at least this, besides a few blocks. */
   volumeBytesMin: MIB,
   /** A chunk on volumes ends at this size at the latest. */

@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { ObjectStore } from '../format/object-store.ts';
 import { keepMemorySmall, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openEmptyStore } from '../media/empty-store.ts';
+import { withPools } from '../mover/pools.ts';
 import {
   createRepository,
   openRepository,
@@ -29,6 +30,8 @@ export interface OpenOptions {
   readonly create?: boolean;
   /** Nothing is written: where there is no repository, an empty one in memory stands in for it. */
   readonly dryRun?: boolean;
+  /** Name of the pool to which new chunks go, if it is not the root pool. */
+  readonly pool?: string | undefined;
 }
 
 /**
@@ -44,7 +47,7 @@ export async function openRepositoryOf(
   keepMemorySmall();
   const place = repositoryPlace(invocation);
   try {
-    return await openExisting(invocation, place);
+    return await withPools(await openExisting(invocation, place), options.pool);
   } catch (error) {
     if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
     if (options.dryRun === true) {

@@ -34,7 +34,7 @@ const BACKUP: BackupFacts = {
 };
 
 test('a backup says what it stored', () => {
-  const [record, text] = backupSummary(BACKUP);
+  const [record, text] = backupSummary([BACKUP]);
   assert.deepEqual(text.split('\n'), [
     'archive 3fa9c1de of work',
     '  1,012 files (10 new, 2 changed, 1,000 unchanged), 1 directory, 3 others',
@@ -48,7 +48,7 @@ test('a backup says what it stored', () => {
 });
 
 test('a dry run and failed items are said', () => {
-  const [record, text] = backupSummary({ ...BACKUP, archiveId: undefined, failed: 1 });
+  const [record, text] = backupSummary([{ ...BACKUP, archiveId: undefined, failed: 1 }]);
   assert.match(text, /^dry run, nothing stored: work\n/);
   assert.match(text, /to be stored in 128\.0 KiB/);
   assert.match(text, /\n {2}1 item could not be read as they were: see the warnings$/);

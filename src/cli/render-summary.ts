@@ -6,6 +6,8 @@
  */
 import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount, formatDuration } from '../base/units.ts';
+import type { DriveReport } from '../media/drive-messages.ts';
+import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { CopyResult } from '../mover/copy.ts';
 import { printable } from './output.ts';
 import { type ArchiveFacts, localTime, shortIds } from './render.ts';
@@ -37,7 +39,46 @@ export interface BackupFacts {
   readonly elapsedMs: number;
 }
 
-export function backupSummary(facts: BackupFacts): Summary {
+/** What one command has made: one archive, or several at once; and what a drive did for it. */
+export function backupSummary(made: readonly BackupFacts[], drive?: DriveReport): Summary {
+  const archives = made.map(backupRecord);
+  const [first] = archives;
+  const record =
+    archives.length === 1 && first !== undefined
+      ? { command: 'backup', ...first }
+      : { command: 'backup', archives };
+  const lines = made.flatMap(backupLines);
+  if (drive?.streaming === undefined) return [record, lines.join('\n')];
+  const volumes = drive.written.map(({ volume, objects }) => ({ volume, objects }));
+  return [
+    { ...record, drive: { ...drive.streaming, volumes } },
+    [...lines, driveLine(drive.streaming)].join('\n'),
+  ];
+}
+
+/** How well the drive was kept busy. */
+function driveLine(figures: StreamingFigures): string {
+  const waited = figures.totalMs > 0 ? (100 * figures.waitedMs) / figures.totalMs : 0;
+  const parts = [
+    `  drive: ${formatBytes(figures.bytes)} in ${formatCount(figures.records)} records`,
+    `${formatBytes(figures.bytesPerSecond)}/s`,
+    `waited ${waited.toFixed(0)} % of the time`,
+    `${figures.filledAverage.toFixed(1)} of ${figures.buffers} buffers filled`,
+  ];
+  return parts.join(', ');
+}
+
+function backupRecord(facts: BackupFacts): Readonly<Record<string, unknown>> {
+  const { archiveId, ...numbers } = facts;
+  const files = facts.filesNew + facts.filesChanged + facts.filesUnchanged;
+  return {
+    ...(archiveId === undefined ? { dryRun: true } : { archive: archiveId }),
+    files,
+    ...numbers,
+  };
+}
+
+function backupLines(facts: BackupFacts): string[] {
   const { archiveId, name, failed, elapsedMs } = facts;
   const files = facts.filesNew + facts.filesChanged + facts.filesUnchanged;
   const isDryRun = archiveId === undefined;
@@ -51,7 +92,7 @@ export function backupSummary(facts: BackupFacts): Summary {
   ].join(', ');
   const verb = isDryRun ? 'to be stored' : 'stored';
   const stored = `${formatBytes(facts.bytesNew)} new, ${verb} in ${formatBytes(facts.bytesStored)}`;
-  const lines = [
+  return [
     outcome,
     `  ${plural(files, 'file')} (${counts}), ${otherItems(facts)}`,
     `  ${formatBytes(facts.bytes)}, of which ${formatBytes(facts.bytesRead)} read, ${stored}`,
@@ -59,16 +100,6 @@ export function backupSummary(facts: BackupFacts): Summary {
     ...(failed > 0
       ? [`  ${plural(failed, 'item')} could not be read as they were: see the warnings`]
       : []),
-  ];
-  const { archiveId: _id, ...numbers } = facts;
-  return [
-    {
-      command: 'backup',
-      ...(isDryRun ? { dryRun: true } : { archive: archiveId }),
-      files,
-      ...numbers,
-    },
-    lines.join('\n'),
   ];
 }
 

@@ -68,6 +68,11 @@ export interface FooterInfo {
   readonly names: Buffer;
 }
 
+/** How long the payload of a footer is. */
+export function footerBytesFor(blocks: number, blobs: number): number {
+  return FOOTER_HEAD_BYTES + blocks * FOOTER_BLOCK_BYTES + blobs * NAME_BYTES;
+}
+
 /** A footer's payload, in pieces: the names are not copied. */
 export function encodeFooter(info: FooterInfo): readonly [Buffer, Buffer] {
   const bytes = Buffer.alloc(FOOTER_HEAD_BYTES + info.blocks.length * FOOTER_BLOCK_BYTES);

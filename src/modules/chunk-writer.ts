@@ -13,6 +13,7 @@ import {
   type ChunkHeaderInfo,
   encodeFooter,
   encodeTrailer,
+  footerBytesFor,
   TRAILER_BYTES,
 } from '../format/chunk.ts';
 import type { ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
@@ -40,6 +41,8 @@ export interface ChunkWriterOptions {
   readonly session: string;
   /** A chunk is committed once it holds this many bytes. */
   readonly chunkBytes: number;
+  /** And before one of its parts would have more than this, headers aside; undefined: no bound. */
+  readonly partBytesMax?: number | undefined;
   /** Program and version, for the chunk headers. */
   readonly writer: string;
   readonly createdMs: number;
@@ -146,9 +149,14 @@ export class ChunkWriter {
   /** The open chunk of a block's class, or the next one where its blobs would be too many. */
   #chunkFor(block: SealedBlock): OpenChunk {
     const chunk = this.#chunk(block.contentClass);
-    if (chunk.blobs + block.blobCount <= LIMITS.blobsPerChunkMax) return chunk;
+    const blobs = chunk.blobs + block.blobCount;
+    if (blobs <= LIMITS.blobsPerChunkMax && this.#footerFits(chunk, blobs)) return chunk;
     this.#continue(chunk);
     return this.#chunk(block.contentClass);
+  }
+  #footerFits({ blocks }: OpenChunk, blobs: number): boolean {
+    const { partBytesMax } = this.#options;
+    return partBytesMax === undefined || footerBytesFor(blocks.length + 1, blobs) <= partBytesMax;
   }
   /** Commits a chunk; its class goes on in another. */
   #continue(chunk: OpenChunk): void {

@@ -9,6 +9,7 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { usedChunks } from '../index/blob-index.ts';
 import { COUNTER } from '../modules/backup-buffers.ts';
 import type { ChunkWriterOptions, PlacedChunk } from '../modules/chunk-writer.ts';
@@ -119,6 +120,8 @@ class Backup {
   #problems = 0;
   #index: LoadedIndex | undefined;
   #bases: readonly Archive[] = [];
+  /** Whether a chunk is where this archive's data go. */
+  #isKnown: (chunk: string) => boolean = () => true;
   /** Partial archives of the name that this one makes needless. */
   #superseded: readonly string[] = [];
   #pipe: Pipe | undefined;
@@ -137,7 +140,10 @@ class Backup {
 
   async run(): Promise<BackupResult> {
     const { archives } = await listArchives(this.#repository);
-    const own = archives.filter((archive) => archive.name === this.#request.name);
+    this.#isKnown = (await this.#repository.pooled?.knowing()) ?? (() => true);
+    const own = archives.filter(
+      ({ name, chunks }) => name === this.#request.name && chunks.every(this.#isKnown),
+    );
     this.#bases = this.#request.full ? [] : chooseBases(own);
     this.#superseded = own.filter((archive) => archive.partial).map((archive) => archive.id);
     const index = await this.#loadIndex();
@@ -152,7 +158,11 @@ class Backup {
 
   async #loadIndex(): Promise<LoadedIndex> {
     const present = await runProtocol(presentChunks(), this.#session.store);
-    return loadIndex(this.#repository, (id) => present.has(id) && !this.#session.avoid.has(id));
+    const { avoid } = this.#session;
+    return loadIndex(
+      this.#repository,
+      (id) => present.has(id) && !avoid.has(id) && this.#isKnown(id),
+    );
   }
 
   async #runPipe(index: LoadedIndex): Promise<WalkReport> {
@@ -205,9 +215,12 @@ class Backup {
   }
 
   #chunkOptions(): ChunkWriterOptions {
+    const { settings, pooled } = this.#repository;
+    const pool = pooled?.target;
     return {
       session: this.#session.id,
-      chunkBytes: this.#repository.settings.chunkBytes,
+      chunkBytes: pool?.chunkBytes ?? settings.chunkBytes,
+      partBytesMax: pool && pool.blockBytes - LIMITS.headerRoomBytes,
       writer: this.#request.writer,
       createdMs: this.#startedMs,
     };

@@ -9,11 +9,9 @@
 import type { ByteString } from '../base/bytes.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { PooledStore } from './pooled-store.ts';
 import type { Repository } from './repository.ts';
-import { putMapRecord, readMapRecord } from './storage-map.ts';
-
-/** The pool that every repository has: its own storage. */
-export const ROOT_POOL = 'root';
+import { putMapRecord, ROOT_POOL, readMapRecord } from './storage-map.ts';
 
 export const POOL_KINDS = ['tape-image'] as const;
 export type PoolKind = (typeof POOL_KINDS)[number];
@@ -113,6 +111,25 @@ export async function addPool(repository: Repository, settings: PoolSettings): P
 /** Forgets a pool. The caller has made sure that it holds nothing. */
 export async function removePool(repository: Repository, pool: Pool): Promise<void> {
   await repository.store.remove('maps', `${PREFIX}${pool.id}`);
+}
+
+/**
+ * The repository over its own storage and all its volumes.
+ *
+ * @param target name of the pool to which new chunks go; the root pool by default
+ * @throws POOL_MISSING, and what a listing throws; the repository is closed then
+ */
+export async function withPools(repository: Repository, target?: string): Promise<Repository> {
+  try {
+    const { pools } = await listPools(repository);
+    const isRoot = target === undefined || target === ROOT_POOL;
+    const pool = isRoot ? undefined : await findPool(repository, target);
+    if (pools.length === 0) return repository;
+    return repository.over(await PooledStore.open(repository, pools, pool));
+  } catch (error) {
+    await repository.close();
+    throw error;
+  }
 }
 
 function checkSettings(repository: Repository, settings: PoolSettings): void {

@@ -25,6 +25,7 @@ import {
 } from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
+import type { PooledStore } from './pooled-store.ts';
 
 /** What was decided when the repository was made. */
 export interface RepositorySettings {
@@ -55,6 +56,8 @@ export class Repository {
   readonly around: Surroundings;
   /** The key slot that the passphrase opened; empty without encryption. */
   readonly slot: string;
+  /** The store, where it has pools of volumes. */
+  readonly pooled: PooledStore | undefined;
 
   constructor(
     store: ObjectStore,
@@ -62,7 +65,9 @@ export class Repository {
     keyring: Keyring,
     slot: string,
     around: Surroundings,
+    pooled?: PooledStore,
   ) {
+    this.pooled = pooled;
     this.store = store;
     this.settings = settings;
     this.keyring = keyring;
@@ -74,7 +79,14 @@ export class Repository {
 
   /** Same repository with other secrets, after a rotation. */
   with(keyring: Keyring): Repository {
-    return new Repository(this.store, this.settings, keyring, this.slot, this.around);
+    const { store, settings, slot, around, pooled } = this;
+    return new Repository(store, settings, keyring, slot, around, pooled);
+  }
+
+  /** Same repository over its storage and its volumes. */
+  over(pooled: PooledStore): Repository {
+    const { settings, keyring, slot, around } = this;
+    return new Repository(pooled, settings, keyring, slot, around, pooled);
   }
 
   async close(): Promise<void> {

@@ -25,8 +25,8 @@ import {
 } from './archives.ts';
 import type { Repository } from './repository.ts';
 
-/** The only pool until there are others. */
-const ROOT_POOL = 'root';
+/** The pool that every repository has: its own storage. */
+export const ROOT_POOL = 'root';
 const BLOCK_BYTES = 16;
 /** Keeps one record far below LIMITS.recordBytesMax. */
 const BLOCKS_PER_RECORD = 512 * 1024;
@@ -109,7 +109,7 @@ async function putSessionMap(
     session,
     chunks: chunks.map((chunk) => ({
       id: chunk.id,
-      pool: ROOT_POOL,
+      pool: repository.pooled?.target?.id ?? ROOT_POOL,
       class: chunk.contentClass,
       bytes: chunk.bytes,
       blocks: encodeBlocks(chunk.blocks),

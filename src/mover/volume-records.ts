@@ -30,6 +30,9 @@ export interface VolumeChunk {
   readonly committedMs: number;
   /** Its stream: the session that wrote it. */
   readonly stream: string;
+  /** Its records on this volume lie between these objects, among others. */
+  readonly firstObject: number;
+  readonly endObject: number;
 }
 
 export interface VolumeRecord {

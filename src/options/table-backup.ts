@@ -75,6 +75,20 @@ export const BACKUP_COMMANDS = {
         help: 'the name under which archives of the same source follow each other',
       },
       full: { flag: 'full', kind: 'flag', help: 'read every file again, even unchanged ones' },
+      pool: {
+        flag: 'pool',
+        kind: 'text',
+        value: 'POOL',
+        environment: 'PENSTOCK_POOL',
+        defaultHelp: "the repository's own storage",
+        help: 'store the data on volumes of this pool',
+      },
+      each: {
+        flag: 'each',
+        kind: 'flag',
+        conflicts: ['name'],
+        help: 'make one archive of each PATH, all at the same time',
+      },
       dryRun: {
         flag: 'dry-run',
         short: 'n',
@@ -174,6 +188,10 @@ export const BACKUP_COMMANDS = {
         help: 'leave out what git ignores, and very large files',
       },
       { line: 'penstock backup ~/documents --dry-run --verbose', help: 'see what would be stored' },
+      {
+        line: 'penstock backup --each /srv/* --pool tapes',
+        help: 'several archives at once onto the volumes of a pool',
+      },
     ],
     partial: 'the archive was made, but some items could not be read',
   },

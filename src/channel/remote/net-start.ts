@@ -27,7 +27,7 @@ export function takeNetThread(): Worker {
 }
 
 function start(): Worker {
-  const worker = new Worker(new URL('./net-worker.js', import.meta.url), {
+  const worker = new Worker(new URL('../../pipe/event-worker.js', import.meta.url), {
     name: 'net',
     workerData: {
       thread: new URL(`./net-thread${EXTENSION}`, import.meta.url).href,

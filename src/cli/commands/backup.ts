@@ -7,11 +7,14 @@ import { type ByteString, fromBytes, toBytes, toDisplay } from '../../base/bytes
 import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { openFiles, openSystem } from '../../host/mod.ts';
+import type { DriveReport } from '../../media/drive-messages.ts';
 import { parsePatternFile } from '../../modules/selection.ts';
-import type { BackupProgress, BackupRequest } from '../../mover/backup.ts';
+import type { SourceProblem } from '../../modules/source-problems.ts';
+import type { BackupProgress, BackupResult } from '../../mover/backup.ts';
+import type { Repository } from '../../mover/repository.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
-import { backupSummary } from '../render-summary.ts';
+import { type BackupFacts, backupSummary } from '../render-summary.ts';
 import { programVersion } from '../version.ts';
 
 /** zstd level by default: on two cores, the one with which compressing is not slower than `zstd -3`. */
@@ -20,79 +23,135 @@ const LEVEL_DEFAULT = 2;
 export default async function run(invocation: Invocation<'backup'>): Promise<number> {
   const { options, output } = invocation;
   const startedMs = output.clockMs();
-  const paths = invocation.positionals.paths.map(canonical);
-  const name = options.name ?? defaultName(paths);
-  if (Buffer.byteLength(name) > LIMITS.archiveNameBytesMax)
-    throw new PenstockError('USAGE', 'the name is too long');
+  const sources = sourcesOf(invocation);
   const exclude = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
+  const { dryRun, pool } = options;
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
-  const opening = openRepositoryOf(invocation, { create: !options.dryRun, dryRun: options.dryRun });
+  const opening = openRepositoryOf(invocation, { create: !dryRun, dryRun, pool });
   opening.catch(() => undefined);
   const { backup } = await import('../../mover/backup.ts');
   const repository = await opening;
   try {
     output.progress.start('backing up');
-    const result = await backup(repository, {
-      paths,
-      name,
-      host: hostname(),
-      user: userName(),
-      writer: `penstock ${programVersion()}`,
-      selection: {
-        exclude,
-        include: options.include,
-        ignoreFiles: options.ignoreFile,
-        oneFileSystem: options.oneFileSystem,
-        sizeMax: options.maxSizeBytes,
-        newerThanMs: options.newerThanMs,
-        olderThanMs: options.olderThanMs,
-      },
-      full: options.full,
-      memoryBytes: options.memoryBytes,
-      threads: options.threads ?? openSystem().cores(),
-      level: options.level ?? LEVEL_DEFAULT,
-      checkpointMs: options.checkpointIntervalMs ?? LIMITS.checkpointMs,
-      protectMs: options.protectMs,
-      estimates: output.style === 'terminal' || output.style === 'json',
-      dryRun: options.dryRun,
-      signal: invocation.signal,
-      ...listeners(invocation),
-    });
-    output.progress.finish();
-    output.summary(
-      ...backupSummary({
-        archiveId: result.archive?.id,
+    const drive = dryRun ? undefined : await beginDrive(repository);
+    const progress = progressOfAll(invocation, sources.length);
+    const running = sources.map(({ paths, name }, i) =>
+      backup(repository, {
+        paths,
         name,
-        filesNew: result.filesSeen - result.filesUnchanged - result.filesChanged,
-        filesChanged: result.filesChanged,
-        filesUnchanged: result.filesUnchanged,
-        directories: result.directories,
-        others: result.others,
-        failed: result.problems,
-        bytes: result.bytes,
-        bytesRead: result.bytesRead,
-        bytesNew: result.bytesNew,
-        bytesStored: result.bytesStored,
-        elapsedMs: output.clockMs() - startedMs,
+        host: hostname(),
+        user: userName(),
+        writer: `penstock ${programVersion()}`,
+        selection: {
+          exclude,
+          include: options.include,
+          ignoreFiles: options.ignoreFile,
+          oneFileSystem: options.oneFileSystem,
+          sizeMax: options.maxSizeBytes,
+          newerThanMs: options.newerThanMs,
+          olderThanMs: options.olderThanMs,
+        },
+        full: options.full,
+        memoryBytes: options.memoryBytes && Math.floor(options.memoryBytes / sources.length),
+        threads: Math.ceil((options.threads ?? openSystem().cores()) / sources.length),
+        level: options.level ?? LEVEL_DEFAULT,
+        checkpointMs: options.checkpointIntervalMs ?? LIMITS.checkpointMs,
+        protectMs: options.protectMs,
+        estimates: output.style === 'terminal' || output.style === 'json',
+        dryRun,
+        signal: invocation.signal,
+        onProblem: (problem) => warn(invocation, problem),
+        onProgress: (made) => progress(i, made),
       }),
     );
-    return result.problems > 0 ? EXIT.partial : EXIT.ok;
+    const ended = await Promise.allSettled(running);
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    const results = ended.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const written = await drive?.end();
+    output.progress.finish();
+    const facts = results.map((result, i) =>
+      factsOf(result, sources[i]?.name ?? '', output.clockMs() - startedMs),
+    );
+    output.summary(...backupSummary(facts, written));
+    return facts.some((one) => one.failed > 0) ? EXIT.partial : EXIT.ok;
   } finally {
     await repository.close();
   }
 }
 
-function listeners({
-  output,
-}: Invocation<'backup'>): Pick<BackupRequest, 'onProblem' | 'onProgress'> {
+interface Source {
+  readonly paths: readonly ByteString[];
+  readonly name: string;
+}
+
+/** What goes into each archive. */
+function sourcesOf({ options, positionals }: Invocation<'backup'>): readonly Source[] {
+  const paths = positionals.paths.map(canonical);
+  const sources = options.each
+    ? paths.map((path) => ({ paths: [path], name: defaultName([path]) }))
+    : [{ paths, name: options.name ?? defaultName(paths) }];
+  for (const { name } of sources) {
+    if (Buffer.byteLength(name) > LIMITS.archiveNameBytesMax)
+      throw new PenstockError('USAGE', 'the name is too long');
+  }
+  if (new Set(sources.map(({ name }) => name)).size < sources.length)
+    throw new PenstockError('USAGE', 'a path was given twice');
+  return sources;
+}
+
+/** Begins writing to the volumes of a pool, where one was named. */
+async function beginDrive(
+  repository: Repository,
+): Promise<{ end(): Promise<DriveReport> } | undefined> {
+  const { pooled } = repository;
+  if (pooled?.target === undefined) return undefined;
+  const id = repository.around.random.bytes(16).toString('hex');
+  await pooled.begin({ id, writer: `penstock ${programVersion()}` });
+  return { end: () => pooled.end() };
+}
+
+function factsOf(result: BackupResult, name: string, elapsedMs: number): BackupFacts {
   return {
-    onProblem: ({ path, error }) => {
-      const { message, code } = fromErrorRecord(error);
-      const shown = message.includes(toDisplay(path)) ? message : `${toDisplay(path)}: ${message}`;
-      output.warning(shown, { code, path });
-    },
-    onProgress: ({ bytes, bytesTotal, files }: BackupProgress) =>
-      output.progress.update({ bytesDone: bytes, bytesTotal, filesDone: files }),
+    archiveId: result.archive?.id,
+    name,
+    filesNew: result.filesSeen - result.filesUnchanged - result.filesChanged,
+    filesChanged: result.filesChanged,
+    filesUnchanged: result.filesUnchanged,
+    directories: result.directories,
+    others: result.others,
+    failed: result.problems,
+    bytes: result.bytes,
+    bytesRead: result.bytesRead,
+    bytesNew: result.bytesNew,
+    bytesStored: result.bytesStored,
+    elapsedMs,
+  };
+}
+
+function warn({ output }: Invocation<'backup'>, { path, error }: SourceProblem): void {
+  const { message, code } = fromErrorRecord(error);
+  const shown = message.includes(toDisplay(path)) ? message : `${toDisplay(path)}: ${message}`;
+  output.warning(shown, { code, path });
+}
+
+/** Of several backups at once, the sum is shown. */
+function progressOfAll(
+  { output }: Invocation<'backup'>,
+  count: number,
+): (which: number, made: BackupProgress) => void {
+  const all: (BackupProgress | undefined)[] = new Array(count).fill(undefined);
+  return (which, made) => {
+    all[which] = made;
+    const sum = { bytesDone: 0, bytesTotal: 0 as number | undefined, filesDone: 0 };
+    for (const one of all) {
+      sum.bytesDone += one?.bytes ?? 0;
+      sum.filesDone += one?.files ?? 0;
+      const total = one?.bytesTotal;
+      sum.bytesTotal =
+        sum.bytesTotal === undefined || total === undefined ? undefined : sum.bytesTotal + total;
+    }
+    output.progress.update(sum);
   };
 }
 

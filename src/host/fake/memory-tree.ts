@@ -79,7 +79,7 @@ export class MemoryTree {
   }
 
   closeHandle(fd: number): number {
-    this.#locks.forEach((holder, node) => holder === fd && this.#locks.delete(node));
+    for (const [node, holder] of this.#locks) if (holder === fd) this.#locks.delete(node);
     return this.#handles.delete(fd) ? 0 : -ERRNO.EBADF;
   }
 

@@ -1,5 +1,5 @@
-// Entry of the net thread. Tiny, and plain JavaScript, so that the compile cache is on before anything
-// is compiled, as in src/pipe/worker.js.
+// Entry of a thread with an event loop (a repository's net thread, a drive's). Tiny, and plain JavaScript,
+// so that the compile cache is on before anything is compiled, as in worker.js.
 import { enableCompileCache } from 'node:module';
 import { workerData } from 'node:worker_threads';
 

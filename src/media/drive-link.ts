@@ -1,0 +1,166 @@
+/**
+ * A drive as the main thread sees it: its thread (drive-thread.ts), and the memory over which threads
+ * of pipes hand chunks to it.
+ *
+ * Contract: the thread is started by the first call and does not keep the process alive while nothing
+ * is asked. Requests that are under way when it ends fail.
+ */
+import { getCompileCacheDir } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import { type ErrorRecord, fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { ChunkMediaPlace } from '../format/chunk-media.ts';
+import { CallMemory } from '../pipe/call-memory.ts';
+import { calledChunks } from '../pipe/called-chunks.ts';
+import type {
+  DriveMessage,
+  DriveReport,
+  DriveRequest,
+  ReadableVolume,
+  WritableVolume,
+  WriteSession,
+} from './drive-messages.ts';
+import type { DriveThreadData } from './drive-thread.ts';
+import type { CommittedChunk } from './volume-commits.ts';
+
+/** The file ending of the code that runs: the sources, or what they were compiled to. */
+const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
+
+export interface DriveNews {
+  /** A volume is full: which is next? Nothing: there is none. */
+  nextVolume(full: string): Promise<WritableVolume | undefined>;
+  onCommitted(chunk: CommittedChunk): void;
+}
+
+interface Waiting {
+  readonly resolve: (report: DriveReport | undefined) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class DriveLink {
+  readonly #calls: CallMemory;
+  readonly #news: DriveNews;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #ended: Promise<void>;
+  #next = 1;
+  #failure: PenstockError | undefined;
+
+  /** @param recordBytes the longest record */
+  constructor(recordBytes: number, news: DriveNews) {
+    this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes);
+    this.#news = news;
+    const data: DriveThreadData = {
+      thread: new URL(`./drive-thread${EXTENSION}`, import.meta.url).href,
+      cacheFolder: getCompileCacheDir(),
+      memory: this.#calls.shared,
+    };
+    this.#worker = new Worker(new URL('../pipe/event-worker.js', import.meta.url), {
+      name: 'drive',
+      workerData: data,
+      resourceLimits: RESOURCE_LIMITS,
+    });
+    this.#worker.unref();
+    this.#worker.on('message', (message: DriveMessage) => this.#take(message));
+    this.#worker.on('error', (cause) => this.#fail(cause));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => {
+        this.#calls.end();
+        this.#fail(undefined);
+        resolve();
+      });
+    });
+  }
+
+  /** For threads of pipes: chunks are created and opened there. */
+  get chunkMedia(): ChunkMediaPlace {
+    const gone = { code: 'VOLUME_IO', message: 'the drive has failed' } as const;
+    return calledChunks({ memory: this.#calls.shared, gone, wholeWrites: true });
+  }
+
+  /** Begins a session on a volume. VOLUME_FOREIGN, VOLUME_… */
+  async write(session: WriteSession, first: WritableVolume): Promise<void> {
+    await this.#ask({ type: 'write', session, first });
+  }
+
+  /** Chunks can be read from these volumes from now on. */
+  async read(volumes: readonly ReadableVolume[]): Promise<void> {
+    await this.#ask({ type: 'read', volumes });
+  }
+
+  /** Resolves when all news of what the drive has done so far have come. */
+  async barrier(): Promise<void> {
+    if (this.#failure === undefined) await this.#ask({ type: 'barrier' });
+  }
+
+  /** Ends what is being written and read. */
+  async finish(): Promise<DriveReport> {
+    const report = await this.#ask({ type: 'finish' });
+    if (report === undefined) throw new PenstockError('INTERNAL', 'a drive without a report');
+    return report;
+  }
+
+  /** Ends the thread; a session that was not finished is left as after a crash. */
+  async close(): Promise<void> {
+    this.#worker.ref();
+    this.#send({ type: 'close' });
+    const late = setTimeout(() => void this.#worker.terminate(), LIMITS.threadExitMs);
+    await this.#ended;
+    clearTimeout(late);
+  }
+
+  #ask(
+    request:
+      | { type: 'write'; session: WriteSession; first: WritableVolume }
+      | { type: 'read'; volumes: readonly ReadableVolume[] }
+      | { type: 'finish' }
+      | { type: 'barrier' },
+  ): Promise<DriveReport | undefined> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    const id = this.#next++;
+    // While somebody waits for an answer the process must not end.
+    if (this.#waiting.size === 0) this.#worker.ref();
+    this.#send({ ...request, id });
+    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+  }
+
+  #send(request: DriveRequest): void {
+    this.#worker.postMessage(request);
+  }
+
+  #take(message: DriveMessage): void {
+    if (message.type === 'committed') this.#news.onCommitted(message.chunk);
+    else if (message.type === 'full') void this.#answerFull(message.volume);
+    else {
+      const waiting = this.#waiting.get(message.id);
+      this.#waiting.delete(message.id);
+      if (this.#waiting.size === 0) this.#worker.unref();
+      if (message.error !== undefined) waiting?.reject(fromErrorRecord(message.error));
+      else waiting?.resolve(message.report);
+    }
+  }
+
+  async #answerFull(full: string): Promise<void> {
+    let error: ErrorRecord | undefined;
+    let volume: WritableVolume | undefined;
+    try {
+      volume = await this.#news.nextVolume(full);
+    } catch (thrown) {
+      error = toErrorRecord(thrown);
+    }
+    this.#send({
+      type: 'next',
+      ...(volume === undefined ? {} : { volume }),
+      ...(error === undefined ? {} : { error }),
+    });
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure ??= new PenstockError('VOLUME_IO', 'the thread of the drive has ended', {
+      cause,
+    });
+    for (const { reject } of this.#waiting.values()) reject(this.#failure);
+    this.#waiting.clear();
+  }
+}

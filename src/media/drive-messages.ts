@@ -1,0 +1,104 @@
+/**
+ * What the main thread and the thread of a drive (drive-thread.ts) tell each other. Parts of chunks go
+ * another way: over the memory of calls (pipe/call-memory.ts).
+ */
+import type { ByteString } from '../base/bytes.ts';
+import type { ErrorRecord } from '../base/errors.ts';
+import type { VolumeLabel } from '../format/volume-label.ts';
+import type { CommittedChunk } from './volume-commits.ts';
+import type { SessionEntry } from './volume-index.ts';
+import type { ReadFigures } from './volume-reader.ts';
+import type { LogPlace } from './volume-session.ts';
+import type { StreamingFigures } from './volume-streaming.ts';
+
+/** A medium that the drive can take: today a tape image. */
+export interface Medium {
+  readonly path: ByteString;
+  /** What it may hold. */
+  readonly volumeBytes: number;
+}
+
+/** A volume to be written. */
+export interface WritableVolume {
+  readonly medium: Medium;
+  readonly label: VolumeLabel;
+  /** The label as it is to be written; absent when the medium bears it already. */
+  readonly newLabel?: {
+    readonly record: Uint8Array;
+    /** Id of our volume that may be overwritten. */
+    readonly replace?: string;
+    readonly force?: boolean;
+  };
+}
+
+/** A volume to be read. */
+export interface ReadableVolume {
+  readonly volume: string;
+  readonly name: string;
+  readonly medium: Medium;
+  readonly blockBytes: number;
+  /** Chunks on it, all or in part. */
+  readonly chunks: readonly ReadableChunk[];
+  /** Log pages that are kept beside it, by session. */
+  readonly beside: readonly { readonly session: number; readonly pages: readonly Uint8Array[] }[];
+}
+
+export interface ReadableChunk {
+  readonly id: string;
+  /** Of the whole chunk, its trailer included. */
+  readonly bytes: number;
+  /** Its records on this volume lie between these objects. */
+  readonly firstObject: number;
+  readonly endObject: number;
+}
+
+export interface WriteSession {
+  readonly id: string;
+  readonly writer: string;
+  readonly markBytes: number;
+  readonly logPlace: LogPlace;
+  readonly logPerRecord: boolean;
+}
+
+/** What became of one volume. */
+export interface WrittenReport {
+  readonly volume: string;
+  readonly objects: number;
+  readonly bytes: number;
+  readonly entry: SessionEntry | undefined;
+  readonly pages: readonly Uint8Array[];
+}
+
+export interface DriveReport {
+  readonly written: readonly WrittenReport[];
+  readonly streaming: StreamingFigures | undefined;
+  readonly reading: ReadFigures;
+}
+
+/** From the main thread. Requests have an id, under which they are answered. */
+export type DriveRequest =
+  | {
+      readonly id: number;
+      readonly type: 'write';
+      readonly session: WriteSession;
+      readonly first: WritableVolume;
+    }
+  | { readonly id: number; readonly type: 'read'; readonly volumes: readonly ReadableVolume[] }
+  /** Ends the session that is being written, and closes the volumes that are read. */
+  | { readonly id: number; readonly type: 'finish' }
+  /** Answered when all that was told before is on its way. */
+  | { readonly id: number; readonly type: 'barrier' }
+  /** The next volume, which the thread has asked for. */
+  | { readonly type: 'next'; readonly volume?: WritableVolume; readonly error?: ErrorRecord }
+  | { readonly type: 'close' };
+
+/** From the drive's thread. */
+export type DriveMessage =
+  | {
+      readonly type: 'answer';
+      readonly id: number;
+      readonly report?: DriveReport;
+      readonly error?: ErrorRecord;
+    }
+  | { readonly type: 'full'; readonly volume: string }
+  | { readonly type: 'committed'; readonly chunk: CommittedChunk };

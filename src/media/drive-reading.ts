@@ -1,0 +1,328 @@
+/**
+ * Reads ranges of chunks from volumes by their write logs (L5).
+ *
+ * Contract: only records of the chunk that is asked for are read, each as a whole; the one that was read
+ * last is kept, since ranges need not end where records do. To whoever reads, a chunk is what it was
+ * when it was written, its trailer included.
+ */
+import { must } from '../base/assert.ts';
+import { PenstockError } from '../base/errors.ts';
+import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
+import type { LogRun } from '../format/write-log.ts';
+import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
+import type { Volume } from './volume.ts';
+import { pagesOnMedium, readContents, type SessionEntry } from './volume-index.ts';
+import { crcOf, inspectVolume } from './volume-label.ts';
+import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
+import { type ReadFigures, VolumeReader } from './volume-reader.ts';
+import { newScanReport, scanVolume } from './volume-scan.ts';
+import { entriesOf, type LogPages } from './write-log.ts';
+
+/** A run of the chunk's records, on one of its volumes. */
+interface ChunkRun extends LogRun {
+  readonly on: MountedVolume;
+}
+
+/** A volume that is open, and what its sessions' logs are. */
+interface MountedVolume {
+  readonly volume: Volume;
+  readonly reader: VolumeReader;
+  readonly readable: ReadableVolume;
+  readonly sessions: readonly SessionEntry[];
+  /** Objects from here on are told by no index: their log is read from headers. */
+  readonly openFrom: number;
+  readonly end: number;
+}
+
+/** A chunk that is being read. */
+interface OpenChunk {
+  readonly id: string;
+  readonly bytes: number;
+  /** By part. */
+  readonly runs: readonly ChunkRun[];
+  /** Where each part begins, as far as it is known; the first is at 0. */
+  readonly offsets: Map<number, number>;
+}
+
+/** The record that was read last. */
+interface LastRecord {
+  readonly chunk: string;
+  readonly part: number;
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
+
+export class DriveReading {
+  readonly figures: ReadFigures = {
+    recordsRead: 0,
+    bytesRead: 0,
+    recordsSkipped: 0,
+    positionings: 0,
+  };
+  readonly #open: (volume: ReadableVolume) => Promise<Volume>;
+  readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
+  readonly #mounted = new Map<string, Promise<MountedVolume>>();
+  readonly #chunks = new Map<string, Promise<OpenChunk>>();
+  #last: LastRecord | undefined;
+  /** One drive does one thing at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    volumes: readonly ReadableVolume[],
+    open: (volume: ReadableVolume) => Promise<Volume>,
+  ) {
+    this.#open = open;
+    for (const readable of volumes) {
+      for (const chunk of readable.chunks) {
+        const places = this.#places.get(chunk.id) ?? [];
+        places.push({ readable, chunk });
+        this.#places.set(chunk.id, places);
+      }
+    }
+  }
+
+  /** Bytes of a chunk. OBJECT_MISSING when no volume has it. */
+  bytesOf(id: string): number {
+    const place = this.#places.get(id)?.[0];
+    if (place !== undefined) return place.chunk.bytes;
+    throw new PenstockError('OBJECT_MISSING', `chunk ${id} is on no volume`, { subject: id });
+  }
+
+  /**
+   * Copies a range of a chunk into `into`; returns how many bytes there are of it.
+   *
+   * @throws VOLUME_DAMAGED, VOLUME_FOREIGN, VOLUME_NOT_READY, VOLUME_IO, OBJECT_MISSING
+   */
+  read(id: string, position: number, into: Buffer): Promise<number> {
+    const turn = this.#turn.then(() => this.#read(id, position, into));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #read(id: string, position: number, into: Buffer): Promise<number> {
+    const chunk = await this.#chunk(id);
+    const end = Math.min(position + into.length, chunk.bytes);
+    let at = position;
+    while (at < end) {
+      const record = await this.#recordAt(chunk, at);
+      const from = at - record.offset;
+      const count = Math.min(end - at, record.bytes.length - from);
+      record.bytes.copy(into, at - position, from, from + count);
+      at += count;
+    }
+    return Math.max(0, end - position);
+  }
+
+  /** The record, or the trailer, in which a position of the chunk lies. */
+  async #recordAt(chunk: OpenChunk, position: number): Promise<LastRecord> {
+    const last = this.#last;
+    const isLast = last !== undefined && last.chunk === chunk.id && position >= last.offset;
+    if (isLast && position < last.offset + last.bytes.length) return last;
+    const trailerAt = chunk.bytes - TRAILER_BYTES;
+    if (position >= trailerAt) return await this.#trailer(chunk, trailerAt);
+    const run = must(
+      chunk.runs.findLast(
+        (one) => must(chunk.offsets.get(one.part), 'runs have offsets') <= position,
+      ),
+      'a run that begins before a position',
+    );
+    // From the last part whose place is known: the sizes of what lies between must be learned.
+    let part = run.part;
+    for (let next = part + 1; next < run.part + run.records; next++) {
+      const offset = chunk.offsets.get(next);
+      if (offset === undefined || offset > position) break;
+      part = next;
+    }
+    for (;;) {
+      const record = await this.#part(chunk, run, part);
+      if (position < record.offset + record.bytes.length) return record;
+      part++;
+    }
+  }
+
+  async #part(chunk: OpenChunk, run: ChunkRun, part: number): Promise<LastRecord> {
+    const { reader, volume } = run.on;
+    const object = run.object + (part - run.part);
+    const position = (await volume.tell()).object;
+    const plan = planFor(chunk.id, run, part, object, position);
+    for await (const got of reader.read(plan)) {
+      if (got.kind === 'problem') throw got.error;
+      const offset = must(chunk.offsets.get(part), 'where the part begins');
+      chunk.offsets.set(part + 1, offset + got.bytes.length);
+      this.#last = { chunk: chunk.id, part, offset, bytes: got.bytes };
+      return this.#last;
+    }
+    throw new PenstockError('INTERNAL', 'a plan of one record gave none');
+  }
+
+  /** As it was when the chunk was written: it says where the footer, the last record, is. */
+  async #trailer(chunk: OpenChunk, at: number): Promise<LastRecord> {
+    const run = must(chunk.runs.at(-1), 'a chunk has records');
+    const part = run.part + run.records - 1;
+    if (chunk.offsets.get(part) === undefined) await this.#recordAt(chunk, at - 1);
+    const footerAt = must(chunk.offsets.get(part), 'where the footer begins');
+    const bytes = encodeTrailer(footerAt, at - footerAt, crcOf);
+    return { chunk: chunk.id, part: part + 1, offset: at, bytes };
+  }
+
+  #chunk(id: string): Promise<OpenChunk> {
+    const known = this.#chunks.get(id);
+    if (known !== undefined) return known;
+    const opening = this.#openChunk(id);
+    this.#chunks.set(id, opening);
+    opening.catch(() => this.#chunks.delete(id));
+    return opening;
+  }
+
+  async #openChunk(id: string): Promise<OpenChunk> {
+    const bytes = this.bytesOf(id);
+    const runs: ChunkRun[] = [];
+    for (const { readable, chunk } of this.#places.get(id) ?? []) {
+      const on = await this.#mount(readable);
+      for await (const run of runsOf(on, chunk)) runs.push({ ...run, on });
+    }
+    const offsets = new Map<number, number>();
+    const inOrder: ChunkRun[] = [];
+    let part = 0;
+    let offset = 0;
+    // Where a run was written twice (the end of a volume, a fault), the later one counts.
+    for (const run of runs.toSorted((a, b) => a.part - b.part || b.object - a.object)) {
+      if (run.part < part) continue;
+      if (run.part > part) break;
+      offsets.set(part, offset);
+      inOrder.push(run);
+      part += run.records;
+      offset += run.bytes;
+    }
+    if (offset !== bytes - TRAILER_BYTES) {
+      const names = (this.#places.get(id) ?? []).map(({ readable }) => readable.name).join(', ');
+      const text = `chunk ${id}: the write log of volume ${names} has ${offset} of ${bytes - TRAILER_BYTES} bytes`;
+      throw new PenstockError('VOLUME_DAMAGED', text, {
+        subject: id,
+        hint: 'run `penstock volume log VOLUME --rebuild`',
+      });
+    }
+    return { id, bytes, runs: inOrder, offsets };
+  }
+
+  #mount(readable: ReadableVolume): Promise<MountedVolume> {
+    const known = this.#mounted.get(readable.volume);
+    if (known !== undefined) return known;
+    const mounting = this.#mountNow(readable);
+    this.#mounted.set(readable.volume, mounting);
+    mounting.catch(() => this.#mounted.delete(readable.volume));
+    return mounting;
+  }
+
+  async #mountNow(readable: ReadableVolume): Promise<MountedVolume> {
+    const volume = await this.#open(readable);
+    try {
+      const found = await inspectVolume(volume);
+      if (found.kind !== 'ours' || found.label.volume !== readable.volume) {
+        const is = found.kind === 'ours' ? `volume ${found.label.name}` : found.kind;
+        const text = `volume ${readable.name} is wanted, and the medium ${volume.name} is ${is}`;
+        throw new PenstockError('VOLUME_FOREIGN', text, { subject: readable.name });
+      }
+      const { sessions, openFrom, end } = await readContents(volume, readable.volume);
+      const reader = new VolumeReader(volume, readable.blockBytes);
+      return { volume, reader, readable, sessions, openFrom, end };
+    } catch (error) {
+      await volume.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#turn;
+    for (const mounting of this.#mounted.values()) {
+      const mounted = await mounting.catch(() => undefined);
+      if (mounted === undefined) continue;
+      const { figures } = mounted.reader;
+      this.figures.recordsRead += figures.recordsRead;
+      this.figures.bytesRead += figures.bytesRead;
+      this.figures.recordsSkipped += figures.recordsSkipped;
+      this.figures.positionings += figures.positionings;
+      await mounted.volume.close();
+    }
+    this.#mounted.clear();
+    this.#chunks.clear();
+  }
+}
+
+/** To one record; nothing but reading where the drive stands before it. */
+function planFor(
+  chunk: string,
+  run: LogRun,
+  part: number,
+  object: number,
+  position: number,
+): VolumePlan {
+  const { stream } = run;
+  const read: VolumeSegment = { kind: 'read', records: 1, object, stream, chunk, part };
+  const segments: VolumeSegment[] = [read];
+  if (position !== object) {
+    const more = object - run.object;
+    if (more > 0) segments.unshift({ kind: 'space', records: more });
+    const hint = run.hint === undefined ? {} : { hint: run.hint };
+    segments.unshift({ kind: 'locate', object: run.object, ...hint });
+  }
+  const skipped = Math.max(0, object - position);
+  return { segments, records: 1, skipped, positionings: segments.length - 1, missing: [] };
+}
+
+/** The chunk's runs on a volume: from the log on the medium, the one beside it, or the headers. */
+async function* runsOf(on: MountedVolume, chunk: ReadableChunk): AsyncGenerator<LogRun> {
+  const { readable, sessions, openFrom, end } = on;
+  for (const session of sessions) {
+    if (session.endObject <= chunk.firstObject || session.firstObject >= chunk.endObject) continue;
+    const pages = pagesOf(on, session);
+    if (pages === undefined) yield* scanned(on, chunk, session.firstObject, session.endObject);
+    else {
+      const entries = entriesOf(
+        pages,
+        (head) => head.firstObject < chunk.endObject && head.endObject > chunk.firstObject,
+      );
+      for await (const entry of entries)
+        if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
+    }
+  }
+  // A session that was not closed has its log beside the medium, or nowhere.
+  if (chunk.endObject <= openFrom) return;
+  const pages = besidePages(readable, (sessions.at(-1)?.session ?? -1) + 1);
+  if (pages === undefined) yield* scanned(on, chunk, openFrom, end);
+  else
+    for await (const entry of entriesOf(pages))
+      if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
+}
+
+async function* scanned(
+  { volume }: MountedVolume,
+  chunk: ReadableChunk,
+  from: number,
+  end: number,
+): AsyncGenerator<LogRun> {
+  const first = Math.max(from, chunk.firstObject);
+  const last = Math.min(end, chunk.endObject);
+  for await (const entry of scanVolume(volume, first, last, newScanReport()))
+    if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
+}
+
+function pagesOf({ volume, readable }: MountedVolume, session: SessionEntry): LogPages | undefined {
+  if (session.pages.length > 0) return pagesOnMedium(volume, readable.volume, session);
+  return besidePages(readable, session.session);
+}
+
+function besidePages({ beside }: ReadableVolume, session: number): LogPages | undefined {
+  const pages = beside.find((one) => one.session === session)?.pages;
+  if (pages === undefined) return undefined;
+  const refuse = async (): Promise<void> => {
+    throw new PenstockError('INTERNAL', 'pages beside the medium are only read');
+  };
+  return {
+    count: pages.length,
+    read: async (index) => Buffer.from(must(pages[index], 'a page')),
+    add: refuse,
+    clear: refuse,
+    synchronise: async () => undefined,
+  };
+}

@@ -1,0 +1,238 @@
+/**
+ * The thread of a drive: it takes parts of chunks from the threads of pipes and writes them to volumes,
+ * one after the other, and reads them back. The main thread says which volumes (drive-link.ts).
+ *
+ * Contract: it ends with the link, or with the process. A volume is written by one process at a time.
+ * Whoever calls gets an answer, also when the answer is that the drive has failed.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { must } from '../base/assert.ts';
+import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
+import { CALL, CallMemory } from '../pipe/call-memory.ts';
+import type {
+  DriveMessage,
+  DriveReport,
+  DriveRequest,
+  Medium,
+  ReadableVolume,
+  WritableVolume,
+  WriteSession,
+} from './drive-messages.ts';
+import { DriveReading } from './drive-reading.ts';
+import { DriveWriting } from './drive-writing.ts';
+import { openTapeImage } from './tape-image.ts';
+import type { Volume } from './volume.ts';
+import { labelVolume } from './volume-label.ts';
+import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
+
+/** What the thread is started with. */
+export interface DriveThreadData {
+  /** URL of this file, and where what was compiled is kept (pipe/event-worker.js). */
+  readonly thread: string;
+  readonly cacheFolder: string | undefined;
+  readonly memory: SharedArrayBuffer;
+}
+
+const MESSAGE_LENGTH_MAX = 400;
+
+class DriveThread {
+  readonly #memory: CallMemory;
+  readonly #post: (message: DriveMessage) => void;
+  #writer: VolumeWriter | undefined;
+  #writing: DriveWriting | undefined;
+  #reading: DriveReading | undefined;
+  /** Calls may come before it is known what there is to read. */
+  readonly #readable: PromiseWithResolvers<DriveReading> = Promise.withResolvers();
+  /** Volumes that the session has written. */
+  readonly #loaded: Volume[] = [];
+  #next: ((answer: Extract<DriveRequest, { type: 'next' }>) => void) | undefined;
+  #isOver = false;
+
+  constructor(memory: CallMemory, post: (message: DriveMessage) => void) {
+    this.#memory = memory;
+    this.#post = post;
+    memory.setWritesMax(memory.slots - LIMITS.driveSlotsLeast);
+  }
+
+  /** Takes calls until the end. */
+  async run(): Promise<void> {
+    const beat = setInterval(() => this.#memory.addBeat(), LIMITS.netBeatMs / 4);
+    try {
+      while (!this.#isOver) {
+        const seen = this.#memory.doorbell;
+        for (let slot = 0; slot < this.#memory.slots; slot++)
+          if (this.#memory.take(slot)) void this.#serve(slot);
+        // Read again once it is armed: a call that came between the two is not missed.
+        await this.#memory.ringing(seen);
+      }
+    } finally {
+      clearInterval(beat);
+    }
+  }
+
+  async request(request: DriveRequest): Promise<void> {
+    if (request.type === 'next') this.#next?.(request);
+    else if (request.type === 'close') await this.#close();
+    else {
+      const { id } = request;
+      try {
+        if (request.type === 'write') await this.#begin(request.session, request.first);
+        else if (request.type === 'read') await this.#readFrom(request.volumes);
+        const report = request.type === 'finish' ? await this.#finish() : undefined;
+        this.#post({ type: 'answer', id, ...(report === undefined ? {} : { report }) });
+      } catch (error) {
+        await this.#letGo();
+        this.#post({ type: 'answer', id, error: toErrorRecord(error) });
+      }
+    }
+  }
+
+  async #begin(session: WriteSession, first: WritableVolume): Promise<void> {
+    this.#writer = await VolumeWriter.open(await this.#load(first), {
+      ...session,
+      onCommitted: (chunk) => {
+        this.#writing?.committed(chunk);
+        this.#post({ type: 'committed', chunk });
+      },
+      nextVolume: async ({ volume }) => {
+        const next = await this.#askNext(volume);
+        return next === undefined ? undefined : await this.#load(next);
+      },
+    });
+    this.#writing = new DriveWriting(this.#writer);
+  }
+
+  async #askNext(full: string): Promise<WritableVolume | undefined> {
+    this.#post({ type: 'full', volume: full });
+    const { volume, error } = await new Promise<Extract<DriveRequest, { type: 'next' }>>(
+      (resolve) => {
+        this.#next = resolve;
+      },
+    );
+    if (error !== undefined) throw fromErrorRecord(error);
+    return volume;
+  }
+
+  async #load({ medium, label, newLabel }: WritableVolume): Promise<LoadedVolume> {
+    const volume = openMedium(medium, true);
+    this.#loaded.push(volume);
+    if (newLabel !== undefined) {
+      await labelVolume(volume, label, {
+        encode: () => Buffer.from(newLabel.record),
+        ...(newLabel.replace === undefined ? {} : { replace: newLabel.replace }),
+        ...(newLabel.force === undefined ? {} : { force: newLabel.force }),
+      });
+    }
+    return { volume, label };
+  }
+
+  async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
+    await this.#reading?.close();
+    this.#reading = new DriveReading(volumes, async ({ medium }) => openMedium(medium, false));
+    this.#readable.resolve(this.#reading);
+  }
+
+  async #finish(): Promise<DriveReport> {
+    await this.#writing?.end();
+    const report = await this.#writer?.close();
+    const written = report === undefined ? [] : await Promise.all(report.volumes.map(toWritten));
+    await this.#reading?.close();
+    const reading = this.#reading?.figures ?? NO_READING;
+    await this.#letGo();
+    return { written, streaming: report?.figures, reading };
+  }
+
+  async #letGo(): Promise<void> {
+    for (const volume of this.#loaded.splice(0)) await volume.close().catch(() => undefined);
+    this.#writer = undefined;
+    this.#writing = undefined;
+  }
+
+  async #close(): Promise<void> {
+    await this.#writer?.abort();
+    await this.#reading?.close();
+    await this.#letGo();
+    this.#isOver = true;
+    this.#memory.end();
+    this.#memory.ring();
+  }
+
+  async #serve(slot: number): Promise<void> {
+    const memory = this.#memory;
+    const call = memory.call(slot);
+    try {
+      const result = await this.#call(slot, call);
+      if (call === CALL.write) memory.finishWrite(slot, undefined);
+      else memory.finish(slot, result);
+    } catch (error) {
+      const record = JSON.stringify(recordOf(error));
+      if (call === CALL.write) memory.finishWrite(slot, record);
+      else memory.finish(slot, record);
+    }
+  }
+
+  async #call(slot: number, call: number): Promise<number> {
+    const memory = this.#memory;
+    const chunk = memory.chunk(slot);
+    const at = memory.dataAt(slot);
+    if (call === CALL.open) return (await this.#readable.promise).bytesOf(chunk);
+    if (call === CALL.read) {
+      const into = memory.bytes.subarray(at, at + memory.length(slot));
+      const reading = await this.#readable.promise;
+      return await reading.read(chunk, memory.position(slot), into);
+    }
+    const writing = this.#writing;
+    if (writing === undefined) throw new PenstockError('VOLUME_IO', 'the drive is not writing');
+    if (call === CALL.write) {
+      const bytes = memory.bytes.subarray(at, at + memory.length(slot));
+      await writing.write(chunk, memory.position(slot), bytes);
+    } else if (call === CALL.commit) await writing.commit(chunk);
+    else writing.discard(chunk);
+    return 0;
+  }
+}
+
+const NO_READING = { recordsRead: 0, bytesRead: 0, recordsSkipped: 0, positionings: 0 };
+
+function openMedium(medium: Medium, writing: boolean): Volume {
+  const { path, volumeBytes } = medium;
+  return openTapeImage(
+    writing ? { path, volumeBytes, create: true } : { path, volumeBytes, readOnly: true },
+  );
+}
+
+async function toWritten({
+  label,
+  entry,
+  log,
+}: WriterReport['volumes'][number]): Promise<DriveReport['written'][number]> {
+  await log.finish();
+  const pages: Uint8Array[] = [];
+  for (let i = 0; i < log.pages.count; i++) pages.push(await log.pages.read(i));
+  return {
+    volume: label.volume,
+    objects: entry?.endObject ?? 0,
+    bytes: entry?.bytes ?? 0,
+    entry,
+    pages,
+  };
+}
+
+function recordOf(error: unknown): ReturnType<typeof toErrorRecord> {
+  const record = toErrorRecord(error);
+  const { message } = record;
+  return message.length <= MESSAGE_LENGTH_MAX
+    ? record
+    : { ...record, message: `${message.slice(0, MESSAGE_LENGTH_MAX)}…` };
+}
+
+const port = must(parentPort, 'a drive runs in a thread of its own');
+const { memory } = workerData as DriveThreadData;
+const drive = new DriveThread(new CallMemory(memory), (message) => port.postMessage(message));
+port.on('message', (request: DriveRequest) => {
+  void drive.request(request).then(() => {
+    if (request.type === 'close') port.close();
+  });
+});
+await drive.run();

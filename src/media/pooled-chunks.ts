@@ -1,0 +1,71 @@
+/**
+ * The chunks of a repository that has volumes besides its own storage, for worker threads
+ * (format/chunk-media.ts).
+ *
+ * Contract: a chunk is read from the repository's own storage where that has it, else from a volume. New
+ * ones go to the drive where `toDrive` says so; those of manifests go to both, so that archives can be
+ * browsed without a volume, and be restored from volumes alone.
+ */
+import { PenstockError } from '../base/errors.ts';
+import {
+  type ChunkMedia,
+  type ChunkMediaPlace,
+  type ChunkSink,
+  openChunkMedia,
+} from '../format/chunk-media.ts';
+import { CONTENT_CLASS } from '../format/tag-header.ts';
+
+export interface PooledChunksOptions {
+  readonly root: ChunkMediaPlace;
+  readonly drive: ChunkMediaPlace;
+  readonly toDrive: boolean;
+}
+
+/** URL of this file and options, for threads that open such chunks. */
+export function pooledChunks(options: PooledChunksOptions): ChunkMediaPlace {
+  return { module: import.meta.url, options };
+}
+
+export default async function openPooledChunks(given: unknown): Promise<ChunkMedia> {
+  const options = given as PooledChunksOptions;
+  const root = await openChunkMedia(options.root);
+  const drive = await openChunkMedia(options.drive);
+  return {
+    create: (id, contentClass) => {
+      if (!options.toDrive) return root.create(id, contentClass);
+      const sink = drive.create(id, contentClass);
+      if (contentClass !== CONTENT_CLASS.manifest) return sink;
+      return both(sink, root.create(id, contentClass));
+    },
+    open: (id) => {
+      try {
+        return root.open(id);
+      } catch (error) {
+        const isElsewhere = error instanceof PenstockError && error.code === 'OBJECT_MISSING';
+        if (!isElsewhere) throw error;
+        return drive.open(id);
+      }
+    },
+    close: () => {
+      root.close();
+      drive.close();
+    },
+  };
+}
+
+function both(first: ChunkSink, second: ChunkSink): ChunkSink {
+  return {
+    write: (view, offset, length, position) => {
+      first.write(view, offset, length, position);
+      second.write(view, offset, length, position);
+    },
+    commit: () => {
+      first.commit();
+      second.commit();
+    },
+    discard: () => {
+      first.discard();
+      second.discard();
+    },
+  };
+}

@@ -1,0 +1,312 @@
+/**
+ * The storage of a repository with pools of volumes: its own, and chunks on volumes besides.
+ *
+ * Contract: to all flows a chunk on a volume is a chunk like any other: it is listed, opened and
+ * removed. Before a record is stored that relies on chunks (an index segment, an archive), the
+ * repository knows on which volumes they are. Removing a chunk from a volume only says that it is not
+ * needed there; a volume without needed chunks is expired, and written anew when room is wanted.
+ */
+import { must } from '../base/assert.ts';
+import { TRAILER_BYTES } from '../format/chunk.ts';
+import type { ChunkMediaPlace } from '../format/chunk-media.ts';
+import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
+import { DriveLink } from '../media/drive-link.ts';
+import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
+import { pooledChunks } from '../media/pooled-chunks.ts';
+import type { CommittedChunk } from '../media/volume-commits.ts';
+import type { Pool } from './pools.ts';
+import type { Repository } from './repository.ts';
+import { freshVolume, isThere, knownLabel, mediumOf } from './volume-choice.ts';
+import { putLog, readLogs } from './volume-logs.ts';
+import { listVolumes, putVolume, type VolumeChunk, type VolumeRecord } from './volume-records.ts';
+
+/** Records of these kinds rely on chunks. */
+const RELYING: ReadonlySet<ObjectKind> = new Set(['index', 'archives', 'pending', 'maps']);
+
+type VolumeState = Omit<VolumeRecord, 'revision'>;
+
+export class PooledStore implements ObjectStore {
+  readonly url: string;
+  readonly appendOnly?: boolean;
+  readonly readsAtOnce?: number;
+  readonly #root: ObjectStore;
+  /** Over the root store: for records of volumes. */
+  readonly #repository: Repository;
+  readonly #pools: readonly Pool[];
+  readonly #target: Pool | undefined;
+  readonly #volumes = new Map<string, VolumeState>();
+  readonly #changed = new Set<string>();
+  /** On which volumes each chunk is. */
+  readonly #places = new Map<string, Set<string>>();
+  #link: DriveLink | undefined;
+  #flushing: Promise<void> = Promise.resolve();
+
+  private constructor(
+    repository: Repository,
+    pools: readonly Pool[],
+    volumes: readonly VolumeState[],
+    target: Pool | undefined,
+  ) {
+    this.#repository = repository;
+    this.#root = repository.store;
+    this.url = this.#root.url;
+    if (this.#root.appendOnly !== undefined) this.appendOnly = this.#root.appendOnly;
+    if (this.#root.readsAtOnce !== undefined) this.readsAtOnce = this.#root.readsAtOnce;
+    this.#pools = pools;
+    this.#target = target;
+    for (const volume of volumes) {
+      this.#volumes.set(volume.volume, volume);
+      for (const { id } of volume.chunks) this.#placed(id, volume.volume);
+    }
+  }
+
+  static async open(
+    repository: Repository,
+    pools: readonly Pool[],
+    target: Pool | undefined,
+  ): Promise<PooledStore> {
+    const { volumes } = await listVolumes(repository);
+    return new PooledStore(repository, pools, volumes, target);
+  }
+
+  #placed(chunk: string, volume: string): void {
+    const places = this.#places.get(chunk) ?? new Set();
+    places.add(volume);
+    this.#places.set(chunk, places);
+  }
+
+  /** Writing ------------------------------------------------------------------------------------ */
+
+  /** Begins a session on a volume of the target pool. POOL_EXHAUSTED, VOLUME_… */
+  async begin(session: { readonly id: string; readonly writer: string }): Promise<void> {
+    const pool = must(this.#target, 'a pool that is written');
+    const { markBytes, logPlace, logEntries } = pool;
+    const first = await this.#choose(undefined);
+    await this.#drive().write(
+      { ...session, markBytes, logPlace, logPerRecord: logEntries === 'record' },
+      first,
+    );
+  }
+
+  /** Ends the session: its log is stored, and what is known of its volumes. */
+  async end(): Promise<DriveReport> {
+    const report = await this.#drive().finish();
+    for (const { volume, objects, bytes, entry, pages } of report.written) {
+      const known = must(this.#volumes.get(volume), 'a volume that was chosen');
+      this.#change({
+        ...known,
+        sessions: known.sessions + 1,
+        objects: Math.max(known.objects, objects),
+        bytes: known.bytes + bytes,
+        writtenMs: this.#repository.around.clock.nowMs(),
+      });
+      if (must(this.#target, 'a target').logPlace !== 'medium' && pages.length > 0)
+        await putLog(this.#repository, volume, {
+          session: entry?.session ?? known.sessions,
+          pages,
+        });
+    }
+    await this.flush();
+    return report;
+  }
+
+  async #choose(full: string | undefined): Promise<WritableVolume> {
+    const pool = must(this.#target, 'a pool that is written');
+    const known = full === undefined ? undefined : this.#volumes.get(full);
+    if (known !== undefined) this.#change({ ...known, state: 'full' });
+    const own = [...this.#volumes.values()].filter((one) => one.pool === pool.id);
+    for (const volume of own) {
+      if (volume.state !== 'appendable') continue;
+      const medium = mediumOf(pool, volume.name);
+      if (isThere(medium.path)) {
+        const record: VolumeRecord = { ...volume, revision: 0 };
+        return { medium, label: knownLabel(this.#repository, pool, record) };
+      }
+      this.#change({ ...volume, state: 'missing' });
+    }
+    const records = own.map((one) => ({ ...one, revision: 0 }));
+    const { writable, record } = await freshVolume(this.#repository, pool, records);
+    const replaced = writable.newLabel?.replace;
+    if (replaced !== undefined) this.#volumes.delete(replaced);
+    this.#change(record);
+    await this.flush();
+    return writable;
+  }
+
+  #committed({ chunk, stream, bytes, places }: CommittedChunk): void {
+    for (const { volume, firstObject, endObject } of places) {
+      const known = this.#volumes.get(volume);
+      if (known === undefined) continue;
+      const added: VolumeChunk = {
+        id: chunk,
+        bytes: bytes + TRAILER_BYTES,
+        committedMs: this.#repository.around.clock.nowMs(),
+        stream,
+        firstObject,
+        endObject,
+      };
+      this.#change({
+        ...known,
+        objects: Math.max(known.objects, endObject),
+        chunks: [...known.chunks.filter(({ id }) => id !== chunk), added],
+      });
+      this.#placed(chunk, volume);
+    }
+  }
+
+  #change(volume: VolumeState): void {
+    this.#volumes.set(volume.volume, volume);
+    this.#changed.add(volume.volume);
+  }
+
+  /** Stores what has changed of volumes. */
+  flush(): Promise<void> {
+    this.#flushing = this.#flushing.then(() => this.#flush());
+    return this.#flushing;
+  }
+  async #flush(): Promise<void> {
+    // What the drive has told before is heard first.
+    await this.#link?.barrier();
+    for (const id of [...this.#changed]) {
+      this.#changed.delete(id);
+      const volume = this.#volumes.get(id);
+      if (volume !== undefined) await putVolume(this.#repository, volume);
+    }
+  }
+
+  /** Reading ------------------------------------------------------------------------------------ */
+
+  /** Says of a chunk whether its blobs count as known where new chunks go (M10). */
+  async knowing(): Promise<(chunk: string) => boolean> {
+    if (this.#target === undefined) {
+      const names = new Set((await this.#root.list('chunks')).map(({ name }) => name));
+      return (chunk) => names.has(chunk);
+    }
+    return (chunk) => this.#isInTarget(chunk);
+  }
+  #isInTarget(chunk: string): boolean {
+    for (const id of this.#places.get(chunk) ?? []) {
+      const volume = this.#volumes.get(id);
+      if (volume?.pool === this.#target?.id && volume?.state !== 'missing') return true;
+    }
+    return false;
+  }
+
+  /** The pool to which new chunks go, if it is not the root pool. */
+  get target(): Pool | undefined {
+    return this.#target;
+  }
+
+  get chunkMedia(): ChunkMediaPlace {
+    const toDrive = this.#target !== undefined;
+    if (!toDrive && this.#places.size === 0) return this.#root.chunkMedia;
+    return pooledChunks({
+      root: this.#root.chunkMedia,
+      drive: this.#drive().chunkMedia,
+      toDrive,
+    });
+  }
+
+  #drive(): DriveLink {
+    if (this.#link !== undefined) return this.#link;
+    const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
+    this.#link = new DriveLink(recordBytes, {
+      nextVolume: (full) => this.#choose(full),
+      onCommitted: (chunk) => this.#committed(chunk),
+    });
+    // What cannot be told is an error of whoever reads.
+    void this.#readable()
+      .then((volumes) => this.#link?.read(volumes))
+      .catch(() => undefined);
+    return this.#link;
+  }
+
+  async #readable(): Promise<ReadableVolume[]> {
+    const readable: ReadableVolume[] = [];
+    for (const volume of this.#volumes.values()) {
+      const pool = this.#pools.find(({ id }) => id === volume.pool);
+      if (pool === undefined || volume.chunks.length === 0) continue;
+      readable.push({
+        volume: volume.volume,
+        name: volume.name,
+        medium: mediumOf(pool, volume.name),
+        blockBytes: pool.blockBytes,
+        chunks: volume.chunks,
+        beside: pool.logPlace === 'beside' ? await readLogs(this.#repository, volume.volume) : [],
+      });
+    }
+    return readable;
+  }
+
+  /** The store ---------------------------------------------------------------------------------- */
+
+  prepare(): Promise<void> {
+    return this.#root.prepare();
+  }
+
+  async list(kind: ObjectKind): Promise<StoredObject[]> {
+    const listed = await this.#root.list(kind);
+    if (kind !== 'chunks' || this.#places.size === 0) return listed;
+    const names = new Set(listed.map(({ name }) => name));
+    for (const { chunks } of this.#volumes.values()) {
+      for (const { id, bytes, committedMs } of chunks) {
+        if (names.has(id)) continue;
+        names.add(id);
+        listed.push({ name: id, bytes, modifiedMs: committedMs });
+      }
+    }
+    return listed;
+  }
+
+  read(kind: ObjectKind, name: string, bytesMax: number): Promise<Buffer> {
+    return this.#root.read(kind, name, bytesMax);
+  }
+
+  async put(kind: ObjectKind, name: string, bytes: Uint8Array): Promise<boolean> {
+    if (RELYING.has(kind)) await this.flush();
+    return await this.#root.put(kind, name, bytes);
+  }
+
+  async remove(kind: ObjectKind, name: string): Promise<boolean> {
+    const places = kind === 'chunks' ? this.#places.get(name) : undefined;
+    const removed = await this.#root.remove(kind, name);
+    if (places === undefined) return removed;
+    this.#places.delete(name);
+    for (const id of places) {
+      const volume = must(this.#volumes.get(id), 'a volume that is known');
+      const chunks = volume.chunks.filter((chunk) => chunk.id !== name);
+      const isExpired = chunks.length === 0 && volume.state !== 'missing';
+      this.#change({ ...volume, chunks, state: isExpired ? 'expired' : volume.state });
+    }
+    return true;
+  }
+
+  async publish(from: ObjectKind, to: ObjectKind, name: string): Promise<boolean> {
+    await this.flush();
+    return await this.#root.publish(from, to, name);
+  }
+  touch(kind: ObjectKind, name: string): Promise<boolean> {
+    return this.#root.touch(kind, name);
+  }
+  nowMs(): Promise<number> {
+    return this.#root.nowMs();
+  }
+  async openFile(kind: ObjectKind, name: string): Promise<number> {
+    return await this.#root.openFile(kind, name);
+  }
+  sweep(olderThanMs: number): Promise<number> {
+    return this.#root.sweep(olderThanMs);
+  }
+  foreign(): ReturnType<ObjectStore['foreign']> {
+    return this.#root.foreign();
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (this.#root.appendOnly !== true) await this.flush();
+    } finally {
+      await this.#link?.close();
+      await this.#root.close();
+    }
+  }
+}
