@@ -368,6 +368,8 @@ export const LIMITS = {
   volumeSpaceRecords: 64,
   /** Pieces of memory in which records are handed to a drive. */
   driveSlots: 12,
+  /** Records that were read from volumes last, and may be wanted again. */
+  driveHeldBytes: 32 * MIB,
   /** As many of them are never used for writing. */
   driveSlotsLeast: 4,
   /** A volume holds at least this, besides a few blocks. */

@@ -7,6 +7,7 @@
 import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount, formatDuration } from '../base/units.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
+import type { ReadFigures } from '../media/volume-reader.ts';
 import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { CopyResult } from '../mover/copy.ts';
 import { printable } from './output.ts';
@@ -115,10 +116,12 @@ export interface RestoreFacts {
   readonly bytes: number;
   readonly isDryRun: boolean;
   readonly elapsedMs: number;
+  /** What was read from volumes, if any is. */
+  readonly volumes?: ReadFigures | undefined;
 }
 
 export function restoreSummary(facts: RestoreFacts): Summary {
-  const { archiveId, target, isDryRun, ...numbers } = facts;
+  const { archiveId, target, isDryRun, volumes, ...numbers } = facts;
   const outcome = isDryRun ? 'dry run, nothing written: would restore' : 'restored';
   const counts = `${plural(facts.files, 'file')}, ${otherItems(facts)}`;
   const lines = [
@@ -130,13 +133,29 @@ export function restoreSummary(facts: RestoreFacts): Summary {
     ...(facts.failed > 0
       ? [`  ${plural(facts.failed, 'item')} could not be restored: see the warnings`]
       : []),
+    ...(volumes === undefined ? [] : [volumesLine(volumes)]),
   ];
   const { path, pathBytes } = toJsonPath(target);
   const place = { target: path, ...(pathBytes === undefined ? {} : { targetBytes: pathBytes }) };
   return [
-    { command: 'restore', archive: archiveId, ...place, dryRun: isDryRun, ...numbers },
+    {
+      command: 'restore',
+      ...{ archive: archiveId, ...place, dryRun: isDryRun, ...numbers },
+      ...(volumes === undefined ? {} : { volumes }),
+    },
     lines.join('\n'),
   ];
+}
+
+/** What reading from volumes took. */
+function volumesLine({
+  bytesRead,
+  recordsRead,
+  recordsSkipped,
+  positionings,
+}: ReadFigures): string {
+  const read = `${formatCount(recordsRead)} records (${formatBytes(bytesRead)}) read from volumes`;
+  return `  ${read}, ${formatCount(recordsSkipped)} passed over, ${formatCount(positionings)} positionings`;
 }
 
 export interface CopyFacts extends Omit<CopyResult, 'problems' | 'refusals'> {

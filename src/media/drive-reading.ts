@@ -1,12 +1,13 @@
 /**
  * Reads ranges of chunks from volumes by their write logs (L5).
  *
- * Contract: only records of the chunk that is asked for are read, each as a whole; the one that was read
- * last is kept, since ranges need not end where records do. To whoever reads, a chunk is what it was
- * when it was written, its trailer included.
+ * Contract: only records of the chunk that is asked for are read, each as a whole. Those that were read
+ * last are kept: ranges need not end where records do, and parts of a record may be wanted again soon.
+ * To whoever reads, a chunk is what it was when it was written, its trailer included.
  */
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
 import type { LogRun } from '../format/write-log.ts';
 import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
@@ -44,8 +45,8 @@ interface OpenChunk {
   readonly offsets: Map<number, number>;
 }
 
-/** The record that was read last. */
-interface LastRecord {
+/** A record that was read. */
+interface HeldRecord {
   readonly chunk: string;
   readonly part: number;
   readonly offset: number;
@@ -63,7 +64,9 @@ export class DriveReading {
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
   readonly #mounted = new Map<string, Promise<MountedVolume>>();
   readonly #chunks = new Map<string, Promise<OpenChunk>>();
-  #last: LastRecord | undefined;
+  /** The ones that were read last, the newest at the end. */
+  readonly #held = new Map<string, HeldRecord>();
+  #heldBytes = 0;
   /** One drive does one thing at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -114,10 +117,7 @@ export class DriveReading {
   }
 
   /** The record, or the trailer, in which a position of the chunk lies. */
-  async #recordAt(chunk: OpenChunk, position: number): Promise<LastRecord> {
-    const last = this.#last;
-    const isLast = last !== undefined && last.chunk === chunk.id && position >= last.offset;
-    if (isLast && position < last.offset + last.bytes.length) return last;
+  async #recordAt(chunk: OpenChunk, position: number): Promise<HeldRecord> {
     const trailerAt = chunk.bytes - TRAILER_BYTES;
     if (position >= trailerAt) return await this.#trailer(chunk, trailerAt);
     const run = must(
@@ -134,13 +134,33 @@ export class DriveReading {
       part = next;
     }
     for (;;) {
-      const record = await this.#part(chunk, run, part);
+      const record = this.#heldPart(chunk, part) ?? (await this.#part(chunk, run, part));
       if (position < record.offset + record.bytes.length) return record;
       part++;
     }
   }
 
-  async #part(chunk: OpenChunk, run: ChunkRun, part: number): Promise<LastRecord> {
+  #heldPart(chunk: OpenChunk, part: number): HeldRecord | undefined {
+    const key = `${chunk.id}${part}`;
+    const record = this.#held.get(key);
+    if (record === undefined) return undefined;
+    this.#held.delete(key);
+    this.#held.set(key, record);
+    return record;
+  }
+
+  #hold(record: HeldRecord): HeldRecord {
+    this.#held.set(`${record.chunk}${record.part}`, record);
+    this.#heldBytes += record.bytes.length;
+    for (const [key, { bytes }] of this.#held) {
+      if (this.#heldBytes <= LIMITS.driveHeldBytes) break;
+      this.#held.delete(key);
+      this.#heldBytes -= bytes.length;
+    }
+    return record;
+  }
+
+  async #part(chunk: OpenChunk, run: ChunkRun, part: number): Promise<HeldRecord> {
     const { reader, volume } = run.on;
     const object = run.object + (part - run.part);
     const position = (await volume.tell()).object;
@@ -149,14 +169,13 @@ export class DriveReading {
       if (got.kind === 'problem') throw got.error;
       const offset = must(chunk.offsets.get(part), 'where the part begins');
       chunk.offsets.set(part + 1, offset + got.bytes.length);
-      this.#last = { chunk: chunk.id, part, offset, bytes: got.bytes };
-      return this.#last;
+      return this.#hold({ chunk: chunk.id, part, offset, bytes: Buffer.from(got.bytes) });
     }
     throw new PenstockError('INTERNAL', 'a plan of one record gave none');
   }
 
   /** As it was when the chunk was written: it says where the footer, the last record, is. */
-  async #trailer(chunk: OpenChunk, at: number): Promise<LastRecord> {
+  async #trailer(chunk: OpenChunk, at: number): Promise<HeldRecord> {
     const run = must(chunk.runs.at(-1), 'a chunk has records');
     const part = run.part + run.records - 1;
     if (chunk.offsets.get(part) === undefined) await this.#recordAt(chunk, at - 1);
@@ -246,6 +265,8 @@ export class DriveReading {
     }
     this.#mounted.clear();
     this.#chunks.clear();
+    this.#held.clear();
+    this.#heldBytes = 0;
   }
 }
 

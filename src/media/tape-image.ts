@@ -57,6 +57,11 @@ export function openTapeImage(options: TapeImageOptions): TapeImage {
     const code = errno === 'ENOENT' ? 'VOLUME_NOT_READY' : 'VOLUME_IO';
     throw volumeError(code, name, undefined, `cannot open the image: ${errno}`, { errno });
   }
+  if (options.readOnly !== true && !writeProtected && files.lock(fd) < 0) {
+    files.close(fd);
+    const text = 'another process is writing to the image';
+    throw volumeError('VOLUME_NOT_READY', name, undefined, text, { hint: 'try again later' });
+  }
   return new TapeImage(files, fd, name, writeProtected, options);
 }
 

@@ -14,11 +14,18 @@ import { DriveLink } from '../media/drive-link.ts';
 import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
 import { pooledChunks } from '../media/pooled-chunks.ts';
 import type { CommittedChunk } from '../media/volume-commits.ts';
+import type { ReadFigures } from '../media/volume-reader.ts';
 import type { Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
 import { freshVolume, isThere, knownLabel, mediumOf } from './volume-choice.ts';
-import { putLog, readLogs } from './volume-logs.ts';
-import { listVolumes, putVolume, type VolumeChunk, type VolumeRecord } from './volume-records.ts';
+import { dropLogs, putLog, readLogs } from './volume-logs.ts';
+import {
+  dropVolume,
+  listVolumes,
+  putVolume,
+  type VolumeChunk,
+  type VolumeRecord,
+} from './volume-records.ts';
 
 /** Records of these kinds rely on chunks. */
 const RELYING: ReadonlySet<ObjectKind> = new Set(['index', 'archives', 'pending', 'maps']);
@@ -127,7 +134,11 @@ export class PooledStore implements ObjectStore {
     const records = own.map((one) => ({ ...one, revision: 0 }));
     const { writable, record } = await freshVolume(this.#repository, pool, records);
     const replaced = writable.newLabel?.replace;
-    if (replaced !== undefined) this.#volumes.delete(replaced);
+    if (replaced !== undefined) {
+      this.#volumes.delete(replaced);
+      await dropVolume(this.#repository, replaced);
+      await dropLogs(this.#repository, replaced);
+    }
     this.#change(record);
     await this.flush();
     return writable;
@@ -299,6 +310,11 @@ export class PooledStore implements ObjectStore {
   }
   foreign(): ReturnType<ObjectStore['foreign']> {
     return this.#root.foreign();
+  }
+
+  /** What was read from volumes so far; undefined where nothing was. */
+  async readFigures(): Promise<ReadFigures | undefined> {
+    return this.#link === undefined ? undefined : (await this.#link.finish()).reading;
   }
 
   async close(): Promise<void> {

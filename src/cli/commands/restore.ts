@@ -41,6 +41,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
       onProgress: ({ files, bytes, bytesTotal }) =>
         output.progress.update({ bytesDone: bytes, bytesTotal, filesDone: files }),
     });
+    const volumes = await repository.pooled?.readFigures();
     output.progress.finish();
     reportRefusals(
       output,
@@ -60,6 +61,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
         bytes: result.bytes,
         isDryRun: options.dryRun,
         elapsedMs: output.clockMs() - startedMs,
+        volumes,
       }),
     );
     return result.problems > 0 || Object.keys(result.refusals).length > 0 ? EXIT.partial : EXIT.ok;
