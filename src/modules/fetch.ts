@@ -23,6 +23,13 @@ export interface FetchOptions {
 /** Control messages: a window to read, or the end. */
 export type FetchCommand = { readonly window: SharedArrayBuffer } | 'end';
 
+/** What a restore warns of: why a block of a chunk could not be read. */
+export interface FetchWarning {
+  readonly chunk: string;
+  readonly code: string;
+  readonly message: string;
+}
+
 /** Words of a buffer. `bytes` 0: the block could not be read; else it begins in the header room. */
 export const FETCH_WORD = { window: 0, block: 1, chunk: 2, bytes: 3 } as const;
 export const FETCH_COUNTER = {
@@ -106,11 +113,9 @@ class Fetching {
       return must(this.#source, 'an open chunk').read(memory, at, bytes, offset) === bytes;
     } catch (error) {
       if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-      this.#context.warn({
-        chunk: this.#chunkIds[chunk],
-        code: error.code,
-        message: error.message,
-      });
+      const id = must(this.#chunkIds[chunk], 'a planned chunk has an id');
+      const { code, message } = error;
+      this.#context.warn({ chunk: id, code, message } satisfies FetchWarning);
       return false;
     }
   }

@@ -31,6 +31,8 @@ export interface RetryPlaces {
   readonly windows: RestoreWindows;
   readonly slots: SlotFiles;
   readonly dryRun: boolean;
+  /** Why chunks could not be read, by id. */
+  readonly unreadable: ReadonlyMap<string, string>;
 }
 
 export class RestoreRetry {
@@ -46,10 +48,10 @@ export class RestoreRetry {
 
   /** Settles the pieces that a block did not give; the block is done then. */
   block(message: DamageMessage): void {
-    const { windows, slots, archive } = this.#places;
+    const { windows, slots, archive, unreadable } = this.#places;
     const { window, parents } = windows.outstanding(message.window);
     const chunk = archive.chunkIds[message.chunk] ?? '?';
-    const reason = `chunk ${chunk} is damaged: ${message.reason}`;
+    const reason = unreadable.get(chunk) ?? `chunk ${chunk} is damaged: ${message.reason}`;
     for (const piece of message.pieces) {
       const target = window.target(piece);
       if (!window.isSlot(piece))

@@ -19,7 +19,12 @@ import { toKeyringRecord } from '../crypto/keyring.ts';
 import { ENTRY, ENTRY_FLAG, EntryView, EXTRA, renamedEntry } from '../format/entry.ts';
 import { type Files, openFiles } from '../host/mod.ts';
 import { isUnreadable } from '../modules/blob-reader.ts';
-import { FETCH_COUNTER, type FetchCommand, type FetchOptions } from '../modules/fetch.ts';
+import {
+  FETCH_COUNTER,
+  type FetchCommand,
+  type FetchOptions,
+  type FetchWarning,
+} from '../modules/fetch.ts';
 import {
   localNumbers,
   type MetadataOptions,
@@ -119,6 +124,8 @@ class Restore {
   /** Entries with further links that were not restored: at their paths may stand other files. */
   readonly #absent = new Set<ByteString>();
   readonly #damage: ManifestDamage;
+  /** Why chunks could not be read, where that was told. */
+  readonly #unreadable: Map<string, string> = new Map();
   readonly #content: ContentPlan;
   readonly #retry: RestoreRetry;
   /** The last directory that could not be made, which was told. */
@@ -180,6 +187,7 @@ class Restore {
     const metadata = this.#metadata;
     this.#retry = new RestoreRetry({
       ...{ archive, files, metadata, problems, windows, slots, dryRun },
+      unreadable: this.#unreadable,
     });
   }
 
@@ -268,6 +276,10 @@ class Restore {
       ],
       onMessage: (_stage: string, _instance: number, message: unknown) =>
         this.#message(message as RestoreMessage),
+      onWarning: (_stage: string, _instance: number, warning: unknown) => {
+        const { chunk, message } = warning as FetchWarning;
+        this.#unreadable.set(chunk, message);
+      },
     });
   }
 

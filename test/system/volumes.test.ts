@@ -1,0 +1,187 @@
+/**
+ * Goal: data that went to volumes comes back from them, whatever ended the session that wrote them; the
+ * records of other archives are not read for it (L3, L5, M13).
+ *
+ * Method: whole commands on small tape images; what is restored is compared with its source, and what
+ * is on the images is read by a reader that shares no code with the program.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fromText } from '../../src/base/bytes.ts';
+import { penstock, scratchFolder, start, succeed, untilOld } from '../commands.ts';
+import { readTap } from '../tap-reader.ts';
+import { assertSameTree, capture } from '../tree-compare.ts';
+import { noise, prose } from '../tree-make.ts';
+
+const scratch = scratchFolder();
+
+/** A tree of `count` files of 100 to 200 kB, half of them incompressible. */
+function makeTree(name: string, count: number): string {
+  const root = join(scratch, name);
+  for (let i = 0; i < count; i++) {
+    const folder = join(root, `folder-${i % 5}`);
+    mkdirSync(folder, { recursive: true });
+    const content = i % 2 === 0 ? noise(150_000, `${name} ${i}`) : prose(120_000, `${name} ${i}`);
+    writeFileSync(join(folder, `file-${i}`), content);
+  }
+  return root;
+}
+
+/** A repository with a pool; `more`: settings of the pool. */
+function makePool(
+  name: string,
+  volumeSize: string,
+  ...more: string[]
+): { repo: string; tapes: string } {
+  const repo = join(scratch, `${name}-repo`);
+  const tapes = join(scratch, `${name}-tapes`);
+  mkdirSync(tapes);
+  succeed(['init', '--repo', repo]);
+  const settings = ['--kind', 'tape-image', '--path', tapes, '--volume-size', volumeSize];
+  succeed(['pool', 'add', 'tapes', ...settings, ...more, '--repo', repo]);
+  return { repo, tapes };
+}
+
+interface Restored {
+  readonly volumes?: { bytesRead: number; recordsRead: number; recordsSkipped: number };
+}
+
+function assertRestores(repo: string, archive: string, source: string): Restored {
+  const target = join(scratch, `restored-${archive.slice(0, 8)}`);
+  rmSync(target, { recursive: true, force: true });
+  const { summary } = succeed(['restore', archive, '--target', target, '--repo', repo]);
+  assertSameTree(capture(fromText(join(target, source))), capture(fromText(source)));
+  return summary as Restored;
+}
+
+const rootChunks = (repo: string): number =>
+  readdirSync(join(repo, 'chunks'), { recursive: true, withFileTypes: true }).filter((one) =>
+    one.isFile(),
+  ).length;
+
+describe('a pool of tape images', () => {
+  test('holds the data of archives, and gives them back', async () => {
+    const source = makeTree('first', 30);
+    await untilOld();
+    const { repo, tapes } = makePool('first', '64M');
+    const first = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+    assert.deepEqual(readdirSync(tapes), ['TAP001.tap']);
+    // Of the manifest, and of the session: no data lies in the repository itself.
+    assert.equal(rootChunks(repo), 2);
+    const objects = readTap(join(tapes, 'TAP001.tap'));
+    const bytes = objects.reduce((sum, one) => sum + (one === 'mark' ? 0 : one.length), 0);
+    assert(bytes > Number(first.bytesStored), `${bytes} bytes for ${first.bytesStored}`);
+    assertRestores(repo, first.archive as string, source);
+
+    const second = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+    assert.equal(second.bytesRead, 0, 'an unchanged tree is not read again');
+    assertRestores(repo, second.archive as string, source);
+    succeed(['check', '--read-data', '--repo', repo]);
+  });
+
+  test('does not count as known what only the repository itself holds', async () => {
+    const source = makeTree('apart', 6);
+    await untilOld();
+    const { repo } = makePool('apart', '64M');
+    const root = succeed(['backup', source, '--repo', repo]).summary;
+    const taped = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+    assert(Number(taped.bytesNew) >= Number(root.bytesNew), 'stored once more, on the volume');
+    // And the other way round: archives in the repository do not rely on volumes.
+    rmSync(join(scratch, 'apart-tapes'), { recursive: true });
+    writeFileSync(join(source, 'more'), prose(5000, 'more'));
+    const later = succeed(['backup', source, '--repo', repo]).summary;
+    assertRestores(repo, later.archive as string, source);
+    // What the volume held is here too: content comes from wherever it is.
+    const target = join(scratch, 'apart-taped');
+    succeed(['restore', taped.archive as string, '--target', target, '--repo', repo]);
+    rmSync(join(source, 'more'));
+    const names = (tree: string): string[] =>
+      readdirSync(tree, { recursive: true }).map(String).sort();
+    assert.deepEqual(names(join(target, source)), names(source));
+  });
+
+  test('goes on, on the next volume, where one ends', async () => {
+    const source = makeTree('long', 120);
+    await untilOld();
+    const { repo, tapes } = makePool('long', '10M');
+    const { archive } = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+    assert.deepEqual(readdirSync(tapes).sort(), ['TAP001.tap', 'TAP002.tap']);
+    assertRestores(repo, archive as string, source);
+    const states = succeed(['volume', 'list', '--repo', repo])
+      .stdout.split('\n')
+      .filter((line) => line.includes('"type":"volume"'))
+      .map((line) => JSON.parse(line).state);
+    assert.deepEqual(states, ['full', 'appendable']);
+  });
+});
+
+test('several archives at once: each comes back without the records of the others', async () => {
+  const sources = ['one', 'two', 'three'].map((name, i) => makeTree(name, 20 + 10 * i));
+  await untilOld();
+  const { repo } = makePool('each', '64M');
+  const { summary } = succeed(['backup', '--each', ...sources, '--pool', 'tapes', '--repo', repo]);
+  const archives = summary.archives as { archive: string; bytesStored: number }[];
+  assert.equal(archives.length, 3);
+  for (const [i, { archive, bytesStored }] of archives.entries()) {
+    const { volumes } = assertRestores(repo, archive, sources[i] as string);
+    assert(volumes !== undefined && volumes.recordsRead > 0);
+    assert(volumes.bytesRead <= bytesStored * 1.05, `${volumes.bytesRead} of ${bytesStored}`);
+  }
+});
+
+test('a backup to volumes that was killed continues, and earlier archives stay', async () => {
+  const earlier = makeTree('earlier', 8);
+  const source = makeTree('killed', 160);
+  await untilOld();
+  const { repo } = makePool('killed', '64M', '--chunk-size', '4M');
+  const first = succeed(['backup', earlier, '--pool', 'tapes', '--repo', repo]).summary
+    .archive as string;
+  const args = [
+    'backup',
+    source,
+    '--pool',
+    'tapes',
+    '--repo',
+    repo,
+    '--checkpoint-interval',
+    '50ms',
+  ];
+  const isPartialThere = (): boolean => readdirSync(join(repo, 'archives')).length > 1;
+  const { child, ended } = start(args);
+  while (!isPartialThere() && child.exitCode === null) await sleep(5);
+  child.kill('SIGKILL');
+  await ended;
+  succeed(['check', '--read-data', '--repo', repo]);
+  const again = succeed(args).summary;
+  succeed(['check', '--read-data', '--repo', repo]);
+  assertRestores(repo, again.archive as string, source);
+  assertRestores(repo, first, earlier);
+});
+
+test('a volume that is not there is named, and the next one is taken for writing', async () => {
+  const source = makeTree('away', 4);
+  await untilOld();
+  const { repo, tapes } = makePool('away', '64M');
+  const { archive } = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+  renameSync(join(tapes, 'TAP001.tap'), join(scratch, 'TAP001.away'));
+  const target = join(scratch, 'away-target');
+  const failed = penstock(['restore', archive as string, '--target', target, '--repo', repo]);
+  assert.notEqual(failed.status, 0);
+  assert.match(failed.stdout, /TAP001/);
+  writeFileSync(join(source, 'more'), noise(200_000, 'more'));
+  const { archive: later } = succeed([
+    'backup',
+    source,
+    '--full',
+    '--pool',
+    'tapes',
+    '--repo',
+    repo,
+  ]).summary;
+  assertRestores(repo, later as string, source);
+  renameSync(join(scratch, 'TAP001.away'), join(tapes, 'TAP001.tap'));
+  succeed(['check', '--read-data', '--repo', repo]);
+});
