@@ -77,7 +77,7 @@ function shown(name: string, value: number): string {
 /** The comment in front of each limit. */
 function limitComments(): ReadonlyMap<string, string> {
   const comments = new Map<string, string>();
-  for (const file of ['limits.ts', 'device-limits.ts']) {
+  for (const file of ['limits.ts', 'media-limits.ts', 'device-limits.ts']) {
     const source = readFileSync(join(ROOT, 'src/base', file), 'utf8');
     const table = source.slice(
       source.search(/^export const \w+ = \{/m),

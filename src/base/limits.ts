@@ -4,10 +4,10 @@
  */
 import { assert } from './assert.ts';
 import { DEVICE_LIMITS } from './device-limits.ts';
+import { MEDIA_LIMITS } from './media-limits.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const GIB = 1024 * MIB;
 
 export const LIMITS = {
   /** Raw bytes of one block by default: the payload of one buffer. */
@@ -344,43 +344,7 @@ export const LIMITS = {
   /** How often the rates of pipes are taken. */
   pipeRateMs: 1000,
 
-  /** One record of a tape image: what the standard subset of the format has. */
-  tapeImageRecordBytesMax: 16 * MIB - 1,
-  /** Records of a tape image up to this size are written with their lengths at once. */
-  tapeImageWriteBytes: 128 * KIB,
-  /** A label of a volume, with the key records that it carries. */
-  volumeLabelBytesMax: 1 * MIB,
-  /** A run in a write log ends when it has so many bytes. */
-  logRunBytes: 64 * MIB,
-  /** One page of a volume's write log. */
-  logPageBytes: 60 * KIB,
-  /** One record of the index of a volume's sessions. */
-  volumeIndexBytesMax: 1 * MIB,
-  /** Faults of a drive in a row after which a writer gives up. */
-  volumeFaultsMax: 3,
-  /** Memory of the buffers between streams and a drive. */
-  volumeBufferBytes: 64 * MIB,
-  /** A drive is told to synchronise after so many bytes. */
-  volumeSyncBytes: 2 * 1024 * MIB,
-  /** A drive is told to synchronise after so long. */
-  volumeSyncMs: 60_000,
-  /** Records between two wanted ones that are spaced over; more are located. */
-  volumeSpaceRecords: 64,
-  /** Pieces of memory in which records are handed to a drive. */
-  driveSlots: 12,
-  /** Records that were read from volumes last, and may be wanted again. */
-  driveHeldBytes: 32 * MIB,
-  /** As many of them are never used for writing. */
-  driveSlotsLeast: 4,
-  /** A volume holds at least this, besides a few blocks. */
-  volumeBytesMin: MIB,
-  /** A chunk on volumes ends at this size at the latest. */
-  volumeChunkBytesMax: 64 * GIB,
-  /** A chunk on volumes is ended once it holds so much, unless its pool says otherwise. */
-  volumeChunkBytesDefault: GIB,
-  /** A tape image warns of its end when so much is left, unless a 64th is less. */
-  volumeEarlyWarningBytes: 256 * MIB,
-
+  ...MEDIA_LIMITS,
   ...DEVICE_LIMITS,
 } as const;
 
