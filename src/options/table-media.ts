@@ -64,7 +64,7 @@ export const MEDIA_COMMANDS = {
         help: 'how much is written between two file marks; 0: only at the end of a session',
       },
       logPlace: {
-        flag: 'log',
+        flag: 'log-place',
         kind: 'choice',
         choices: ['medium', 'beside', 'both'],
         default: 'both',
