@@ -302,3 +302,28 @@ test('the medium ends before what the drive held back fits: it is written on the
   }
   assert(moved > 6, `${moved} sessions went on`);
 });
+
+test('a drive that fails now and then, in any way: what is committed is there', async () => {
+  let whole = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const random = seededRandom(seed + 7000);
+    const done = await drill(seed + 7000, (fault) => {
+      for (let at = below(random, 20); at < 150; at += 4 + below(random, 60)) {
+        const rule = fault('any').after(at);
+        const kind = below(random, 5);
+        if (kind === 0) rule.error('ESTALE');
+        else if (kind === 1) rule.torn();
+        else if (kind === 2) rule.late();
+        else rule.repeat(1 + below(random, 2));
+      }
+    });
+    if (done.error === undefined) {
+      whole += 1;
+      assert.equal(done.committed.length, done.all.length, `seed ${seed}`);
+    }
+    if (done.medium.objects.length <= 3) continue;
+    done.medium.loseBuffer(below(random, 6));
+    await assertGoesOn(done, seed);
+  }
+  assert(whole > 10, `${whole} sessions came through`);
+});
