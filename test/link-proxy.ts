@@ -5,6 +5,7 @@
  * Contract: passes everything on unchanged until it is told otherwise; a fault concerns the connections
  * that are open then (or one of them), or, as `onConnect`, each new one. `close` ends everything.
  */
+import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
 export type LinkFault =
@@ -119,6 +120,7 @@ export class LinkProxy {
   readonly #server: Server;
   readonly #passages = new Set<Passage>();
   readonly #port: number;
+  readonly #host: string;
   /** Applied to each new connection. */
   onConnect: LinkFault | undefined;
   /** New connections are refused. */
@@ -127,15 +129,17 @@ export class LinkProxy {
   /** Where connections came from. */
   readonly clients: Set<string> = new Set();
 
-  private constructor(port: number) {
+  private constructor(port: number, host: string) {
     this.#port = port;
+    this.#host = host;
     this.#server = createServer((client) => this.#accept(client));
   }
 
-  /** A proxy in front of a port of this machine. */
-  static async open(port: number): Promise<LinkProxy> {
-    const proxy = new LinkProxy(port);
-    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
+  /** A proxy in front of a port of this machine, itself at any free one, or at a given one. */
+  static async open(port: number, host = '127.0.0.1', at = 0): Promise<LinkProxy> {
+    const proxy = new LinkProxy(port, host);
+    proxy.#server.listen(at, '127.0.0.1');
+    await once(proxy.#server, 'listening');
     return proxy;
   }
 
@@ -168,7 +172,7 @@ export class LinkProxy {
       client.resetAndDestroy();
       return;
     }
-    const server = connect({ port: this.#port, host: '127.0.0.1' });
+    const server = connect({ port: this.#port, host: this.#host });
     const passage = new Passage(client, server);
     this.#passages.add(passage);
     if (this.onConnect !== undefined) passage.apply(this.onConnect);

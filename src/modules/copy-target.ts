@@ -29,6 +29,9 @@ export interface CopyRefusals {
   readonly refusals: MetadataRefusals;
 }
 
+/** Errors that all other items would have as well. */
+const FOR_ALL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EROFS']);
+
 export class CopyTarget {
   readonly directories: CopyDirectories;
   readonly metadata: MetadataWriter;
@@ -62,10 +65,16 @@ export class CopyTarget {
     return true;
   }
 
-  /** Tells of an item that could not be written; `result` is a negative error number. */
+  /**
+   * Tells of an item that could not be written; `result` is a negative error number.
+   *
+   * @throws HOST_IO where none can be: the file system is full, or may not be written to
+   */
   failed(path: ByteString, name: ByteString, result: number, call: string): void {
     const absolute = this.absolute(path, name);
-    const { message, errno } = ioError(result, call, absolute);
+    const error = ioError(result, call, absolute);
+    const { message, errno } = error;
+    if (errno !== undefined && FOR_ALL.has(errno)) throw error;
     this.tell(absolute, 'COPY_PARTIAL', message, errno);
   }
   /** The same in words. */

@@ -25,7 +25,7 @@ writeFileSync(join(source, 'large'), noise(4_000_000, 'large'));
 const FAULTS: readonly (readonly [fault: string, code: string, path: string])[] = [
   ['openRead:name=file3:error=ENOENT', 'SOURCE_CHANGED', 'source/d/file3'],
   ['openRead:name=large:error=EIO:repeat=forever', 'SOURCE_UNREADABLE', 'source/large'],
-  ['createExclusive:name=file5:error=ENOSPC', 'COPY_PARTIAL', 'target/d/file5'],
+  ['createExclusive:name=file5:error=EIO', 'COPY_PARTIAL', 'target/d/file5'],
   ['rename:name=large:error=EIO', 'COPY_PARTIAL', 'target/large'],
 ];
 
