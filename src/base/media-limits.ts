@@ -22,6 +22,8 @@ export const MEDIA_LIMITS = {
   volumeFaultsMax: 3,
   /** Memory of the buffers between streams and a drive. */
   volumeBufferBytes: 64 * MIB,
+  /** So many at least, unless their memory is given: for eight streams and what is kept. */
+  volumeBuffersLeast: 24,
   /** A drive is told to synchronise after so many bytes. */
   volumeSyncBytes: 2 * 1024 * MIB,
   /** A drive is told to synchronise after so long. */

@@ -5,11 +5,11 @@
  * the matter of test/property/volumes.test.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { readTap } from '../../test/tap-reader.ts';
+import { readTap, tapBytes } from '../../test/tap-reader.ts';
 import {
   assertReadBack,
   labelled,
@@ -317,14 +317,14 @@ test('an image that another program writes at the same time is left to it', asyn
   const [first, second] = [newChunk(), newChunk()];
   await writeChunks(writer, [first]);
   await writer.synchronise();
-  const other = openTapeImage({ path });
-  await other.spaceEnd();
-  const theirs = [Buffer.from('theirs'), Buffer.from('theirs too')];
-  for (const record of theirs) await other.append(record);
+  assert.throws(() => openTapeImage({ path }), { code: 'VOLUME_NOT_READY' });
+  // A program that knows nothing of our locks.
+  const theirs = [Buffer.from('theirs'), Buffer.from('as well')];
+  appendFileSync(path, tapBytes(6, theirs[0] as Buffer, 6, 7, theirs[1] as Buffer));
+  appendFileSync(path, tapBytes(Buffer.alloc(1), 7));
   const end = await Promise.allSettled([writeChunks(writer, [second])]);
   assert.equal(end.length, 1);
   await assert.rejects(writer.close(), { code: 'VOLUME_IO', message: /another|not at object/ });
   assert.deepEqual(readTap(path).slice(-2), theirs);
-  await other.close();
   await loaded.volume.close();
 });

@@ -25,6 +25,9 @@ import { type LogPlace, type PendingRecord, VolumeSession } from './volume-sessi
 import { type StreamingFigures, StreamingMeter } from './volume-streaming.ts';
 import { WriteLog } from './write-log.ts';
 
+/** Two streams, and what is kept. */
+const BUFFERS_LEAST = 3 * BUFFERS_PER_STREAM;
+
 /** A volume that is loaded, and whose label was read or written. */
 export interface LoadedVolume {
   readonly volume: Volume;
@@ -39,7 +42,7 @@ export interface VolumeWriterOptions {
   /** Called when `full` has no more room. Nothing: there is no other, and the session fails. */
   readonly nextVolume?: (full: VolumeLabel) => Promise<LoadedVolume | undefined>;
   readonly onCommitted?: (chunk: CommittedChunk) => void | Promise<void>;
-  /** Memory of all buffers. */
+  /** Memory of all buffers, each as long as the pool's longest record. */
   readonly bufferBytes?: number;
   /**
    * From 0 to 0.5: which part of the buffers is kept for what was written and is not synchronised. Best
@@ -123,7 +126,8 @@ export class VolumeWriter {
     this.#log = log;
     this.#bufferBytes = session.label.blockBytes;
     const memory = options.bufferBytes ?? LIMITS.volumeBufferBytes;
-    const count = Math.max(2 * BUFFERS_PER_STREAM, Math.floor(memory / this.#bufferBytes));
+    const least = options.bufferBytes === undefined ? LIMITS.volumeBuffersLeast : BUFFERS_LEAST;
+    const count = Math.max(least, Math.floor(memory / this.#bufferBytes));
     const keep = Math.floor(count * (options.keep ?? 0.25));
     this.#buffers = new VolumeBuffers(count, this.#bufferBytes, keep, options.lowWater ?? 0.5);
     this.#meter = new StreamingMeter(this.#clock, count);
