@@ -1,13 +1,13 @@
 /**
  * Chunks between a chunk store and volumes (M13): the records of a chunk, one behind the other, are the
- * chunk, so a copy is the same bytes and needs no key.
+ * chunk but for its trailer, so a copy is the same bytes and needs no key.
  *
  * Contract: every header and checksum is looked at on the way. A chunk that is not whole is not
  * copied: its stream has then begun a chunk that will never be committed, its sink is discarded.
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { TRAILER_BYTES } from '../format/chunk.ts';
+import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
 import type { ChunkSink, ChunkSource } from '../format/chunk-media.ts';
 import {
   checkTag,
@@ -23,7 +23,7 @@ import { crcOf } from './volume-label.ts';
 import type { ReadProblem, ReadRecord } from './volume-reader.ts';
 import type { VolumeStream } from './volume-writer.ts';
 
-/** Where a part of a stored chunk lies; the trailer belongs to the last one. */
+/** Where a part of a stored chunk lies. */
 export interface ChunkPart {
   readonly offset: number;
   readonly bytes: number;
@@ -31,7 +31,7 @@ export interface ChunkPart {
 }
 
 /**
- * The parts of a chunk in order, found header by header.
+ * The parts of a chunk in order, found header by header; without the trailer.
  *
  * @throws PenstockError DAMAGED where the next one cannot be found, or the last one does not end it
  */
@@ -48,7 +48,7 @@ export function* partsOfChunk(id: string, source: ChunkSource): Generator<ChunkP
     const rest = source.bytes - end;
     if (rest < 0 || (isLast && rest !== TRAILER_BYTES && rest !== 0))
       throw damaged(id, offset, 'the chunk does not end where it says');
-    yield { offset, bytes: (isLast ? source.bytes : end) - offset, isLast };
+    yield { offset, bytes: end - offset, isLast };
     if (isLast) return;
     offset = end;
   }
@@ -96,22 +96,31 @@ export async function readChunk(
   try {
     const seen = new Map<number, number>();
     let bytes = 0;
-    let end: number | undefined;
+    let footer: number | undefined;
     for await (const record of records) {
       if (record.kind === 'problem') throw record.error;
       const offset = chunkOffsetOf(record.bytes, 0);
       if (!isPlace(record.bytes, id, offset)) throw damaged(id, offset, 'a part of another chunk');
-      sink.write(record.bytes, 0, record.bytes.length, offset);
-      bytes += seen.has(offset) ? 0 : record.bytes.length;
-      seen.set(offset, record.bytes.length);
-      if ((flagsOf(record.bytes, 0) & TAG_FLAG.lastBlock) !== 0) end = offset + record.bytes.length;
+      const length = headerBytesOf(record.bytes, 0) + storedBytesOf(record.bytes, 0);
+      sink.write(record.bytes, 0, length, offset);
+      bytes += seen.has(offset) ? 0 : length;
+      seen.set(offset, length);
+      if ((flagsOf(record.bytes, 0) & TAG_FLAG.lastBlock) !== 0) footer = offset;
     }
     // Parts do not overlap if they fill the chunk: each begins where one ends.
     const ends = new Set([0, ...[...seen].map(([offset, length]) => offset + length)]);
-    if (end === undefined || bytes !== end || [...seen.keys()].some((offset) => !ends.has(offset)))
+    const footerBytes = footer === undefined ? undefined : seen.get(footer);
+    const isWhole = [...seen.keys()].every((offset) => ends.has(offset));
+    if (
+      footer === undefined ||
+      footerBytes === undefined ||
+      footer + footerBytes !== bytes ||
+      !isWhole
+    )
       throw damaged(id, bytes, 'parts of it are missing');
+    sink.write(encodeTrailer(footer, footerBytes, crcOf), 0, TRAILER_BYTES, bytes);
     sink.commit();
-    return bytes;
+    return bytes + TRAILER_BYTES;
   } catch (thrown) {
     sink.discard();
     throw thrown;
