@@ -203,6 +203,13 @@ export class PooledStore implements ObjectStore {
     return false;
   }
 
+  /** Number of the pool whose volumes have the chunk; 0: it is in the root pool only. */
+  poolNumber(chunk: string): number {
+    const [first] = this.#places.get(chunk) ?? [];
+    const volume = first === undefined ? undefined : this.#volumes.get(first);
+    return volume === undefined ? 0 : this.#pools.findIndex(({ id }) => id === volume.pool) + 1;
+  }
+
   /** The pool to which new chunks go, if it is not the root pool. */
   get target(): Pool | undefined {
     return this.#target;

@@ -331,8 +331,9 @@ class Planning {
     const names = this.#attempt(id, () => this.#files.names(id))?.result;
     if (names === undefined) return undefined;
     const relies = new Set<number>();
+    const pool = this.#repository.pooled?.poolNumber(id) ?? 0;
     for (let at = 0; at < names.length; at += NAME_BYTES) {
-      const keeper = keeperOf(usage, index, names, at);
+      const keeper = keeperOf(usage, index, names, at, pool);
       if (keeper === 'nobody') return undefined;
       if (keeper !== 'dead') relies.add(keeper);
     }
@@ -370,7 +371,9 @@ class Planning {
     reliesOf: (one: Used) => ReadonlySet<number> | undefined,
   ): Victim[] {
     const { maxUnusedPercent } = this.#request;
-    const fit = used.filter((one) => !this.#damaged.has(one.id));
+    // What lies on volumes is not rewritten: it goes when nothing of it is needed any more.
+    const isOnVolumes = (id: string): boolean => (this.#repository.pooled?.poolNumber(id) ?? 0) > 0;
+    const fit = used.filter(({ id }) => !this.#damaged.has(id) && !isOnVolumes(id));
     const victims: Victim[] = [];
     const chosen = new Set<Used>();
     const choose = (one: Used): boolean => {

@@ -2,8 +2,9 @@
  * Counts what is used of each chunk, and chooses for every live blob the one place that is kept.
  *
  * Contract: each live blob that has a place outside the doomed chunks has exactly one kept place, also
- * outside them. Its other places count as dead, and their chunks rely on the one that keeps it. Reads
- * the index twice, in order; holds some numbers a block and a bit a blob.
+ * outside them, in each pool where it is: archives of one pool do not come to rely on another. Its other
+ * places count as dead, and their chunks rely on the one that keeps it. Reads the index twice, in
+ * order; holds some numbers a block and a bit a blob.
  */
 import { must } from '../base/assert.ts';
 import { NAME_BYTES, STORED_RECORD_BYTES } from '../format/block.ts';
@@ -31,6 +32,8 @@ export class ChunkUsage {
   readonly live: RecordBits;
   /** The kept places. */
   readonly keep: RecordBits;
+  /** Number of the pool of each chunk; 0: the root pool. */
+  readonly pools: Uint16Array;
   /** Number of the first block of each chunk among all blocks. */
   readonly firstBlocks: Uint32Array;
   /** Blobs that each chunk keeps; and each block. */
@@ -43,8 +46,9 @@ export class ChunkUsage {
   /** Blocks that keep blobs which have other places too, by chunk. */
   readonly reliedBlocks: Map<number, Set<number>> = new Map();
 
-  constructor(loaded: LoadedIndex, live: RecordBits) {
+  constructor(loaded: LoadedIndex, live: RecordBits, poolOf: (chunkId: string) => number) {
     const { chunks } = loaded;
+    this.pools = Uint16Array.from(loaded.share.chunkIds, poolOf);
     this.loaded = loaded;
     this.live = live;
     this.keep = new RecordBits(loaded.share);
@@ -91,7 +95,8 @@ export async function countUsage(
   rank: (chunk: number) => KeeperRank,
   pause: () => Promise<void>,
 ): Promise<ChunkUsage> {
-  const usage = new ChunkUsage(loaded, live);
+  const { pooled } = repository;
+  const usage = new ChunkUsage(loaded, live, (id) => pooled?.poolNumber(id) ?? 0);
   const hash = indexHash(repository);
   const ranks = Uint8Array.from(loaded.chunks, (_, chunk) => rank(chunk));
   // If every place were kept: what is left of a chunk then says which one is best to keep.
@@ -119,7 +124,7 @@ export async function countUsage(
   const second = new PlaceWalk(loaded.share, openFiles(), hash);
   for (let group = second.next(), n = 0; group !== undefined; group = second.next()) {
     if ((++n & 0xfff) === 0) await pause();
-    if (groupIsLive(group, live)) keepOne(usage, group, ranks, better);
+    if (groupIsLive(group, live)) keepInPools(usage, group, ranks, better);
   }
   return usage;
 }
@@ -132,17 +137,40 @@ function groupIsLive(group: PlaceGroup, live: RecordBits): boolean {
   return false;
 }
 
-function keepOne(
+/** Keeps one place in each pool that has some. */
+function keepInPools(
   usage: ChunkUsage,
   group: PlaceGroup,
   ranks: Uint8Array,
   better: (a: BlobPlace, b: BlobPlace) => boolean,
 ): void {
-  let best = must(group.places[0], 'a place');
-  for (let i = 1; i < group.count; i++) {
-    const place = must(group.places[i], 'a place');
-    if (!place.isRepeat && better(place, best)) best = place;
+  const { pools } = usage;
+  for (let i = 0; i < group.count; i++) {
+    const pool = poolAt(pools, group, i);
+    let isFirst = true;
+    for (let j = 0; j < i && isFirst; j++) isFirst = poolAt(pools, group, j) !== pool;
+    if (isFirst) keepOne(usage, group, pool, ranks, better);
   }
+}
+
+const poolAt = (pools: Uint16Array, group: PlaceGroup, i: number): number =>
+  pools[must(group.places[i], 'a place').chunk] ?? 0;
+
+function keepOne(
+  usage: ChunkUsage,
+  group: PlaceGroup,
+  pool: number,
+  ranks: Uint8Array,
+  better: (a: BlobPlace, b: BlobPlace) => boolean,
+): void {
+  const { pools } = usage;
+  let best: BlobPlace | undefined;
+  for (let i = 0; i < group.count; i++) {
+    const place = must(group.places[i], 'a place');
+    if (pools[place.chunk] !== pool) continue;
+    if (best === undefined || (!place.isRepeat && better(place, best))) best = place;
+  }
+  if (best === undefined) return;
   // Whoever condemned its only place has to look after it, or did not know the archive.
   if (ranks[best.chunk] === KEEPER.doomed) return;
   const { chunk, block } = best;
@@ -153,7 +181,7 @@ function keepOne(
   let hasOthers = false;
   for (let i = 0; i < group.count; i++) {
     const place = must(group.places[i], 'a place');
-    if (place.isRepeat || place === best) continue;
+    if (place.isRepeat || place === best || pools[place.chunk] !== pool) continue;
     usage.rely(place.chunk, chunk);
     // Whoever condemned the other one has looked at this one.
     if (ranks[place.chunk] !== KEEPER.doomed) hasOthers = true;
@@ -168,7 +196,7 @@ function add(sets: Map<number, Set<number>>, key: number, value: number): void {
 }
 
 /**
- * Which chunk keeps a blob. `dead`: no archive needs it. `nobody`: it is needed, and all its places that
+ * Which chunk of a pool keeps a blob. `dead`: no archive needs it. `nobody`: it is needed, and all its places that
  * the index knows are about to be deleted by others.
  */
 export function keeperOf(
@@ -176,9 +204,11 @@ export function keeperOf(
   index: BlobIndex,
   names: Buffer,
   at: number,
+  pool: number,
 ): number | 'dead' | 'nobody' {
   let isLive = false;
   for (let place = 0; index.find(names, at, place); place++) {
+    if (usage.pools[index.chunk] !== pool) continue;
     if (usage.keep.has(index.segment, index.record)) return index.chunk;
     isLive ||= usage.live.has(index.segment, index.record);
   }

@@ -185,3 +185,29 @@ test('a volume that is not there is named, and the next one is taken for writing
   renameSync(join(scratch, 'TAP001.away'), join(tapes, 'TAP001.tap'));
   succeed(['check', '--read-data', '--repo', repo]);
 });
+
+test('what is not needed on volumes any more is given back, and the volume written anew', async () => {
+  const first = makeTree('given', 12);
+  const second = makeTree('kept', 8);
+  await untilOld();
+  const { repo, tapes } = makePool('prune', '10M', '--chunk-size', '4M');
+  const pool = ['--pool', 'tapes', '--repo', repo];
+  const going = succeed(['backup', first, ...pool]).summary.archive as string;
+  // What both have stands in the repository itself too: neither copy makes the other needless.
+  const root = succeed(['backup', second, '--repo', repo]).summary.archive as string;
+  const states = (): string[] =>
+    succeed(['volume', 'list', '--repo', repo])
+      .stdout.split('\n')
+      .filter((line) => line.includes('"type":"volume"'))
+      .map((line) => JSON.parse(line).state);
+  succeed(['prune', '--repo', repo]);
+  assert.deepEqual(states(), ['appendable'], 'what an archive needs stays');
+  succeed(['forget', going, '--prune', '--repo', repo]);
+  assert.deepEqual(states(), ['expired']);
+  const kept = succeed(['backup', second, ...pool]).summary.archive as string;
+  assert.deepEqual(readdirSync(tapes), ['TAP001.tap'], 'the expired volume was written anew');
+  succeed(['prune', '--repo', repo]);
+  succeed(['forget', root, '--prune', '--repo', repo]);
+  succeed(['check', '--read-data', '--repo', repo]);
+  assertRestores(repo, kept, second);
+});
