@@ -337,6 +337,8 @@ export const LIMITS = {
   programTextBytesMax: 2000,
   /** What is read of a program at a time. */
   programReadBytes: 256 * KIB,
+  /** What a program that is gone may have left in its connection. */
+  programRestBytesMax: 16 * MIB,
   /** A buffer that is not full leaves when a program sends nothing more for this long. */
   programIdleMs: 10,
   /** How long a program may take to hear how its pipe ended. */

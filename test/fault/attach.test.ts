@@ -193,6 +193,30 @@ test('a program that sends garbage, or is cut off, ends its pipe with that as th
   }
 });
 
+test('a program that dies is noticed also while nobody takes its data; what it had ended counts', async (t) => {
+  const sent = randomBytes(150_000);
+  const frame = Buffer.concat([Buffer.from([0x41, 0x50, 1, 0, 0, 0, 0, 0]), sent]);
+  frame.writeUInt32LE(sent.length, 4);
+  for (const isWhole of [false, true]) {
+    const running = await start(t);
+    const { data, control } = await byHand(running, 'head');
+    data.write(frame);
+    // Its thread has no buffer left, and reads no more.
+    while (running.pipe.status().buffers.free > 0) await sleep(10);
+    const last = shortProgramFrame(isWhole ? PROGRAM_FRAME.end : PROGRAM_FRAME.data);
+    await new Promise<void>((resolve) => data.write(last, () => resolve()));
+    data.destroy();
+    control.socket.destroy();
+    if (!isWhole) {
+      await rejects(running.pipe.done, { code: 'PROGRAM_LOST', message: /head .* before the end/ });
+      continue;
+    }
+    const tail = await attachTail(running.at);
+    deepEqual(Buffer.concat(await tail.toArray()), sent);
+    await running.pipe.done;
+  }
+});
+
 test('a program that hangs does not hold up the end of its pipe', async (t) => {
   for (const role of ['head', 'tail'] as const) {
     const running = await start(t);

@@ -24,7 +24,7 @@ import type { Pipe, PipeSpec } from '../../pipe/mod.ts';
 import { dropDescriptor } from '../net/links.ts';
 import { toWireError } from '../wire-error.ts';
 import { closeServer, connectLocal, LineChannel, listenLocal, socketPath } from './line-channel.ts';
-import type { ProgramArrival } from './unbound.ts';
+import type { ProgramArrival, ProgramGone } from './unbound.ts';
 import { ATTACH_FOLDER, attachPath, unboundStages } from './unbound-stage.ts';
 
 /** What a program says first. */
@@ -202,6 +202,11 @@ class AttachPort {
     if (!place.taken && place.token === token) place.token = undefined;
     this.#controls.delete(channel);
     channel.close();
+    if (!place.taken) return;
+    // Its thread sees the end of the data connection, unless it cannot read for want of buffers.
+    const { stage, instance } = place;
+    const gone: ProgramGone = { type: 'gone', instance };
+    await this.#options.pipe.control(stage, gone, 'started').catch(() => []);
   }
 
   /** A free instance of what the program wants to be. Throws ATTACH_REFUSED. */

@@ -73,6 +73,29 @@ export class ProgramFrameReader {
     return at;
   }
 
+  /** Whether the end is among these bytes, which come next; nothing is taken. */
+  endsIn(bytes: Buffer): boolean {
+    let found = false;
+    const ahead = new ProgramFrameReader({
+      data: (_memory, from, to) => to - from,
+      end: () => {
+        found = true;
+      },
+      failure: () => undefined,
+      taken: () => undefined,
+    });
+    this.#header.copy(ahead.#header);
+    ahead.#headerBytes = this.#headerBytes;
+    ahead.#dataLeft = this.#dataLeft;
+    ahead.#textLeft = this.#textLeft;
+    try {
+      ahead.parse(bytes, 0, bytes.length);
+    } catch {
+      // What comes behind is no concern of this.
+    }
+    return found;
+  }
+
   #takeText(memory: Buffer, from: number, to: number): number {
     const end = Math.min(to, from + this.#textLeft);
     // The memory is used again.

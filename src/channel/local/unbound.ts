@@ -29,6 +29,12 @@ export interface UnboundOptions {
   readonly waitMs: number;
 }
 
+/** What the thread is told when the program's process is gone, or has left: nothing more is on its way. */
+export interface ProgramGone {
+  readonly type: 'gone';
+  readonly instance: number;
+}
+
 /** What the thread is told when a program has come; the descriptor is its own from then on. */
 export interface ProgramArrival {
   readonly type: 'program';
@@ -46,6 +52,11 @@ class Unbound {
   readonly #done: PromiseWithResolvers<void> = Promise.withResolvers();
   readonly #reader: ProgramFrameReader;
   readonly #readMemory: Buffer;
+  /** Where what was read last lies: there, or, of a program that is gone, all that it had sent. */
+  #memory: Buffer;
+  /** Pieces of that, while they are read. */
+  #rest: Buffer[] | undefined;
+  #isGone = false;
   #socket: Socket | undefined;
   #processId = 0;
   /** Bytes of what was read last that found no room yet. */
@@ -75,6 +86,7 @@ class Unbound {
     this.#readMemory = Buffer.allocUnsafeSlow(
       this.#isHead ? LIMITS.programReadBytes : PROGRAM_FRAME_BYTES + LIMITS.programTextBytesMax,
     );
+    this.#memory = this.#readMemory;
     this.#reader = new ProgramFrameReader({
       data: (memory, from, to) => this.#data(memory, from, to),
       end: () => this.#ended(),
@@ -97,8 +109,15 @@ class Unbound {
   }
 
   control(message: unknown): true | undefined {
-    const { type, instance, descriptor, processId } = message as Partial<ProgramArrival>;
-    if (type !== 'program' || instance !== this.#context.instance) return undefined;
+    const { type, instance } = message as Partial<ProgramArrival | ProgramGone>;
+    if (instance !== this.#context.instance) return undefined;
+    if (type === 'gone') {
+      this.#isGone = true;
+      if (this.#starved) this.#readRest();
+      return true;
+    }
+    if (type !== 'program') return undefined;
+    const { descriptor, processId } = message as Partial<ProgramArrival>;
     if (this.#socket !== undefined || this.#over || descriptor === undefined) return undefined;
     this.#processId = processId ?? 0;
     this.#socket = new Socket({
@@ -108,9 +127,8 @@ class Unbound {
       onread: { buffer: this.#readMemory, callback: (bytes) => this.#read(bytes) },
     });
     this.#socket.on('error', () => {});
-    const gone = (): void => this.#fail('ended before the end of its data');
-    this.#socket.once('end', gone);
-    this.#socket.once('close', gone);
+    this.#socket.once('end', () => this.#closed());
+    this.#socket.once('close', () => this.#closed());
     this.#socket.write(shortProgramFrame(PROGRAM_FRAME.taken));
     this.#socket.resume();
     this.#arrived.resolve();
@@ -152,17 +170,48 @@ class Unbound {
     );
   }
 
+  /** The connection has ended. That of a program which is gone may still have brought the end of its data. */
+  #closed(): void {
+    const rest = this.#rest;
+    if (rest === undefined) {
+      // What was read before is still to find room.
+      if (this.#memory === this.#readMemory) this.#fail(LOST);
+      return;
+    }
+    this.#rest = undefined;
+    this.#memory = Buffer.concat(rest);
+    this.#from = 0;
+    this.#to = this.#memory.length;
+    if (!this.#reader.endsIn(this.#memory)) this.#fail(LOST);
+    else if (!this.#starved) this.#parse();
+  }
+
+  /** Nobody waits for room to learn that a program is gone: what it has sent is little, and read at once. */
+  #readRest(): void {
+    if (this.#rest !== undefined || this.#memory !== this.#readMemory) return;
+    this.#rest = [Buffer.from(this.#readMemory.subarray(this.#from, this.#to))];
+    this.#from = this.#to;
+    this.#socket?.resume();
+  }
+
   /** False: nothing more is read until the rest of this has found room. */
   #read(bytes: number): boolean {
+    if (this.#rest !== undefined) {
+      this.#rest.push(Buffer.from(this.#readMemory.subarray(0, bytes)));
+      const held = this.#rest.reduce((sum, { length }) => sum + length, 0);
+      // More than a connection holds: then it is not gone.
+      if (held > LIMITS.programRestBytesMax) this.#fail(LOST);
+      return held <= LIMITS.programRestBytesMax;
+    }
     this.#from = 0;
     this.#to = bytes;
-    return this.#parse();
+    return this.#parse() || this.#rest !== undefined;
   }
 
   #parse(): boolean {
     if (this.#over) return false;
     try {
-      this.#from = this.#reader.parse(this.#readMemory, this.#from, this.#to);
+      this.#from = this.#reader.parse(this.#memory, this.#from, this.#to);
     } catch (thrown) {
       if (thrown instanceof PenstockError) this.#fail(thrown.message);
       else this.#done.reject(thrown);
@@ -172,6 +221,7 @@ class Unbound {
     if (!this.#starved) {
       this.#starved = true;
       this.#room().catch((thrown) => this.#done.reject(thrown));
+      if (this.#isGone) this.#readRest();
     }
     return false;
   }
@@ -180,6 +230,8 @@ class Unbound {
   async #room(): Promise<void> {
     this.#buffer = await this.#context.allocBufLater();
     this.#starved = false;
+    // All that there is, is still being read.
+    if (this.#rest !== undefined) return;
     if (this.#parse()) this.#socket?.resume();
   }
 
@@ -252,6 +304,8 @@ class Unbound {
     await write(socket, shortProgramFrame(PROGRAM_FRAME.end));
   }
 }
+
+const LOST = 'ended before the end of its data';
 
 /** Resolves when the bytes are with the operating system; never, where the connection ends. */
 function write(socket: Socket, bytes: Buffer): Promise<void> {
