@@ -4,13 +4,17 @@
  * Contract: a daemon listens on loopback at a free port, with a state folder of its own, and is ended by
  * its process id with the test; so are programs.
  */
+import { deepEqual } from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { TestContext } from 'node:test';
+import { after, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { askPipes } from '../src/monitor/local-requests.ts';
+import type { PipeView } from '../src/monitor/pipe-view.ts';
 import { NO_HOME, scratchFolder, succeed } from './commands.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../bin/penstock.js', import.meta.url));
@@ -93,4 +97,26 @@ export function attached(t: TestContext, args: readonly string[], input?: Uint8A
     return { status: status as number | null, bytes: Buffer.concat(parts), stderr };
   });
   return { child, ended, received: () => length };
+}
+
+/** The pipes that a daemon shows. */
+export const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.folder);
+
+export async function noPipes(daemon: Daemon): Promise<void> {
+  while ((await pipesOf(daemon)).length > 0) await sleep(20);
+}
+
+/** Nothing of a pipe is left in the state folder. */
+export function noSockets({ folder }: Daemon): void {
+  const place = join(folder, 'attach');
+  deepEqual(existsSync(place) ? readdirSync(place) : [], []);
+}
+
+/** What ends daemons that all tests of a file share. */
+export function endingWithFile(): { after(end: () => void): void } {
+  const ends: (() => void)[] = [];
+  after(() => {
+    for (const end of ends) end();
+  });
+  return { after: (end) => void ends.push(end) };
 }

@@ -1,76 +1,48 @@
 /**
- * Programs at the ends of pipes: `penstock pipe start` and `penstock attach`, within a machine and between two
- * (P7, P10; issue 3, item 7).
+ * Programs at the ends of pipes of one machine: `penstock pipe start` and `penstock attach` (P7, P10; issue 3, item 7).
  *
- * Goal: a stream goes in at one end and comes out whole at the other, through commands of either
- * machine; whatever ends one program before its end ends all, with the cause told everywhere.
- * Method: whole commands, daemons in processes of their own with state folders of their own.
+ * Goal: what goes in at one end comes out whole at the other; a pipe ends by name, or when nobody comes; who
+ * does not read holds up who writes; pipes of one device run one after the other.
+ * Method: whole commands, a daemon in a process of its own. Between machines: attach-far.test.ts.
  */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { unboundModule } from '../../src/channel/local/unbound-stage.ts';
-import { extendPipe } from '../../src/channel/net/controller.ts';
-import { Peers } from '../../src/channel/net/peers.ts';
-import { StateFolder } from '../../src/channel/net/state-folder.ts';
-import { askPipes, askStart } from '../../src/monitor/local-requests.ts';
+import { attachTail } from '../../src/mod.ts';
+import { askStart } from '../../src/monitor/local-requests.ts';
 import type { StartRequest } from '../../src/monitor/near-pipes.ts';
-import type { PipeView } from '../../src/monitor/pipe-view.ts';
-import { penstock, succeed } from '../commands.ts';
-import { attached, type Daemon, pairDaemons, startDaemon } from '../daemon-fixture.ts';
-import { newMachine } from '../monitor-fixture.ts';
+import { succeed } from '../commands.ts';
+import {
+  attached,
+  type Daemon,
+  endingWithFile,
+  noPipes,
+  noSockets,
+  pipesOf,
+  startDaemon,
+} from '../daemon-fixture.ts';
 import { noise } from '../tree-make.ts';
 
 const LAUNCHER = join(import.meta.dirname, '../../bin/penstock.js');
-const hasGzip = spawnSync('gzip', ['--version']).status === 0;
 
 /** A command as people see it. */
 const run = (args: string[]): string =>
   spawnSync(process.execPath, [LAUNCHER, ...args], { encoding: 'utf8' }).stdout;
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.folder);
-const COMMANDS = { pack: 'gzip -1 -c', unpack: 'gzip -dc' };
-const MODULES = Object.entries(COMMANDS).flatMap(([name, words]) => [
-  '--module',
-  `${name}=${words}`,
-]);
-const GRANTS = ['unbound', ...Object.keys(COMMANDS)].flatMap((name) => ['--module', name]);
 
-const ends: (() => void)[] = [];
-const file = { after: (end: () => void) => void ends.push(end) };
-after(() => {
-  for (const end of ends) end();
-});
+const file = endingWithFile();
 let near: Daemon;
-let far: Daemon;
 before(async () => {
-  [near, far] = await Promise.all([
-    startDaemon(file, MODULES),
-    startDaemon(file, [...MODULES, '--module', 'secret=cat']),
-  ]);
-  pairDaemons(near, far, GRANTS);
+  near = await startDaemon(file);
 });
 
 /** Starts a pipe as the command does. */
 async function begin(name: string, more: Partial<StartRequest> = {}): Promise<void> {
   await askStart(near.folder, { name, through: [], farThrough: [], ...more });
-}
-const toFar = (): Pick<StartRequest, 'far'> => ({
-  far: { flow: 'push', host: '127.0.0.1', port: far.port },
-});
-
-async function noPipes(daemon: Daemon): Promise<void> {
-  while ((await pipesOf(daemon)).length > 0) await sleep(20);
-}
-
-/** Nothing of a pipe is left in the state folder. */
-function noSockets({ folder }: Daemon): void {
-  const place = join(folder, 'attach');
-  deepEqual(existsSync(place) ? readdirSync(place) : [], []);
 }
 
 test('a stream passes from one program to another on one machine', async (t) => {
@@ -91,141 +63,17 @@ test('a stream passes from one program to another on one machine', async (t) => 
   noSockets(daemon);
 });
 
-for (const flow of ['to', 'from'] as const) {
-  test(`between two machines, through commands of both (${flow})`, {
-    skip: !hasGzip,
-  }, async (t) => {
-    const sent = Buffer.concat([noise(2_000_000, flow), Buffer.alloc(3_000_000, 'text ')]);
-    const [here, there] = flow === 'to' ? ['pack', 'unpack'] : ['unpack', 'pack'];
-    const modules = ['--through', here, '--far-through', there];
-    succeed(['pipe', 'start', 'both', `--${flow}`, far.address, ...modules, ...near.state]);
-    for (const daemon of [near, far]) {
-      const [pipe] = await pipesOf(daemon);
-      equal(pipe?.name, 'both');
-      equal(pipe?.flow, flow === 'to' ? 'push' : 'pull');
-    }
-    const [first, last] = flow === 'to' ? [near, far] : [far, near];
-    const tail = attached(t, ['both', '--as', 'tail', ...last.state]);
-    const head = attached(t, ['both', '--as', 'head', ...first.state], sent);
-    const [gave, got] = await Promise.all([head.ended, tail.ended]);
-    equal(gave.status, 0, gave.stderr);
-    equal(got.status, 0, got.stderr);
-    equal(digest(got.bytes), digest(sent));
-    for (const daemon of [near, far]) {
-      await noPipes(daemon);
-      noSockets(daemon);
-    }
+test('a pipe to which nobody comes ends after the time that was given', async () => {
+  await begin('lonely', { waitMs: 1500 });
+  const tail = await attachTail({ stateDirectory: near.folder, pipe: 'lonely' });
+  tail.on('error', () => {});
+  await rejects(tail.outcome, {
+    code: 'PROGRAM_MISSING',
+    message: /no program was attached to head within 2 s/,
+    hint: /penstock attach lonely --as head/,
   });
-}
-
-test('what the other machine did not grant, or does not have, is refused', async () => {
-  const refused = (...more: string[]) =>
-    penstock(['pipe', 'start', '--to', far.address, ...more, ...near.state]).errors[0]?.code;
-  equal(refused('--far-through', 'secret'), 'NET_DENIED');
-  equal(refused('--far-through', 'gzip -c'), 'PIPE_CONFIG');
-  equal(refused('--through', 'secret'), 'PIPE_CONFIG');
-  equal(penstock(['serve', '--module', 'copy-read=cat', ...near.state]).errors[0]?.code, 'USAGE');
-  const stranger = await newMachine();
-  new Peers(new StateFolder(far.folder)).put({
-    name: 'stranger',
-    kind: 'client',
-    fingerprint: stranger.identity.fingerprint,
-    pairedMs: 0,
-    access: [{ repository: '*', level: 'full' }],
-    copyPaths: ['/'],
-  });
-  await rejects(
-    extendPipe({
-      identity: stranger.identity,
-      server: { host: '127.0.0.1', port: far.port, fingerprint: far.fingerprint },
-      program: 'test',
-      flow: 'pull',
-      near: {
-        maxBuffers: 2,
-        payloadBytes: 1000,
-        stages: [{ name: 'a', modules: [unboundModule()] }],
-      },
-      far: { stages: [{ name: 'b', modules: [{ name: 'unbound' }] }] },
-    }),
-    { code: 'NET_DENIED' },
-  );
-  deepEqual([...(await pipesOf(near)), ...(await pipesOf(far))], []);
-});
-
-test('a program that is killed stops the pipe on both machines, and is named as the cause', async (t) => {
-  for (const role of ['head', 'tail'] as const) {
-    await begin(role, toFar());
-    const tail = attached(t, [role, '--as', 'tail', ...far.state]);
-    const head = attached(t, [role, '--as', 'head', ...near.state]);
-    head.child.stdin?.write(noise(100_000, role));
-    while (tail.received() < 100_000) await sleep(10);
-    const [killed, other] = role === 'head' ? [head, tail] : [tail, head];
-    killed.child.kill('SIGKILL');
-    // Who is held up learns it too.
-    if (role === 'tail') head.child.stdin?.write(noise(3_000_000, 'more'));
-    const { status, stderr } = await other.ended;
-    equal(status, 1);
-    match(stderr, new RegExp(`PROGRAM_LOST|the program ${killed.child.pid} that was attached`));
-    match(stderr, new RegExp(`program ${killed.child.pid} .*attached as ${role}.*before`));
-    for (const daemon of [near, far]) {
-      await noPipes(daemon);
-      noSockets(daemon);
-      match(daemon.log.join(''), new RegExp(`program ${killed.child.pid} `));
-    }
-  }
-});
-
-test('a command of the other machine that fails is the cause that both are told', {
-  skip: !hasGzip,
-}, async (t) => {
-  await begin('broken', { ...toFar(), farThrough: ['unpack'] });
-  const tail = attached(t, ['broken', '--as', 'tail', ...far.state]);
-  const head = attached(t, ['broken', '--as', 'head', ...near.state]);
-  head.child.stdin?.write(noise(300_000, 'no gzip file'));
-  for (const { ended } of [head, tail]) {
-    const { status, stderr } = await ended;
-    equal(status, 1);
-    match(stderr, /gzip ended with status 1: .*not in gzip format/);
-  }
-  await Promise.all([near, far].map(noPipes));
-});
-
-test('a pipe to which nobody comes ends after the time that was given', async (t) => {
-  const daemon = near;
-  await begin('lonely', { waitMs: 1000 });
-  const tail = attached(t, ['lonely', '--as', 'tail', ...daemon.state]);
-  const { status, stderr, bytes } = await tail.ended;
-  equal(status, 1);
-  match(stderr, /no program was attached to head within 1 s/);
-  equal(bytes.length, 0);
-  await noPipes(daemon);
-});
-
-test('an end is given to one program; agents of the network are no ends; who is early waits', async (t) => {
-  const early = attached(t, ['late', '--as', 'tail', '--wait', '1m', ...far.state]);
-  const now = penstock(['attach', 'late', '--as', 'tail', ...far.state]);
-  match(now.stderr, /PIPE_UNKNOWN/);
-  await begin('late', toFar());
-  const head = attached(t, ['late', '--as', 'head', ...near.state]);
-  head.child.stdin?.write('some');
-  while (early.received() < 4) await sleep(10);
-  const second = await attached(t, ['late', '--as', 'head', ...near.state], Buffer.from('x')).ended;
-  equal(second.status, 1);
-  match(second.stderr, /a program is attached as head already/);
-  for (const [daemon, role, stage] of [
-    [near, 'tail', 'send'],
-    [far, 'head', 'receive'],
-  ] as const) {
-    const args = ['late', '--as', role, ...daemon.state];
-    const refused = await attached(t, args, Buffer.from('x')).ended;
-    equal(refused.status, 1);
-    match(refused.stderr, /agents of the network, which no program can take the place of/);
-    const named = await attached(t, [...args, '--stage', stage], Buffer.from('x')).ended;
-    match(named.stderr, new RegExp(`stage ${stage} of the pipe is no unbound`));
-  }
-  head.child.stdin?.end(' more');
-  equal((await early.ended).bytes.toString(), 'some more');
-  equal((await head.ended).status, 0);
+  await noPipes(near);
+  noSockets(near);
 });
 
 test('pipe stop ends both programs, and tells them', async (t) => {
