@@ -100,7 +100,7 @@ export class LocalSocket {
       view: () => view,
       stop: async (reason) => {
         channel.send({ stop: toWireError(reason) });
-        await over.promise;
+        await within(LIMITS.commandStopMs, over.promise, name);
       },
     });
     try {
@@ -112,6 +112,24 @@ export class LocalSocket {
       over.resolve();
     }
   }
+}
+
+/** Waits for the end of a pipe that a command runs. PIPE_FAILED where it does not come. */
+async function within(limitMs: number, over: Promise<void>, name: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () =>
+        reject(
+          new PenstockError('PIPE_FAILED', `the command that runs ${name} does not end it`, {
+            subject: name,
+            hint: 'end its process',
+          }),
+        ),
+      limitMs,
+    );
+  });
+  await Promise.race([over, late]).finally(() => clearTimeout(timer));
 }
 
 function checkedView(value: unknown, name: string): PipeView {

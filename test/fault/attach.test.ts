@@ -16,12 +16,13 @@ import { join } from 'node:path';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { must } from '../../src/base/assert.ts';
 import { LIMITS } from '../../src/base/limits.ts';
 import { LineChannel } from '../../src/channel/local/line-channel.ts';
 import { PROGRAM_FRAME, shortProgramFrame } from '../../src/channel/local/program-frame.ts';
 import { attachPath } from '../../src/channel/local/unbound-stage.ts';
 import { attachHead, attachTail, initiatePipe, type Pipe, unboundModule } from '../../src/mod.ts';
-import { askPipes, openMonitor } from '../../src/monitor/local-requests.ts';
+import { askPipes, askStop, openMonitor } from '../../src/monitor/local-requests.ts';
 import { scratchFolder } from '../commands.ts';
 import { startMonitor } from '../monitor-fixture.ts';
 
@@ -141,6 +142,17 @@ test('whatever comes to the socket of the monitor, it answers others', async (t)
   while ((await askPipes(directory)).length < 2) await sleep(10);
   channel?.send({ view: { ...view, name: 'other', stages: [{ name: 5 }] } });
   while ((await askPipes(directory)).length > 1) await sleep(10);
+  // A command that does not end its pipe is told of.
+  const deaf = must(await openMonitor(directory), 'a monitor');
+  deaf.send({ type: 'register', view: { ...view, name: 'deaf' } });
+  while ((await askPipes(directory)).length < 2) await sleep(10);
+  const refused = rejects(askStop(directory, 'deaf'), {
+    code: 'PIPE_FAILED',
+    message: /does not end/,
+  });
+  deepEqual(Object.keys((await deaf.next()) as object), ['stop']);
+  await refused;
+  deaf.close();
   // Its name cannot be taken.
   const second = await openMonitor(directory);
   second?.send({ type: 'register', view });
@@ -262,6 +274,7 @@ test('a process that is killed leaves a socket that the next one clears away', a
   });
   await closed(head);
   match(String(head.errored?.message), /the process that ran the pipe letters has ended/);
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   equal(readdirSync(join(stateDirectory, 'attach')).length, 1);
   await rejects(attachHead(at), { code: 'PIPE_UNKNOWN' });
   // Another pipe clears it away, and the name is free.

@@ -20,6 +20,7 @@ import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
 import type { PipeView } from '../../src/monitor/pipe-view.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
 import {
+  clientOf,
   type Machine,
   newMachine,
   pairedClient,
@@ -101,6 +102,18 @@ test('a pipe for which there is no room waits, is shown, and runs when there is 
   deepEqual(
     shown.slice(1).map(({ state, place }) => [state, place]),
     [
+      ['queued', 1],
+      ['queued', 2],
+    ],
+  );
+  // Who began them sees them over the network, held against the description of the API.
+  const api = clientOf(setting.server, setting.client);
+  t.after(() => api.close());
+  const listed = await api.json<{ pipes: PipeView[] }>('GET', '/v1/pipes');
+  deepEqual(
+    listed.pipes.map(({ state, place }) => [state, place]),
+    [
+      ['running', undefined],
       ['queued', 1],
       ['queued', 2],
     ],
