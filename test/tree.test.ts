@@ -198,7 +198,8 @@ test('a folder with a door is entered through it (a report)', (context) => {
       .filter((path) => path.startsWith('src/') && layerOf(path) !== layerOf(file.path))
       .filter(
         (path) =>
-          !path.endsWith('/mod.ts') && existsSync(join(ROOT, 'src', layerOf(path), 'mod.ts')),
+          !/\/(mod|files-only)\.ts$/.test(path) &&
+          existsSync(join(ROOT, 'src', layerOf(path), 'mod.ts')),
       )
       .map((path) => `${file.path} imports ${path}`),
   );

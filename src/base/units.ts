@@ -94,5 +94,5 @@ export function formatDuration(ms: number): string {
 
 /** `78,600`. */
 export function formatCount(count: number): string {
-  return count.toLocaleString('en-US');
+  return String(count).replace(/\B(?=(?:\d{3})+$)/g, ',');
 }

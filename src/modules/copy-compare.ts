@@ -11,7 +11,7 @@ import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { EntryWriter } from '../format/entry.ts';
-import { type FileStatus, KIND, openFiles } from '../host/mod.ts';
+import { type FileStatus, KIND, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { DirectoryParts, regionsOf } from './copy-directory-parts.ts';
 import { KeptListing, type Listing } from './copy-keep.ts';

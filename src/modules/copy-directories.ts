@@ -3,7 +3,7 @@
  * above it. No link is followed, and no path is ever put together.
  */
 import type { ByteString } from '../base/bytes.ts';
-import { ERRNO, FileStatus, type Files, KIND } from '../host/mod.ts';
+import { ERRNO, FileStatus, type Files, KIND } from '../host/files-only.ts';
 
 /** Handles that are kept; of deeper directories only the last ones. */
 const HANDLES_MAX = 64;

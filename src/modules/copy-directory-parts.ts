@@ -3,7 +3,7 @@
  * fit nothing any more, and how what is missing of a file is cut.
  */
 import type { ByteString } from '../base/bytes.ts';
-import type { FileStatus } from '../host/mod.ts';
+import type { FileStatus } from '../host/files-only.ts';
 import { type Part, type PartRange, partLogName, placeOfLog } from './copy-parts.ts';
 import { COPY_PIECE_BYTES } from './copy-stream.ts';
 

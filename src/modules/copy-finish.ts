@@ -8,7 +8,7 @@
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import { EntryView } from '../format/entry.ts';
-import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
+import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import type { CopyDirectories } from './copy-directories.ts';
 import { PartLog, partLogName, partOf } from './copy-parts.ts';

@@ -8,7 +8,7 @@
  * 2^32; 1 whether there will be more.
  */
 import { PenstockError } from '../base/errors.ts';
-import { type Files, ioError, openFiles } from '../host/mod.ts';
+import { type Files, ioError, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { closeFile, openNamelessFile, reopenFile } from './nameless-file.ts';
 import { areScanRecords, type ScanBuffer, type ScanSource } from './scan-stream.ts';

@@ -3,7 +3,7 @@
  * links to it, and whether what stands in the target already is the same file.
  */
 import type { ByteString } from '../base/bytes.ts';
-import type { FileStatus } from '../host/mod.ts';
+import type { FileStatus } from '../host/files-only.ts';
 
 interface Group {
   readonly first: ByteString;

@@ -2,7 +2,7 @@
  * Looks what is at a path that a copy may begin or end with.
  */
 import type { ByteString } from '../base/bytes.ts';
-import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
+import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
 
 export interface LookOptions {

@@ -17,7 +17,7 @@ import { type ByteString, fromBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { checkEntry, EntryView } from '../format/entry.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
-import { crc32cOf, type Files } from '../host/mod.ts';
+import { crc32cOf, type Files } from '../host/files-only.ts';
 import { COPY_PIECE_BYTES } from './copy-stream.ts';
 
 /** Of an entry that pieces bear: u64 bytes that are there already | the temporary file that has them. */

@@ -15,7 +15,7 @@ import {
   EXTRA,
   renamedEntry,
 } from '../format/entry.ts';
-import { type Attribute, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
+import { type Attribute, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { CopyDirectories } from './copy-directories.ts';
 import { partOf } from './copy-parts.ts';

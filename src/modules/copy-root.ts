@@ -8,7 +8,7 @@
 import { realpathSync } from 'node:fs';
 import { type ByteString, fromBytes, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
-import { CWD, ERRNO, type Files, ioError } from '../host/mod.ts';
+import { CWD, ERRNO, type Files, ioError } from '../host/files-only.ts';
 
 export interface CopyRoot {
   /** Absolute, without links. */

@@ -5,7 +5,7 @@
 import type { ByteString } from '../base/bytes.ts';
 import { type ErrorCode, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { type EntryView, EXTRA, readAttribute } from '../format/entry.ts';
-import { type Attribute, type Files, ioError } from '../host/mod.ts';
+import { type Attribute, type Files, ioError } from '../host/files-only.ts';
 import type { ModuleContext } from '../pipe/mod.ts';
 import { CopyDirectories } from './copy-directories.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';

@@ -8,7 +8,7 @@
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { crc32cOf, ERRNO, errnoName, openFiles } from '../host/mod.ts';
+import { crc32cOf, ERRNO, errnoName, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { partOf } from './copy-parts.ts';
 import {

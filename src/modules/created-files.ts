@@ -12,7 +12,7 @@
  */
 import type { ByteString } from '../base/bytes.ts';
 import type { EntryView } from '../format/entry.ts';
-import { FileStatus, type Files } from '../host/mod.ts';
+import { FileStatus, type Files } from '../host/files-only.ts';
 import type { CreatedStatus, MetadataWriter } from './file-metadata.ts';
 
 const PRIVATE_MODE = 0o600;

@@ -8,7 +8,7 @@
  */
 import type { ByteString } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA, readAttribute } from '../format/entry.ts';
-import { errnoName, type Files } from '../host/mod.ts';
+import { errnoName, type Files } from '../host/files-only.ts';
 
 /** What may be refused: kinds of metadata, and devices as a whole. */
 export const METADATA = ['owner', 'mode', 'attribute', 'time', 'device'] as const;

@@ -17,7 +17,7 @@ import { type ByteString, compareBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { checkEntry, EntryView } from '../format/entry.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
-import { FileStatus } from '../host/mod.ts';
+import { FileStatus } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
 import { type Part, placeOfLog } from './copy-parts.ts';
 

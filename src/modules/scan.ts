@@ -17,7 +17,7 @@ import {
   KIND,
   newListing,
   openFiles,
-} from '../host/mod.ts';
+} from '../host/files-only.ts';
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { placeOfLog, readPart } from './copy-parts.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';

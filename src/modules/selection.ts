@@ -6,11 +6,12 @@
  * only. They match characters of names that are text, else bytes. An include rescues what an exclude
  * hit. An excluded directory is not entered. Ignore files follow git's rules, below their directory.
  */
-import ignore, { type Ignore } from 'ignore';
-import picomatch from 'picomatch';
+import { createRequire } from 'node:module';
+import type { Ignore, Options } from 'ignore';
+import type { PicomatchOptions } from 'picomatch';
 import { type ByteString, fromBytes, isText, toBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
-import { ERRNO, FileStatus, type Files, KIND } from '../host/mod.ts';
+import { ERRNO, FileStatus, type Files, KIND } from '../host/files-only.ts';
 
 export interface SelectionOptions {
   readonly exclude: readonly ByteString[];
@@ -46,6 +47,7 @@ export class IgnoreRules {
     this.#rules = this.#compile();
   }
   #compile(): Ignore {
+    const ignore = load('ignore') as (options: Options) => Ignore;
     return ignore({ allowRelativePaths: true, ignorecase: false }).add(this.#text);
   }
   /** True: left out; false: taken whatever outer rules say; undefined: no opinion. */
@@ -56,6 +58,9 @@ export class IgnoreRules {
     return verdict.ignored ? true : verdict.unignored ? false : undefined;
   }
 }
+
+/** At the first use: most scans have no patterns. */
+const load: (name: 'ignore' | 'picomatch') => unknown = createRequire(import.meta.url);
 
 const status = new FileStatus();
 
@@ -171,6 +176,7 @@ function matcher(patterns: readonly string[]): Match {
   // For picomatch `/**/x` is not `/x`, but `**/x` is. A name may hold a line end, which a dot of its
   // regular expressions does not match without the flag.
   const anchored = patterns.map((one) => (one.startsWith('/**/') ? one.slice(1) : one));
+  const picomatch = load('picomatch') as (globs: string[], options: PicomatchOptions) => Match;
   return picomatch(anchored, { dot: true, nonegate: true, flags: 's' });
 }
 

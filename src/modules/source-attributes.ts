@@ -8,7 +8,7 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { formatBytes } from '../base/units.ts';
 import { ENTRY_FLAG, type EntryWriter } from '../format/entry.ts';
-import type { Attribute } from '../host/mod.ts';
+import type { Attribute } from '../host/files-only.ts';
 
 /** Writes the attributes into the entry that was begun; returns why it could not. */
 export function writeAttributes(

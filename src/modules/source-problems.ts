@@ -4,7 +4,7 @@
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type FileStatus, ioError } from '../host/mod.ts';
+import { type FileStatus, ioError } from '../host/files-only.ts';
 import type { ModuleContext } from '../pipe/mod.ts';
 
 /** A warning about one item. */

@@ -3,7 +3,7 @@
  * owners that were met.
  */
 import { ENTRY, ENTRY_FLAG, type EntryFields } from '../format/entry.ts';
-import { type FileStatus, type Files, KIND } from '../host/mod.ts';
+import { type FileStatus, type Files, KIND } from '../host/files-only.ts';
 
 /** Times younger than this at the reading may hide a later change. */
 const RECENT_MS = 2000;

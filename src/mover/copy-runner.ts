@@ -148,15 +148,16 @@ interface Started {
 
 /** Waits for both; where one fails, the other is stopped. Resolves with what the second has counted. */
 export async function together(first: CopyRun, beginning: Promise<CopyRun>): Promise<Counter> {
-  const second = await beginning.catch(async (error) => {
-    await first.stop(OTHER_FAILED);
-    throw error;
-  });
   try {
+    const second = await beginning;
     const [, counter] = await Promise.all([first.done, second.done]);
     return counter;
   } catch (error) {
-    await Promise.all([first.stop(OTHER_FAILED), second.stop(OTHER_FAILED)]);
+    await first.stop(OTHER_FAILED);
+    await beginning.then(
+      (second) => second.stop(OTHER_FAILED),
+      () => undefined,
+    );
     throw error;
   }
 }

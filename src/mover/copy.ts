@@ -137,7 +137,8 @@ class Copy {
     }
     const listing = openListing();
     try {
-      // Beside each other: what compares follows the listing while it grows.
+      // Beside each other: what compares follows the listing while it grows. The listing begins first: it waits
+      // for nobody, while a copy that has the last room on a machine would wait for it.
       const listed = await this.#runner.begin(this.#listing(plan, listing));
       const copying = this.#runner.begin(this.#copying(plan, listing));
       return this.#result(await together(listed, copying));

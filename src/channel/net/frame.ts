@@ -30,7 +30,7 @@
 import { createHmac } from 'node:crypto';
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
-import { crc32cOf } from '../../host/mod.ts';
+import { crc32cOf } from '../../host/files-only.ts';
 
 export const FRAME_BYTES = 64;
 export const PREAMBLE_BYTES = 64;
