@@ -38,6 +38,8 @@ export const MEDIA_LIMITS = {
   driveSlotsLeast: 4,
   /** A volume holds at least this, besides a few blocks. */
   volumeBytesMin: MIB,
+  /** What volumes hold whose pool is known from their labels only, unless one holds more. */
+  volumeBytesDefault: 2 * GIB,
   /** A chunk on volumes ends at this size at the latest. */
   volumeChunkBytesMax: 64 * GIB,
   /** A chunk on volumes is ended once it holds so much, unless its pool says otherwise. */

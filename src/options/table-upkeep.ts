@@ -192,10 +192,27 @@ export const UPKEEP_COMMANDS = {
     description: [
       'Makes the catalog again from the repository. Index segments and map records that are ' +
         'missing or damaged are made again from the chunks.',
+      'With --volumes, what is known of the volumes whose images lie in DIR is made again from what ' +
+        'is on them, in any order; where --repo holds no repository yet, it is made from their ' +
+        'labels: the volumes and the passphrase are enough.',
     ],
     positionals: {},
-    options: {},
-    examples: [{ line: 'penstock catalog rebuild', help: 'make it again' }],
+    options: {
+      volumes: {
+        flag: 'volumes',
+        kind: 'path',
+        value: 'DIR',
+        many: true,
+        help: 'take in the volumes of this folder',
+      },
+    },
+    examples: [
+      { line: 'penstock catalog rebuild', help: 'make it again' },
+      {
+        line: 'penstock catalog rebuild --volumes /srv/tapes --repo /srv/new',
+        help: 'the repository is lost, its volumes are not',
+      },
+    ],
   },
 
   upgrade: {

@@ -211,3 +211,39 @@ test('what is not needed on volumes any more is given back, and the volume writt
   succeed(['check', '--read-data', '--repo', repo]);
   assertRestores(repo, kept, second);
 });
+
+test('volumes and the passphrase are enough: all else is made again from them', async () => {
+  const sources = [makeTree('lost-a', 60), makeTree('lost-b', 80)];
+  await untilOld();
+  const { repo, tapes } = makePool('lost', '10M', '--chunk-size', '3M');
+  const pool = ['--pool', 'tapes', '--repo', repo];
+  const first = succeed(['backup', '--each', ...sources, ...pool]).summary.archives as {
+    archive: string;
+  }[];
+  writeFileSync(join(sources[0] as string, 'more'), noise(100_000, 'more'));
+  await untilOld();
+  const second = succeed(['backup', sources[0] as string, ...pool]).summary.archive as string;
+  assert(readdirSync(tapes).length > 1, 'more than one volume');
+  rmSync(repo, { recursive: true });
+  const rebuilt = join(scratch, 'rebuilt');
+  const run = penstock(['catalog', 'rebuild', '--volumes', tapes, '--repo', rebuilt]);
+  assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
+  const ids = succeed(['archives', '--repo', rebuilt])
+    .stdout.split('\n')
+    .filter((line) => line.includes('"type":"archive"'))
+    .map((line) => JSON.parse(line).id);
+  assert.deepEqual(ids.sort(), [...first.map(({ archive }) => archive), second].sort());
+  assertRestores(rebuilt, second, sources[0] as string);
+  assertRestores(rebuilt, first[1]?.archive as string, sources[1] as string);
+  succeed(['check', '--read-data', '--repo', rebuilt]);
+  // It is whole: the next backup goes on where the last one ended.
+  const next = succeed([
+    'backup',
+    sources[0] as string,
+    '--pool',
+    'tapes',
+    '--repo',
+    rebuilt,
+  ]).summary;
+  assert.equal(next.bytesRead, 0);
+});

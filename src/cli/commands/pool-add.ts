@@ -1,11 +1,11 @@
 /**
  * `penstock pool add`: a pool of volumes for the repository.
  */
-import { resolve } from 'node:path';
-import { fromBytes, toBytes, toDisplay } from '../../base/bytes.ts';
+import { toDisplay } from '../../base/bytes.ts';
 import { EXIT } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { addPool, leastBlockBytes } from '../../mover/pools.ts';
+import { absolutePath } from '../absolute-path.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import { poolRecord } from '../render-media.ts';
@@ -25,7 +25,7 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
     const pool = await addPool(repository, {
       name: positionals.pool,
       kind,
-      path: absolute(options.path),
+      path: absolutePath(options.path),
       volumeBytes,
       blockBytes,
       chunkBytes,
@@ -39,9 +39,4 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
   } finally {
     await repository.close();
   }
-}
-
-/** The path from the root: the pool is used from other folders too. */
-function absolute(path: string): string {
-  return path.startsWith('/') ? path : fromBytes(Buffer.from(resolve(toBytes(path).toString())));
 }
