@@ -20,6 +20,7 @@ import { parseSize } from '../src/base/units.ts';
 import { endCommands } from './commands.ts';
 import { copiesTable, copyTargets, runCopies } from './copy.ts';
 import { Figures } from './figures.ts';
+import { drivesTable, driveTargets, runDrives } from './iscsi.ts';
 import { linksTable, linkTargets, runLinks } from './links.ts';
 import { findPrograms, type Program } from './peers.ts';
 import {
@@ -100,7 +101,8 @@ async function main(): Promise<void> {
   };
   const copies = await runCopies(source, folder, rounds, say);
   const links = await runLinks(folder, largeBytes, rounds, say);
-  print(measured, copies, links, programs, described, load);
+  const drives = await runDrives(folder, rounds, say);
+  print(measured, copies, links, drives, programs, described, load);
 }
 
 function course(title: string, source: string, folder: string, programs: Program[]): Course {
@@ -199,6 +201,7 @@ function print(
   measured: Measured,
   copies: Figures,
   links: Figures,
+  drives: Figures,
   programs: Program[],
   described: string,
   load: number,
@@ -212,7 +215,12 @@ function print(
     load,
     rounds,
   };
-  const targets = [...judge(measured), ...copyTargets(copies), ...linkTargets(links)];
+  const targets = [
+    ...judge(measured),
+    ...copyTargets(copies),
+    ...linkTargets(links),
+    ...driveTargets(drives),
+  ];
   if (values.json) {
     process.stdout.write(
       `${JSON.stringify({
@@ -222,6 +230,7 @@ function print(
         figures: figures.toJson(),
         copies: copies.toJson(),
         links: links.toJson(),
+        drives: drives.toJson(),
         primitives,
         versionMs,
         workerMs,
@@ -241,7 +250,7 @@ function print(
   if (Object.keys(primitives).length > 0) lines.push(primitivesTable(primitives), '');
   for (const [files, peak] of many) lines.push(`${files} files: peak memory ${megabytes(peak)}`);
   if (many.size > 0) lines.push('');
-  lines.push(copiesTable(copies), '', linksTable(links), '');
+  lines.push(copiesTable(copies), '', linksTable(links), '', drivesTable(drives), '');
   lines.push(targetsTable(targets));
   process.stdout.write(`${lines.join('\n')}\n`);
 }

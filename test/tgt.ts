@@ -49,12 +49,13 @@ export class TgtServer {
   #child: ChildProcess | undefined;
   #targets = 0;
 
-  private constructor() {
-    this.folder = mkdtempSync(join(tmpdir(), 'penstock-tgt-'));
+  private constructor(parent: string) {
+    this.folder = mkdtempSync(join(parent, 'penstock-tgt-'));
   }
 
-  static async start(): Promise<TgtServer> {
-    const server = new TgtServer();
+  /** @param parent of the folder in which it keeps all */
+  static async start(parent: string = tmpdir()): Promise<TgtServer> {
+    const server = new TgtServer(parent);
     try {
       for (let attempt = 0; attempt < START_ATTEMPTS; attempt++) {
         if (await server.#launch(await freePort())) return server;
