@@ -32,6 +32,8 @@ export const DEVICE_LIMITS = {
   iscsiTextBytesMax: 256 * KIB,
   /** A value of such text. */
   iscsiValueBytesMax: 8192,
+  /** A secret of CHAP. */
+  chapSecretBytesMax: 255,
   /** Data of one PDU that a target may send. */
   iscsiReceiveBytesMax: 1 * MIB,
   /** The same where it is neither read nor written: sense data, text, pings. */

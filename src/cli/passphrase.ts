@@ -6,12 +6,11 @@
  * Buffer of its own that the caller fills with zeros after use. Without a passphrase and without a
  * terminal the call fails with PASSPHRASE_MISSING. It never appears in messages.
  */
-import { close, constants, fstat, open, read } from 'node:fs';
-import { promisify } from 'node:util';
 import { type ByteString, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Output } from './output.ts';
+import { readSecretFile } from './secret-file.ts';
 
 /** What a command asks for passphrases. `subject` names the repository in the prompt. */
 export interface PassphraseSource {
@@ -124,12 +123,7 @@ function checked(passphrase: Buffer, source: string): Buffer {
   throw new PenstockError('LIMIT', `${source} is longer than ${LIMITS.passphraseBytesMax} bytes`);
 }
 
-const POLL_MS = 20;
-
-/**
- * Reads the file without ever blocking in the system: it may be a FIFO, as in
- * `PENSTOCK_PASSPHRASE_FILE=<(pass show backup)`.
- */
+/** Warns where others can read it. */
 async function readPassphraseFile(
   settings: PassphraseSettings,
   given: Given,
@@ -138,20 +132,14 @@ async function readPassphraseFile(
   const variable = `${given.variable}_FILE`;
   const name = toDisplay(file);
   try {
-    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
-    const fd = await promisify(open)(toBytes(file), flags);
-    try {
-      const { mode } = await promisify(fstat)(fd);
-      if ((mode & constants.S_IFMT) === constants.S_IFREG && (mode & 0o044) !== 0) {
-        settings.output.warning(`${name} can be read by other users of this machine`, {
-          path: file,
-          hint: `chmod 600 ${name}`,
-        });
-      }
-      return checked(withoutLineEnd(await readAll(fd, settings.signal)), `${name} (${variable})`);
-    } finally {
-      await promisify(close)(fd);
+    const { bytes, isExposed } = await readSecretFile(file, settings.signal);
+    if (isExposed) {
+      settings.output.warning(`${name} can be read by other users of this machine`, {
+        path: file,
+        hint: `chmod 600 ${name}`,
+      });
     }
+    return checked(bytes, `${name} (${variable})`);
   } catch (cause) {
     if (cause instanceof PenstockError) throw cause;
     const { errno, message } = toPenstockError(cause);
@@ -162,32 +150,4 @@ async function readPassphraseFile(
       ...(errno === undefined ? {} : { errno }),
     });
   }
-}
-
-/** Reads to the end, or just beyond the longest passphrase. */
-async function readAll(fd: number, signal: AbortSignal): Promise<Buffer> {
-  const buffer = Buffer.alloc(LIMITS.passphraseBytesMax + 3);
-  let length = 0;
-  while (length < buffer.length) {
-    signal.throwIfAborted();
-    try {
-      const { bytesRead } = await promisify(read)(fd, buffer, length, buffer.length - length, null);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    } catch (error) {
-      // The writer of a FIFO has nothing for us yet.
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  }
-  const passphrase = Buffer.from(buffer.subarray(0, length));
-  buffer.fill(0);
-  return passphrase;
-}
-
-/** Without one line end (LF or CR LF) at the end. */
-function withoutLineEnd(bytes: Buffer): Buffer {
-  let end = bytes.length;
-  if (bytes[end - 1] === 0x0a) end -= bytes[end - 2] === 0x0d ? 2 : 1;
-  return bytes.subarray(0, end);
 }
