@@ -52,6 +52,15 @@ export async function startDaemon(
 ): Promise<Daemon> {
   const folder = join(SCRATCH, `d${count++}`);
   mkdirSync(folder, { mode: 0o700 });
+  return startDaemonAt(t, folder, more);
+}
+
+/** As `startDaemon`, with the state of a folder that is there. */
+export async function startDaemonAt(
+  t: { after(end: () => void): void },
+  folder: string,
+  more: readonly string[] = [],
+): Promise<Daemon> {
   const state = ['--state', folder];
   const child = run(['serve', '--listen', '127.0.0.1:0', '--json', ...state, ...more]);
   t.after(() => child.kill('SIGKILL'));

@@ -343,6 +343,8 @@ export const LIMITS = {
   programIdleMs: 10,
   /** How long a program may take to hear how its pipe ended. */
   programEndMs: 5000,
+  /** How often a command that runs a pipe looks for a monitor to tell it to. */
+  announceRetryMs: 2000,
   /** How long a command that runs a pipe may take to stop it when it is asked to. */
   commandStopMs: 6000,
   /** How often the rates of pipes are taken. */

@@ -22,18 +22,41 @@ export async function announcePipe(
   program: string,
   more: Pick<PipeFacts, 'programs'> = {},
 ): Promise<void> {
+  const facts = { program, machine: hostname(), flow: flowOf(pipe), ...more };
+  const meter = new PipeMeter(pipe, facts);
+  let isOver = false;
+  const over = pipe.done
+    .catch(() => {})
+    .finally(() => {
+      isOver = true;
+    });
+  while (!isOver) {
+    await tell(stateDirectory, pipe, meter, over);
+    // A monitor that is started later, or anew, learns of it too.
+    const again = new Promise<void>((resolve) => {
+      setTimeout(resolve, LIMITS.announceRetryMs).unref();
+    });
+    await Promise.race([over, again]);
+  }
+}
+
+/** Tells one monitor, until the pipe or the monitor ends. */
+async function tell(
+  stateDirectory: ByteString,
+  pipe: Pipe,
+  meter: PipeMeter,
+  over: Promise<unknown>,
+): Promise<void> {
   if (!existsSync(toBytes(`${stateDirectory}/${SOCKET_NAME}`))) return;
   const channel = await openMonitor(stateDirectory);
   if (channel === undefined) return;
   channel.socket.unref();
-  const meter = new PipeMeter(pipe, { program, machine: hostname(), flow: flowOf(pipe), ...more });
   channel.send({ type: 'register', view: meter.view() });
   const timer = setInterval(() => {
     meter.sample();
     channel.send({ view: meter.view() });
   }, LIMITS.pipeRateMs).unref();
-  listen(channel, pipe).catch(() => {});
-  await pipe.done.catch(() => {});
+  await Promise.race([over, listen(channel, pipe)]);
   clearInterval(timer);
   channel.close();
 }
