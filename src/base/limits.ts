@@ -323,6 +323,8 @@ export const LIMITS = {
   programWaitMs: 600_000,
   /** The longest that can be asked for. */
   programWaitMsMax: 7 * 24 * 3_600_000,
+  /** A socket of a pipe that nobody listens on is cleared away when it is older than this. */
+  attachStaleMs: 10_000,
   /** How often a program that waits for its pipe looks for it. */
   attachPollMs: 100,
   /** How long a program that attaches may take to say who it is, and to connect for its data. */

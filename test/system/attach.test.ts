@@ -8,6 +8,7 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
@@ -130,4 +131,38 @@ test('pipes of the same device run one after the other; a queued one is shown an
   equal((await early.ended).bytes.toString(), '3');
   equal((await head.ended).status, 0);
   await noPipes(near);
+});
+
+test('who is interrupted, or whose reader goes away, says so to the other end', async (t) => {
+  await begin('interrupted');
+  const tail = attached(t, ['interrupted', '--as', 'tail', ...near.state]);
+  const head = attached(t, ['interrupted', '--as', 'head', ...near.state]);
+  head.child.stdin?.write('x');
+  while (tail.received() === 0) await sleep(10);
+  head.child.kill('SIGINT');
+  equal((await head.ended).status, 130);
+  match((await tail.ended).stderr, /attached as head \(head\) failed: interrupted by SIGINT/);
+  await begin('unread');
+  const unread = attached(t, ['unread', '--as', 'tail', ...near.state]);
+  const writer = attached(t, ['unread', '--as', 'head', ...near.state]);
+  writer.child.stdin?.write('x');
+  while (unread.received() === 0) await sleep(10);
+  unread.child.stdout?.destroy();
+  writer.child.stdin?.write('more');
+  const { status, stderr } = await writer.ended;
+  equal(status, 1);
+  match(stderr, /attached as tail \(tail\) failed: the reader of standard output went away/);
+  await noPipes(near);
+});
+
+test('a reader that does not read does not hide that the pipe was stopped', async (t) => {
+  await begin('stuck');
+  const tail = attached(t, ['stuck', '--as', 'tail', ...near.state]);
+  tail.child.stdout?.pause();
+  attached(t, ['stuck', '--as', 'head', ...near.state], noise(30_000_000, 'stuck'));
+  while ((await pipesOf(near))[0]?.buffers.free !== 0) await sleep(20);
+  succeed(['pipe', 'stop', 'stuck', ...near.state]);
+  const [status] = await once(tail.child, 'exit');
+  equal(status, 1);
+  tail.child.stdout?.resume();
 });

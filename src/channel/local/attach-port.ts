@@ -13,7 +13,7 @@
  * reserved is free again when the data connection does not come in time, or the program goes.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import type { ByteString } from '../../base/bytes.ts';
 import { toBytes } from '../../base/bytes.ts';
@@ -282,6 +282,9 @@ async function prepareFolder(stateDirectory: ByteString): Promise<void> {
   for (const name of readdirSync(toBytes(folder))) {
     const path = socketPath(`${folder}/${name}`);
     if (path === undefined) continue;
+    // One that was just made may not listen yet.
+    const status = statSync(path, { throwIfNoEntry: false });
+    if (status === undefined || Date.now() - status.mtimeMs < LIMITS.attachStaleMs) continue;
     const socket = await connectLocal(path);
     socket?.destroy();
     if (socket === undefined) rmSync(path, { force: true });

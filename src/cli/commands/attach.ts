@@ -3,9 +3,15 @@
  */
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EXIT, PenstockError } from '../../base/errors.ts';
+import { EXIT, PenstockError, toPenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { type AttachOptions, attachHead, attachTail } from '../../channel/local/attach.ts';
+import {
+  type AttachedHead,
+  type AttachedTail,
+  type AttachOptions,
+  attachHead,
+  attachTail,
+} from '../../channel/local/attach.ts';
 import type { Invocation } from '../invocation.ts';
 
 export default async function run(invocation: Invocation<'attach'>): Promise<number> {
@@ -23,7 +29,7 @@ async function give(invocation: Invocation<'attach'>, wanted: AttachOptions): Pr
   const head = await begun(invocation, () => attachHead(wanted));
   const { machine, program } = head.attachment;
   output.note(`attached as ${head.attachment.stage} of ${wanted.pipe} (${program} on ${machine})`);
-  await pipeline(process.stdin, head, { signal });
+  await until(signal, head, () => pipeline(process.stdin, head));
   return head.bytes;
 }
 
@@ -35,18 +41,36 @@ async function take(invocation: Invocation<'attach'>, wanted: AttachOptions): Pr
   const { machine, program } = tail.attachment;
   output.note(`attached as ${tail.attachment.stage} of ${wanted.pipe} (${program} on ${machine})`);
   let bytes = 0;
-  const stop = (): void => void tail.destroy(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    for await (const chunk of tail as AsyncIterable<Buffer>) {
-      await output.writeBytes(chunk);
+  // A reader that does not read must not hide that the pipe was stopped.
+  const stopped = new Promise<never>((_resolve, reject) => tail.outcome.catch(reject));
+  stopped.catch(() => {});
+  await until(signal, tail, async () => {
+    for await (const chunk of tail.iterator({ destroyOnReturn: false })) {
+      await Promise.race([output.writeBytes(chunk), stopped]);
       bytes += chunk.length;
     }
     await tail.outcome;
+  });
+  return bytes;
+}
+
+/** Runs what moves a stream; whatever hinders it is what the other end of the pipe is told. */
+async function until(
+  signal: AbortSignal,
+  stream: AttachedHead | AttachedTail,
+  move: () => Promise<void>,
+): Promise<void> {
+  const stop = (): void => void stream.destroy(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    if (signal.aborted) stop();
+    await move();
+  } catch (thrown) {
+    stream.destroy(toPenstockError(thrown));
+    throw thrown;
   } finally {
     signal.removeEventListener('abort', stop);
   }
-  return bytes;
 }
 
 /** Attaches; a pipe that is not there yet is waited for as long as was asked. */
