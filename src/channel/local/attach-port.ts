@@ -19,7 +19,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { toBytes } from '../../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { duplicateDescriptor } from '../../host/mod.ts';
+import { duplicateDescriptor, openClock } from '../../host/mod.ts';
 import type { Pipe, PipeSpec } from '../../pipe/mod.ts';
 import { dropDescriptor } from '../net/links.ts';
 import { toWireError } from '../wire-error.ts';
@@ -284,7 +284,8 @@ async function prepareFolder(stateDirectory: ByteString): Promise<void> {
     if (path === undefined) continue;
     // One that was just made may not listen yet.
     const status = statSync(path, { throwIfNoEntry: false });
-    if (status === undefined || Date.now() - status.mtimeMs < LIMITS.attachStaleMs) continue;
+    if (status === undefined || openClock().nowMs() - status.mtimeMs < LIMITS.attachStaleMs)
+      continue;
     const socket = await connectLocal(path);
     socket?.destroy();
     if (socket === undefined) rmSync(path, { force: true });
