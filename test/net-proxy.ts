@@ -1,7 +1,7 @@
 /**
  * A TCP proxy between a client and a server, which breaks connections in the ways in which networks do.
  *
- * Contract: it listens on 127.0.0.1, in the process that made it: what is to pass it must run in
+ * Contract: it listens on loopback, in the process that made it: what is to pass it must run in
  * another one, or not block this one. Faults hold for all connections, present and future, until
  * they are taken back; `close` leaves nothing behind.
  */
@@ -30,9 +30,10 @@ export class NetProxy {
     this.#server = createServer((client) => this.#accept(client));
   }
 
-  static async start(targetPort: number): Promise<NetProxy> {
+  /** In front of a port of 127.0.0.1; at another address of this machine it may have the same number. */
+  static async start(targetPort: number, host = '127.0.0.1', port = 0): Promise<NetProxy> {
     const proxy = new NetProxy(targetPort);
-    proxy.#server.listen(0, '127.0.0.1');
+    proxy.#server.listen(port, host);
     await once(proxy.#server, 'listening');
     return proxy;
   }
@@ -117,7 +118,7 @@ class Pair {
       socket.setNoDelay(true);
       socket.on('error', () => undefined);
       socket.on('close', () => {
-        if (!this.#isLost) this.cut();
+        if (!this.#isLost || socket === client) this.cut();
       });
     }
   }

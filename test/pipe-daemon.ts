@@ -1,7 +1,8 @@
 /**
  * A daemon for tests that is to be killed: a monitor whose list of modules has those of the tests.
  *
- * Usage: pipe-daemon.ts STATE-FOLDER [ADDRESS]. Prints its port and fingerprint as a line of JSON.
+ * Usage: pipe-daemon.ts STATE-FOLDER [ADDRESS [REPOSITORY]]. Serves the repository as `home`. Prints its
+ * port and fingerprint as a line of JSON.
  */
 import { openClock } from '../src/host/mod.ts';
 import { openLogger } from '../src/monitor/logger.ts';
@@ -9,12 +10,13 @@ import { createMonitor } from '../src/monitor/monitor.ts';
 import { allowFarModule } from '../src/monitor/pipe-modules.ts';
 import { LOAD_MODULE } from './agent-load.ts';
 
+const [directory = '', host = '127.0.0.1', repository] = process.argv.slice(2);
 allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
 const clock = openClock();
 const monitor = await createMonitor({
-  stateDirectory: process.argv[2] ?? '',
-  listen: [{ host: process.argv[3] ?? '127.0.0.1', port: 0 }],
-  repositories: new Map(),
+  stateDirectory: directory,
+  listen: [{ host, port: 0 }],
+  repositories: new Map(repository === undefined ? [] : [['home', repository]]),
   version: '0.0.0',
   clock,
   log: openLogger({ format: 'json', clock, write: (line) => process.stderr.write(`${line}\n`) }),
