@@ -65,6 +65,8 @@ export interface FileContents {
   allocate(fd: number, offset: number, length: number): number;
   sync(fd: number): number;
   dataSync(fd: number): number;
+  /** All that was written to the file system of an open file or directory, by whomever. */
+  syncFileSystem(fd: number): number;
   /**
    * Locks the file for this handle against all others that ask for it, of this process too; -EAGAIN
    * when one has it. Closing the handle gives it back, and so does the end of the process.

@@ -31,12 +31,19 @@ import { StatusEntry } from './status-entry.ts';
 export interface CompareOptions {
   /** The target's listing, open in this process; undefined: there is nothing yet. */
   readonly listing: Listing | undefined;
-  /** Source and target have the same owners; else those of the target come with its listing. */
-  readonly isOneMachine: boolean;
+  /** Owners are the same if their numbers are; else if their names are, which come with the listing. */
+  readonly byNumber: boolean;
   readonly comparesOwners: boolean;
   /** One item is copied, under this name; undefined: a tree. */
   readonly rename: ByteString | undefined;
   readonly dryRun: boolean;
+}
+
+/** What is posted when it is known how much there is to be copied. */
+export interface CopyTotal {
+  readonly type: 'total';
+  readonly files: number;
+  readonly bytes: number;
 }
 
 interface Frame {
@@ -86,6 +93,8 @@ class Comparing {
   #planned = 0;
   #plannedBytes = 0;
   #largeFiles = 0;
+  #wantedFiles = 0;
+  #wantedBytes = 0;
 
   constructor(options: CompareOptions, context: ModuleContext) {
     this.#options = options;
@@ -117,6 +126,13 @@ class Comparing {
     this.#cleanRest(top);
     this.#removeParts(top);
     this.#send();
+    this.#tellTotal();
+  }
+
+  /** How much there is to be copied, once that is known. */
+  #tellTotal(): void {
+    const told: CopyTotal = { type: 'total', files: this.#wantedFiles, bytes: this.#wantedBytes };
+    this.#context.post(told);
   }
 
   close(): void {
@@ -252,14 +268,19 @@ class Comparing {
     this.#context.progress(COPY_COUNTER.metadataOnly, 1);
     this.#put(frame, COPY.metadata, this.#source.name);
   }
+  #want(files: number, bytes: number): void {
+    this.#wantedFiles += files;
+    this.#wantedBytes += bytes;
+    this.#context.progress(COPY_COUNTER.filesWanted, files);
+    this.#context.progress(COPY_COUNTER.bytesWanted, bytes);
+  }
   #content(frame: Frame, name: ByteString, isThere: boolean): void {
     const { status } = this.#source;
     const flags = isThere ? COPY_FLAG.replaces : 0;
     const item = this.#source.name;
     if (status.kind !== KIND.file) return this.#put(frame, COPY.special, item, flags);
-    this.#context.progress(COPY_COUNTER.filesWanted, 1);
-    this.#context.progress(COPY_COUNTER.bytesWanted, status.size);
     const { size } = status;
+    this.#want(1, size);
     if (size <= COPY_PIECE_BYTES && !isSparse(status))
       this.#put(frame, COPY.file, item, flags, size);
     else this.#large(frame, name);
@@ -273,7 +294,8 @@ class Comparing {
     const missing = missingRanges(part?.ranges ?? [], size);
     const missingBytes = missing.reduce((sum, { from, to }) => sum + to - from, 0);
     const there = size - missingBytes;
-    this.#context.progress(COPY_COUNTER.bytesWanted, -there);
+    this.#want(0, -there);
+    if (this.#options.rename !== undefined) this.#tellTotal();
     this.#context.progress(COPY_COUNTER.bytesResumed, there);
     const body = this.#largeEntry(part === undefined ? undefined : [part.place, there]);
     const number = ++this.#largeFiles;
@@ -296,7 +318,7 @@ class Comparing {
     return this.#entries.bytes.subarray(0, this.#entries.length);
   }
   #link(frame: Frame, name: ByteString, first: ByteString, isThere: boolean): void {
-    this.#context.progress(COPY_COUNTER.filesWanted, 1);
+    this.#want(1, 0);
     if (this.#options.dryRun) return;
     this.#plan(frame);
     this.#out.path = frame.path;
@@ -348,7 +370,7 @@ class Comparing {
     if (source.mode !== target.mode && source.kind !== KIND.symlink) return false;
     if (this.#source.digest !== this.#target.digest) return false;
     if (!this.#options.comparesOwners) return true;
-    if (this.#options.isOneMachine) return source.uid === target.uid && source.gid === target.gid;
+    if (this.#options.byNumber) return source.uid === target.uid && source.gid === target.gid;
     const { users, groups } = this.#target;
     return (
       isSameOwner(source.uid, target.uid, this.#userName, users) &&

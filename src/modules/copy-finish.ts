@@ -85,6 +85,7 @@ class Finishing {
     for (const [number, large] of this.#larges) this.#giveUp(number, large);
     this.#makeLinks();
     this.#finishDirectories();
+    if (this.#options.syncs) this.#sync();
     this.#target.close();
     this.#notes.close();
   }
@@ -187,6 +188,11 @@ class Finishing {
     const place = temporaryName(this.#options.token, number);
     this.#files.remove(directory, place);
     this.#endLog(directory, place, large);
+  }
+
+  #sync(): void {
+    const synced = this.#files.syncFileSystem(this.#target.directories.open(''));
+    if (synced < 0) throw ioError(synced, 'sync', this.#target.path);
   }
 
   #makeLinks(): void {

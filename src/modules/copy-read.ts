@@ -35,6 +35,8 @@ import { StatusEntry } from './status-entry.ts';
 
 export interface CopyReadOptions {
   readonly root: CopyRoot;
+  /** Whether owners are told by name; else their numbers count. */
+  readonly namesOwners: boolean;
   /** One item is copied, under this name. */
   readonly rename: ByteString | undefined;
 }
@@ -76,7 +78,7 @@ class Reading {
     if (root < 0) throw ioError(root, 'open', this.#path);
     this.#directories = new CopyDirectories(this.#files, root, false);
     this.#entry = new StatusEntry(this.#files, 0);
-    this.#out = new CopyWriter(context, this.#files);
+    this.#out = new CopyWriter(context, options.namesOwners ? this.#files : undefined);
   }
 
   process(buffer: PipeBuffer): null {

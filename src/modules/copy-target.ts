@@ -17,6 +17,8 @@ import { childPath } from './source-tree.ts';
 
 export interface CopyTargetOptions {
   readonly root: CopyRoot;
+  /** At the end all is put on the disk. */
+  readonly syncs: boolean;
   /** Whether owners are set. */
   readonly owners: boolean;
   /** 16 hexadecimal digits, those of one copy. */

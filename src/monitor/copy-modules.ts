@@ -94,14 +94,16 @@ function scanOptions(sent: unknown, peer: Peer): ScanOptions {
 
 function readOptions(sent: unknown, peer: Peer): CopyReadOptions {
   const fields = fieldsOf(sent);
-  return { root: rootOf(pathOf(fields), peer), rename: nameOf(fields.rename) };
+  const root = rootOf(pathOf(fields), peer);
+  return { root, rename: nameOf(fields.rename), namesOwners: fields.namesOwners !== false };
 }
 
 function targetOptions(sent: unknown, peer: Peer): CopyTargetOptions {
   const fields = fieldsOf(sent);
   const { token, owners } = fields;
   if (typeof token !== 'string' || !/^[0-9a-f]{16}$/.test(token)) wrong('token');
-  return { root: rootOf(pathOf(fields), peer), owners: owners !== false, token };
+  const root = rootOf(pathOf(fields), peer);
+  return { root, owners: owners !== false, token, syncs: fields.syncs === true };
 }
 
 function keepOptions(sent: unknown, peer: Peer): KeepOptions {
@@ -119,7 +121,7 @@ function compareOptions(sent: unknown, peer: Peer): CompareOptions {
   const fields = fieldsOf(sent);
   const options = {
     listing: undefined,
-    isOneMachine: false,
+    byNumber: fields.byNumber === true,
     comparesOwners: fields.comparesOwners !== false,
     rename: nameOf(fields.rename),
     dryRun: fields.dryRun === true,

@@ -70,7 +70,7 @@ export function writeStages(target: CopyTargetOptions, instances: number): Stage
     {
       name: 'finish',
       modules: [{ module: moduleFile('copy-finish'), options: target }],
-      startWhen: 'first-buffer',
+      ...(target.syncs ? {} : { startWhen: 'first-buffer' }),
     },
   ];
 }

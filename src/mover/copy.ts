@@ -10,6 +10,7 @@ import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError } from '../base/errors.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import { CWD, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/mod.ts';
+import type { CopyTotal } from '../modules/copy-compare.ts';
 import { closeListing, type Listing, openListing } from '../modules/copy-keep.ts';
 import type { Looked } from '../modules/copy-look.ts';
 import { PART_FROM_BYTES } from '../modules/copy-parts.ts';
@@ -54,6 +55,10 @@ export interface CopyRequest {
   /** Where one side is another machine. */
   readonly network?: CopyNetwork;
   readonly owners: boolean;
+  /** Owners are the same by number; else, between machines, by name. */
+  readonly byNumber: boolean;
+  /** When it is done, all is on the disk. */
+  readonly syncs: boolean;
   readonly dryRun: boolean;
   readonly threads: number;
   readonly signal: AbortSignal;
@@ -64,6 +69,9 @@ export interface CopyRequest {
 export interface CopyProgress {
   readonly files: number;
   readonly bytes: number;
+  /** Of what is to be copied, once that is known. */
+  readonly filesTotal?: number;
+  readonly bytesTotal?: number;
 }
 
 export interface CopyResult {
@@ -119,6 +127,7 @@ class Copy {
   readonly #listingId = randomBytes(16).toString('hex');
   readonly #told = new Set<string>();
   #problems = 0;
+  #total: Pick<CopyProgress, 'filesTotal' | 'bytesTotal'> = {};
 
   constructor(request: CopyRequest) {
     this.#request = request;
@@ -195,7 +204,7 @@ class Copy {
   /** Lists the target to where the source is. */
   #listing({ source, target, rename }: Plan, listing: Listing): CopyLegs {
     const isOneMachine = source.server === undefined && target.server === undefined;
-    const tellsOwners = !isOneMachine;
+    const tellsOwners = !isOneMachine && !this.#request.byNumber;
     const what = { mayBeMissing: true, compares: true, findsParts: true, tellsOwners };
     if (target.server !== undefined) {
       const options = { path: target.path, item: rename, ...what };
@@ -226,48 +235,53 @@ class Copy {
         this.#request.onProgress({
           files: counter(COPY_COUNTER.filesDone, stage),
           bytes: counter(COPY_COUNTER.bytesDone, stage),
+          ...this.#total,
         }),
     };
   }
 
   /** The source is here; the target is `server`'s, or here too. */
   #push(plan: Plan, server: Server | undefined, listing: Listing | undefined): CopyLegs {
-    const { owners, dryRun, threads } = this.#request;
+    const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { source, target, item, rename, exists } = plan;
     const root = resolveCopyRoot(source.path);
     const head = [
       scanStage(copyScan(root, item, { compares: exists })),
       compareStage({
         listing,
-        isOneMachine: server === undefined,
+        byNumber: byNumber || server === undefined,
         comparesOwners: owners,
         rename,
         dryRun,
       }),
     ];
     if (dryRun) return { near: head, allocating: 1 };
-    const near = [...head, readStage({ root, rename }, threads)];
+    const near = [
+      ...head,
+      readStage({ root, rename, namesOwners: server !== undefined && !byNumber }, threads),
+    ];
     const allocating = threads + 2;
     if (server === undefined) {
-      const options = { root: resolveCopyRoot(target.path), owners, token: this.#token };
+      const options = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
       return { near: [...near, ...writeStages(options, threads)], allocating };
     }
-    const options = { path: target.path, owners, token: this.#token };
-    const startWhen = 'first-buffer';
-    const stages = [
-      { name: 'write', modules: [{ name: 'copy-write', options }], instances: threads, startWhen },
-      { name: 'finish', modules: [{ name: 'copy-finish', options }], startWhen },
-    ] as const;
+    const options = { path: target.path, owners, syncs, token: this.#token };
+    const lazily = { startWhen: 'first-buffer' } as const;
+    const write = { name: 'write', modules: [{ name: 'copy-write', options }], instances: threads };
+    const finish = { name: 'finish', modules: [{ name: 'copy-finish', options }] };
+    // What was copied before is put on the disk also where there is nothing to be copied.
+    const stages = [{ ...write, ...lazily }, syncs ? finish : { ...finish, ...lazily }];
     const far = { server, flow: 'push', stages, allocating: 2, ordered: false } as const;
     return { near, allocating, far };
   }
 
   /** The source is the server's, the target here. */
   #pull({ source, target, item, rename, exists }: Plan, server: Server): CopyLegs {
-    const { owners, dryRun, threads } = this.#request;
+    const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { path } = source;
     const compare = {
       ...(exists ? { listing: this.#listingId } : {}),
+      byNumber,
       comparesOwners: owners,
       rename,
       dryRun,
@@ -280,7 +294,7 @@ class Copy {
         allocates: !dryRun,
       },
     ];
-    const modules = [{ name: 'copy-read', options: { path, rename } }];
+    const modules = [{ name: 'copy-read', options: { path, rename, namesOwners: !byNumber } }];
     const startWhen = 'first-buffer';
     const read = { name: 'read', modules, instances: threads, allocates: true, startWhen } as const;
     const far = {
@@ -291,7 +305,7 @@ class Copy {
       ordered: false,
     } as const;
     if (dryRun) return { near: [discardStage()], allocating: 1, far };
-    const options = { root: resolveCopyRoot(target.path), owners, token: this.#token };
+    const options = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
     return { near: writeStages(options, threads), allocating: 2, far };
   }
 
@@ -317,7 +331,9 @@ class Copy {
 
   #message(message: CopyMessage): void {
     if (message.type === 'refusals') this.#refusals.push(message.refusals);
-    else if (message.type === 'problem') {
+    else if (message.type === 'total') {
+      this.#total = { filesTotal: message.files, bytesTotal: message.bytes };
+    } else if (message.type === 'problem') {
       const { path, error } = message.problem;
       // Of a large file, each of its readers may tell.
       const key = `${path}\0${error.message}`;
@@ -332,7 +348,10 @@ class Copy {
 /** Problems that are remembered so as not to tell them again. */
 const TOLD_MAX = 10_000;
 
-type CopyMessage = { readonly type: 'problem'; readonly problem: SourceProblem } | CopyRefusals;
+type CopyMessage =
+  | { readonly type: 'problem'; readonly problem: SourceProblem }
+  | CopyRefusals
+  | CopyTotal;
 
 /** What is at a path, through its last link where it ends in a slash; undefined: nothing. */
 function statusOf(path: ByteString): FileStatus | undefined {

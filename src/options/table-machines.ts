@@ -36,6 +36,16 @@ export const MACHINE_COMMANDS = {
         kind: 'flag',
         help: 'everything that is written belongs to the user who copies',
       },
+      numericIds: {
+        flag: 'numeric-ids',
+        kind: 'flag',
+        help: 'between machines: owners by number, not by name',
+      },
+      sync: {
+        flag: 'sync',
+        kind: 'flag',
+        help: 'end only when all that was copied is on the disk, for which the system is asked once',
+      },
       threads: PIPE_OPTIONS.threads,
     },
     examples: [

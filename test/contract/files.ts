@@ -119,7 +119,10 @@ function contentTests(subject: FilesSubject): void {
     assert.equal(files.write(again, bytes, 9, 1, 7), 1);
     good(files.dataSync(again));
     good(files.sync(again));
+    good(files.syncFileSystem(again));
+    good(files.syncFileSystem(root));
     good(files.close(again));
+    assert.equal(errnoName(-files.syncFileSystem(again)), 'EBADF');
     assert.equal(contentOf(place, 'a'), '\0\0\x0023459');
   });
 

@@ -31,7 +31,10 @@ interface Setting {
   readonly data: LinkProxy;
   readonly source: string;
   readonly target: string;
-  run(bytesPerSecond?: number): Promise<CopyResult & { readonly told: readonly string[] }>;
+  run(
+    bytesPerSecond?: number,
+    signal?: AbortSignal,
+  ): Promise<CopyResult & { readonly told: readonly string[] }>;
 }
 
 /** A proxy at the same port of another address, where the client looks for the far machine. */
@@ -74,16 +77,21 @@ async function setUp(t: TestContext, way: 'push' | 'pull'): Promise<Setting> {
   const server = { host: '127.0.0.1', port: far.monitor.port, fingerprint };
   const at = (path: string, isFar: boolean): CopyPlace =>
     isFar ? { path: fromText(path), server } : { path: fromText(path) };
-  const run: Setting['run'] = async (bytesPerSecond = SLOW) => {
+  const run: Setting['run'] = async (
+    bytesPerSecond = SLOW,
+    signal = new AbortController().signal,
+  ) => {
     const told: string[] = [];
     const result = await copy({
       source: at(source, way === 'pull'),
       target: at(target, way === 'push'),
       network: { identity: client.identity, links: 2, bytesPerSecond },
       owners: true,
+      byNumber: false,
+      syncs: false,
       dryRun: false,
       threads: 2,
-      signal: new AbortController().signal,
+      signal,
       onProblem: (path, { code }) => told.push(`${code} ${path}`),
       onProgress: () => undefined,
     });
@@ -168,6 +176,22 @@ test('data that comes late, and a connection that swallows all', async (t) => {
       assert.deepEqual((await copying).told, []);
       assertSameTree(tree(target), tree(source));
       assert.deepEqual(temporaries(target), []);
+    }),
+  );
+});
+
+test('a copy that is interrupted ends also where the network swallows everything', async (t) => {
+  await Promise.all(
+    (['push', 'pull'] as const).map(async (way) => {
+      const { control, data, target, run } = await setUp(t, way);
+      const stop = new AbortController();
+      const copying = run(SLOW, stop.signal);
+      await underWay(target);
+      control.fault({ how: 'half-open' });
+      data.fault({ how: 'half-open' });
+      stop.abort(new Error('interrupted'));
+      // Were it to wait for the other machine, that would be taken for lost.
+      await assert.rejects(copying, { message: 'interrupted' });
     }),
   );
 });

@@ -24,6 +24,8 @@ async function copyTree(source: string, target: string, threads: number): Promis
     source: { path: fromText(source) },
     target: { path: fromText(target) },
     owners: true,
+    byNumber: false,
+    syncs: false,
     dryRun: false,
     threads,
     signal: new AbortController().signal,

@@ -10,7 +10,7 @@ import { type ByteString, fromText } from '../../src/base/bytes.ts';
 import type { PenstockError } from '../../src/base/errors.ts';
 import type { Server } from '../../src/channel/net/api-client.ts';
 import { Peers } from '../../src/channel/net/peers.ts';
-import { type CopyResult, copy } from '../../src/mover/copy.ts';
+import { type CopyProgress, type CopyResult, copy } from '../../src/mover/copy.ts';
 import { IS_ROOT, penstock, scratchFolder, start } from '../commands.ts';
 import { type Machine, newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
@@ -52,20 +52,25 @@ async function run(
   to: Side,
   dryRun = false,
   bytesPerSecond?: number,
-): Promise<CopyResult & { told: string[] }> {
+): Promise<CopyResult & { told: string[]; progress: CopyProgress | undefined }> {
   const told: string[] = [];
+  let progress: CopyProgress | undefined;
   const result = await copy({
     source: { ...from, path: fromText(from.path) },
     target: { ...to, path: fromText(to.path) },
     network: { identity: client.identity, links: 2, bytesPerSecond },
     owners: true,
+    byNumber: false,
+    syncs: false,
     dryRun,
     threads: 2,
     signal: new AbortController().signal,
     onProblem: (path: ByteString, { code }) => told.push(`${code} ${path}`),
-    onProgress: () => undefined,
+    onProgress: (now) => {
+      progress = now;
+    },
   });
-  return { ...result, told };
+  return { ...result, told, progress };
 }
 
 function fill(path: string): void {
@@ -102,6 +107,9 @@ test('a tree is pushed and pulled, and the second time nothing moves', async (t)
   const first = await run(client, { path: source }, pushed);
   assert.deepEqual([first.filesDone, first.told, first.refusals], [64, [], {}]);
   assertSameTree(tree(pushed.path), tree(source));
+  const { bytesDone: bytes } = first;
+  assert.equal(first.progress?.filesTotal, 64);
+  assert.deepEqual([first.progress?.bytesTotal, first.progress?.bytes], [first.bytesWanted, bytes]);
   const second = await run(client, { path: source }, pushed);
   assert.deepEqual([second.filesDone, second.metadataOnly, second.filesSame], [0, 0, 64]);
 
@@ -111,6 +119,10 @@ test('a tree is pushed and pulled, and the second time nothing moves', async (t)
   assert.ok(!existsSync(pulled.path));
   const third = await run(client, pushed, pulled);
   assert.deepEqual([third.filesDone, third.told], [64, []]);
+  assert.deepEqual(
+    [third.progress?.filesTotal, third.progress?.bytesTotal],
+    [64, third.bytesWanted],
+  );
   assertSameTree(tree(pulled.path), tree(source));
   writeFileSync(join(pushed.path, 'file7'), 'changed');
   const fourth = await run(client, pushed, pulled);
@@ -193,9 +205,15 @@ test('the command copies to a paired machine and back', async (t) => {
   // The daemon is in this process: nobody may wait for a command by blocking it.
   const copied = await start(['copy', source, place, ...state]).ended;
   assert.equal(copied.summary.filesDone, 64, copied.stdout);
-  const back = ['copy', place, join(here, 'back'), '--limit-rate', '1G', '--agents', '1'];
+  const back = ['copy', place, join(here, 'back'), '--limit-rate', '1G', '--sync'];
   assert.equal((await start([...back, ...state]).ended).status, 0);
   assertSameTree(tree(join(here, 'back')), tree(source));
+  const numbers = ['copy', place, join(here, 'numbers'), '--numeric-ids', '--sync'];
+  for (const filesDone of [64, 0]) {
+    const run = await start([...numbers, ...state]).ended;
+    assert.deepEqual([run.status, run.summary.filesDone], [0, filesDone], run.stdout);
+    assertSameTree(tree(join(here, 'numbers')), tree(source));
+  }
   const relative = penstock(['copy', source, `${host}:tree`, ...state]);
   assert.deepEqual([relative.status, relative.errors[0]?.code], [2, 'USAGE']);
   const stranger = penstock(['copy', source, `example.org:${there}`, ...state]);

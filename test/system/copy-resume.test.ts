@@ -123,6 +123,8 @@ test('copies between machines that were stopped go on, pushed and pulled', async
       target,
       network: { identity: client.identity, links: 2, bytesPerSecond },
       owners: true,
+      byNumber: false,
+      syncs: false,
       dryRun: false,
       threads: 2,
       signal,

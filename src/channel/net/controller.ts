@@ -149,11 +149,11 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
 }
 
 async function openChannel(
-  { identity, server }: ExtendOptions,
+  { identity, server, signal }: ExtendOptions,
   name: string,
   address: string,
 ): Promise<{ readonly channel: ControlChannel; readonly roundTripMs: number }> {
-  const socket = await connectPinned(identity, server);
+  const socket = await connectPinned(identity, server, signal);
   const roundTripMs = roundTripMsOf(socket);
   // The connection is there, and was looked at: `ws:` only keeps the package from making its own.
   const webSocket = new WebSocket(`ws://monitor/v1/pipes/${encodeURIComponent(name)}/control`, {

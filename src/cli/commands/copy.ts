@@ -23,6 +23,8 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
   const result = await copy({
     ...(await reach(invocation, source, target)),
     owners: !options.noOwner,
+    byNumber: options.numericIds,
+    syncs: options.sync,
     dryRun: options.dryRun,
     threads: options.threads ?? openSystem().cores(),
     signal: invocation.signal,
@@ -31,8 +33,8 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
       const shown = message.includes(toDisplay(path)) ? message : `${toDisplay(path)}: ${message}`;
       output.warning(shown, { code, path });
     },
-    onProgress: ({ files, bytes }) =>
-      output.progress.update({ bytesDone: bytes, filesDone: files }),
+    onProgress: ({ files, bytes, ...total }) =>
+      output.progress.update({ bytesDone: bytes, filesDone: files, ...total }),
   });
   output.progress.finish();
   reportRefusals(output, result.refusals, 'COPY_PARTIAL', 'copy as root, or give --no-owner');

@@ -30,6 +30,7 @@ const CALLS = {
   allocate: 'change',
   sync: 'change',
   dataSync: 'change',
+  syncFileSystem: 'change',
   lock: 'change',
   makeDirectory: 'change',
   remove: 'change',

@@ -157,6 +157,13 @@ export class MemoryContents implements FileHandles, FileContents {
     return this.sync(fd);
   }
 
+  syncFileSystem(fd: number): number {
+    const node = this.nodeOf(fd);
+    if (typeof node === 'number') return node;
+    this.tree.syncAll();
+    return 0;
+  }
+
   lock(fd: number): number {
     return this.tree.lock(fd);
   }

@@ -201,6 +201,11 @@ export class MemoryTree {
     return kept === 0 ? 0 : (sequences[kept - 1] as number);
   }
 
+  /** All that was written is safe from a loss of power. */
+  syncAll(): void {
+    for (const node of this.#allNodes()) node.sync();
+  }
+
   #allNodes(): Set<MemoryNode> {
     const nodes = new Set<MemoryNode>([this.root]);
     for (const node of nodes) for (const child of node.children) nodes.add(child);

@@ -83,6 +83,7 @@ const SIGNATURES = {
   fallocate: [INT, [INT, INT, I64, I64]],
   fsync: [INT, [INT]],
   fdatasync: [INT, [INT]],
+  syncfs: [INT, [INT]],
   flock: [INT, [INT, INT]],
   mkdirat: [INT, [INT, POINTER, U32]],
   unlinkat: [INT, [INT, POINTER, INT]],

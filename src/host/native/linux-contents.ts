@@ -178,6 +178,13 @@ export class LinuxContents implements FileHandles, FileContents {
     return result;
   }
 
+  syncFileSystem(fd: number): number {
+    let result: number;
+    do result = answer(this.c.syncfs(fd));
+    while (result === -ERRNO.EINTR);
+    return result;
+  }
+
   lock(fd: number): number {
     let result: number;
     do result = answer(this.c.flock(fd, LOCK_EXCLUSIVE | LOCK_AT_ONCE));
