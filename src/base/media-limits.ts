@@ -36,6 +36,8 @@ export const MEDIA_LIMITS = {
   driveHeldBytes: 32 * MIB,
   /** As many of them are never used for writing. */
   driveSlotsLeast: 4,
+  /** Of one backup, so many chunks that were ended may wait for the drive to synchronise. */
+  chunksEndedMax: 16,
   /** A volume holds at least this, besides a few blocks. */
   volumeBytesMin: MIB,
   /** What volumes hold whose pool is known from their labels only, unless one holds more. */

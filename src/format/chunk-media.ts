@@ -10,8 +10,18 @@ export interface ChunkSink {
   write(view: Uint8Array, offset: number, length: number, position: number): void;
   /** Makes the chunk durable under its id; it never replaces another. */
   commit(): void;
+  /** As `commit`, on media where that may take long: begins it. Nothing is written afterwards. */
+  readonly commitLater?: () => ChunkCommit;
   /** Leaves nothing behind. */
   discard(): void;
+}
+
+/** A chunk that was ended, and becomes durable when its medium synchronises. */
+export interface ChunkCommit {
+  /** Whether it is durable; throws what its writes have met. */
+  isDone(): boolean;
+  /** Has the medium synchronise, and waits for it. */
+  wait(): void;
 }
 
 export interface ChunkSource {

@@ -14,6 +14,7 @@ import { CallMemory } from '../pipe/call-memory.ts';
 import { calledChunks } from '../pipe/called-chunks.ts';
 import type {
   DriveMessage,
+  DriveQuestion,
   DriveReport,
   DriveRequest,
   ReadableVolume,
@@ -76,12 +77,32 @@ export class DriveLink {
   /** For threads of pipes: chunks are created and opened there. */
   get chunkMedia(): ChunkMediaPlace {
     const gone = { code: 'VOLUME_IO', message: 'the drive has failed' } as const;
-    return calledChunks({ memory: this.#calls.shared, gone, wholeWrites: true });
+    return calledChunks({
+      memory: this.#calls.shared,
+      gone,
+      wholeWrites: true,
+      tellsDurable: true,
+    });
   }
 
   /** Begins a session on a volume. VOLUME_FOREIGN, VOLUME_… */
   async write(session: WriteSession, first: WritableVolume): Promise<void> {
     await this.#ask({ type: 'write', session, first });
+  }
+
+  /** Waits until there are buffers for one more stream, in the order of asking. */
+  async openStream(stream: string): Promise<void> {
+    await this.#ask({ type: 'open-stream', stream });
+  }
+
+  /** Its buffers are others' from now on; what it wrote is written all the same. */
+  async endStream(stream: string): Promise<void> {
+    if (this.#failure === undefined) await this.#ask({ type: 'end-stream', stream });
+  }
+
+  /** Writes a whole chunk, its trailer included; it is on the medium when this returns. */
+  async putChunk(chunk: string, parts: readonly Uint8Array[]): Promise<void> {
+    await this.#ask({ type: 'put', chunk, parts });
   }
 
   /** Chunks can be read from these volumes from now on. */
@@ -110,13 +131,7 @@ export class DriveLink {
     clearTimeout(late);
   }
 
-  #ask(
-    request:
-      | { type: 'write'; session: WriteSession; first: WritableVolume }
-      | { type: 'read'; volumes: readonly ReadableVolume[] }
-      | { type: 'finish' }
-      | { type: 'barrier' },
-  ): Promise<DriveReport | undefined> {
+  #ask(request: DriveQuestion): Promise<DriveReport | undefined> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const id = this.#next++;
     // While somebody waits for an answer the process must not end.

@@ -75,19 +75,23 @@ export interface DriveReport {
   readonly reading: ReadFigures;
 }
 
-/** From the main thread. Requests have an id, under which they are answered. */
-export type DriveRequest =
-  | {
-      readonly id: number;
-      readonly type: 'write';
-      readonly session: WriteSession;
-      readonly first: WritableVolume;
-    }
-  | { readonly id: number; readonly type: 'read'; readonly volumes: readonly ReadableVolume[] }
+/** What is answered. */
+export type DriveQuestion =
+  | { readonly type: 'write'; readonly session: WriteSession; readonly first: WritableVolume }
+  | { readonly type: 'read'; readonly volumes: readonly ReadableVolume[] }
+  /** Answered when there are buffers for the stream. */
+  | { readonly type: 'open-stream'; readonly stream: string }
+  | { readonly type: 'end-stream'; readonly stream: string }
+  /** A whole chunk in its parts; answered when it is on the medium. */
+  | { readonly type: 'put'; readonly chunk: string; readonly parts: readonly Uint8Array[] }
   /** Ends the session that is being written, and closes the volumes that are read. */
-  | { readonly id: number; readonly type: 'finish' }
+  | { readonly type: 'finish' }
   /** Answered when all that was told before is on its way. */
-  | { readonly id: number; readonly type: 'barrier' }
+  | { readonly type: 'barrier' };
+
+/** From the main thread. Questions have an id, under which they are answered. */
+export type DriveRequest =
+  | (DriveQuestion & { readonly id: number })
   /** The next volume, which the thread has asked for. */
   | { readonly type: 'next'; readonly volume?: WritableVolume; readonly error?: ErrorRecord }
   | { readonly type: 'close' };

@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import { CALL, CallMemory } from '../pipe/call-memory.ts';
 import type {
   DriveMessage,
+  DriveQuestion,
   DriveReport,
   DriveRequest,
   Medium,
@@ -77,15 +78,28 @@ class DriveThread {
     else {
       const { id } = request;
       try {
-        if (request.type === 'write') await this.#begin(request.session, request.first);
-        else if (request.type === 'read') await this.#readFrom(request.volumes);
-        const report = request.type === 'finish' ? await this.#finish() : undefined;
+        const report = await this.#answer(request);
         this.#post({ type: 'answer', id, ...(report === undefined ? {} : { report }) });
       } catch (error) {
         await this.#letGo();
         this.#post({ type: 'answer', id, error: toErrorRecord(error) });
       }
     }
+  }
+
+  async #answer(question: DriveQuestion): Promise<DriveReport | undefined> {
+    if (question.type === 'finish') return await this.#finish();
+    if (question.type === 'write') await this.#begin(question.session, question.first);
+    else if (question.type === 'read') await this.#readFrom(question.volumes);
+    else if (question.type === 'end-stream') await this.#writing?.endStream(question.stream);
+    else if (question.type === 'open-stream') await this.#theWriting().openStream(question.stream);
+    else if (question.type === 'put') await this.#theWriting().put(question.chunk, question.parts);
+    return undefined;
+  }
+
+  #theWriting(): DriveWriting {
+    if (this.#writing !== undefined) return this.#writing;
+    throw new PenstockError('VOLUME_IO', 'the drive is not writing');
   }
 
   async #begin(session: WriteSession, first: WritableVolume): Promise<void> {
@@ -100,7 +114,7 @@ class DriveThread {
         return next === undefined ? undefined : await this.#load(next);
       },
     });
-    this.#writing = new DriveWriting(this.#writer);
+    this.#writing = new DriveWriting(this.#writer, (sink) => this.#memory.setDurable(sink));
   }
 
   async #askNext(full: string): Promise<WritableVolume | undefined> {
@@ -182,13 +196,13 @@ class DriveThread {
       const reading = await this.#readable.promise;
       return await reading.read(chunk, memory.position(slot), into);
     }
-    const writing = this.#writing;
-    if (writing === undefined) throw new PenstockError('VOLUME_IO', 'the drive is not writing');
+    const writing = this.#theWriting();
+    const sink = memory.sink(slot);
     if (call === CALL.write) {
       const bytes = memory.bytes.subarray(at, at + memory.length(slot));
-      await writing.write(chunk, memory.position(slot), bytes);
-    } else if (call === CALL.commit) await writing.commit(chunk);
-    else writing.discard(chunk);
+      await writing.write(chunk, memory.position(slot), bytes, sink);
+    } else if (call === CALL.discard) writing.discard(chunk);
+    else if (!memory.isDurable(sink)) await writing.commit(chunk);
     return 0;
   }
 }

@@ -3,7 +3,9 @@
  *
  * Contract: what one call brings is one record. The parts of a chunk may be taken in any order and are
  * written in that of their positions. A chunk's trailer is not written: a volume knows where a chunk
- * ends. A commit is answered once the chunk is on the medium.
+ * ends. That a chunk is on the medium is told once the drive has synchronised, which it does when it is
+ * time to (volume-writer.ts); a commit has it synchronise, and is answered afterwards. A stream has its
+ * buffers until it is ended.
  */
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -19,6 +21,11 @@ interface Intake {
   part: number;
   /** Its last record was handed in. */
   isComplete: boolean;
+  /** So was what follows that. */
+  isOver: boolean;
+  isDurable: boolean;
+  /** Who hands it in, as a number; undefined: the main thread. */
+  readonly sink: number | undefined;
   /** Parts that came before their turn, by position. */
   readonly early: Map<number, () => void>;
   readonly committed: Promise<void>;
@@ -33,19 +40,35 @@ interface OpenStream {
 
 export class DriveWriting {
   readonly #writer: VolumeWriter;
+  readonly #tellDurable: (sink: number) => void;
   readonly #intakes = new Map<string, Intake>();
   readonly #streams = new Map<string, OpenStream>();
   /** A synchronisation that was asked for and has not begun. */
   #synchronising: Promise<void> | undefined;
   #failure: unknown;
 
-  constructor(writer: VolumeWriter) {
+  constructor(writer: VolumeWriter, tellDurable: (sink: number) => void) {
     this.#writer = writer;
+    this.#tellDurable = tellDurable;
+  }
+
+  /** Waits until the stream has buffers. */
+  async openStream(id: string): Promise<void> {
+    await this.#stream(id).opened;
+  }
+
+  /** Nothing more comes of it. */
+  async endStream(id: string): Promise<void> {
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    this.#streams.delete(id);
+    await stream.last;
+    await stream.opened.then((one) => one.end()).catch(() => undefined);
   }
 
   /** Writes a part; resolves when its memory may be used again. */
-  async write(chunk: string, position: number, bytes: Buffer): Promise<void> {
-    const intake = this.#intake(chunk);
+  async write(chunk: string, position: number, bytes: Buffer, sink?: number): Promise<void> {
+    const intake = this.#intake(chunk, sink);
     if (position !== intake.position) {
       if (position < intake.position)
         throw new PenstockError('INTERNAL', 'a part was handed in twice');
@@ -54,8 +77,12 @@ export class DriveWriting {
     }
     try {
       if (!intake.isComplete) await this.#record(intake, bytes);
-      else if (bytes.length !== TRAILER_BYTES)
+      else if (bytes.length !== TRAILER_BYTES || intake.isOver)
         throw new PenstockError('INTERNAL', 'a part behind the end of its chunk');
+      else {
+        intake.isOver = true;
+        this.#settle(intake);
+      }
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -81,12 +108,25 @@ export class DriveWriting {
 
   /** Resolves once the chunk is on the medium. */
   async commit(chunk: string): Promise<void> {
-    const intake = must(this.#intakes.get(chunk), 'a chunk that was written');
-    if (!intake.isComplete)
-      throw new PenstockError('INTERNAL', 'a chunk without an end was committed');
+    await this.#commit(must(this.#intakes.get(chunk), 'a chunk that was written'));
+  }
+  async #commit(intake: Intake): Promise<void> {
+    if (!intake.isOver) throw new PenstockError('INTERNAL', 'a chunk without an end was committed');
+    if (intake.isDurable) return;
     await this.#synchronise();
     await intake.committed;
-    this.#intakes.delete(chunk);
+  }
+
+  /** Writes a whole chunk; resolves once it is on the medium. */
+  async put(chunk: string, parts: readonly Uint8Array[]): Promise<void> {
+    const intake = this.#intake(chunk, undefined);
+    let position = 0;
+    for (const part of parts) {
+      const bytes = Buffer.from(part.buffer, part.byteOffset, part.length);
+      await this.write(chunk, position, bytes);
+      position += part.length;
+    }
+    await this.#commit(intake);
   }
 
   /** Those that wait at the same time share one. */
@@ -107,16 +147,22 @@ export class DriveWriting {
 
   /** The writer's news. */
   committed({ chunk }: CommittedChunk): void {
-    this.#intakes.get(chunk)?.tellCommitted();
+    const intake = this.#intakes.get(chunk);
+    if (intake === undefined) return;
+    intake.isDurable = true;
+    this.#settle(intake);
+  }
+  /** A chunk that is on the medium, and whose every part came, is forgotten. */
+  #settle(intake: Intake): void {
+    if (!intake.isDurable || !intake.isOver) return;
+    this.#intakes.delete(intake.chunk);
+    if (intake.sink !== undefined) this.#tellDurable(intake.sink);
+    intake.tellCommitted();
   }
 
   /** No more streams. */
   async end(): Promise<void> {
-    for (const { opened, last } of this.#streams.values()) {
-      await last;
-      await opened.then((stream) => stream.end()).catch(() => undefined);
-    }
-    this.#streams.clear();
+    for (const id of [...this.#streams.keys()]) await this.endStream(id);
   }
 
   #fail(error: unknown): void {
@@ -124,7 +170,7 @@ export class DriveWriting {
     for (const { early } of this.#intakes.values()) for (const turn of early.values()) turn();
   }
 
-  #intake(chunk: string): Intake {
+  #intake(chunk: string, sink: number | undefined): Intake {
     const known = this.#intakes.get(chunk);
     if (known !== undefined) return known;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -133,6 +179,9 @@ export class DriveWriting {
       position: 0,
       part: 0,
       isComplete: false,
+      isOver: false,
+      isDurable: false,
+      sink,
       early: new Map(),
       committed: promise,
       tellCommitted: resolve,

@@ -8,6 +8,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import {
+  type ChunkCommit,
   type ChunkMedia,
   type ChunkMediaPlace,
   type ChunkSink,
@@ -54,7 +55,9 @@ export default async function openPooledChunks(given: unknown): Promise<ChunkMed
 }
 
 function both(first: ChunkSink, second: ChunkSink): ChunkSink {
+  const { commitLater } = first;
   return {
+    ...(commitLater === undefined ? {} : { commitLater: () => inTurn(commitLater(), second) }),
     write: (view, offset, length, position) => {
       first.write(view, offset, length, position);
       second.write(view, offset, length, position);
@@ -66,6 +69,25 @@ function both(first: ChunkSink, second: ChunkSink): ChunkSink {
     discard: () => {
       first.discard();
       second.discard();
+    },
+  };
+}
+
+/** The second is committed once the first is durable. */
+function inTurn(first: ChunkCommit, second: ChunkSink): ChunkCommit {
+  let isDone = false;
+  const follow = (): void => {
+    if (!isDone) second.commit();
+    isDone = true;
+  };
+  return {
+    isDone: () => {
+      if (!isDone && first.isDone()) follow();
+      return isDone;
+    },
+    wait: () => {
+      first.wait();
+      follow();
     },
   };
 }

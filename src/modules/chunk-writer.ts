@@ -2,7 +2,8 @@
  * Writes chunks: one open chunk per content class, committed when it is full or when asked.
  *
  * A chunk: header, blocks and other parts, details and footer, trailer (format/chunk.ts). Nothing
- * counts as stored before its chunk is durable; then `placed` gets what the index needs. Memory is used
+ * counts as stored before its chunk is durable; then `placed` gets what the index needs. On media that
+ * synchronise when it suits them, writing goes on meanwhile, up to a number of chunks. Memory is used
  * again from chunk to chunk: a thread that never returns to the event loop gives little back.
  */
 import { LIMITS } from '../base/limits.ts';
@@ -16,7 +17,7 @@ import {
   footerBytesFor,
   TRAILER_BYTES,
 } from '../format/chunk.ts';
-import type { ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
+import type { ChunkCommit, ChunkMedia, ChunkSink } from '../format/chunk-media.ts';
 import {
   SPECIAL,
   type SpecialHeader,
@@ -82,6 +83,13 @@ interface OpenChunk {
   readonly details: GrowingBytes;
 }
 
+/** A chunk that was ended, and of which is not known that it is durable. */
+interface EndedChunk {
+  readonly sink: ChunkSink;
+  readonly commit: ChunkCommit;
+  readonly placed: PlacedChunk;
+}
+
 export class ChunkWriter {
   readonly #options: ChunkWriterOptions;
   readonly #media: ChunkMedia;
@@ -90,6 +98,8 @@ export class ChunkWriter {
   readonly #placed: (chunk: PlacedChunk) => void;
   readonly #session: Buffer;
   readonly #open = new Map<number, OpenChunk>();
+  /** In the order in which they were ended. */
+  readonly #ended: EndedChunk[] = [];
   /** Id of the chunk in which a class goes on. */
   readonly #following = new Map<number, string>();
   /** Lists of chunks that are over. */
@@ -118,6 +128,7 @@ export class ChunkWriter {
 
   /** Appends a sealed block; sets its place in the tag header. Returns its stored bytes. */
   block(block: SealedBlock): number {
+    this.#tellDurable(LIMITS.chunksEndedMax);
     const chunk = this.#chunkFor(block);
     const { memory, headerAt, bytes, blobCount } = block;
     setPlace(
@@ -172,7 +183,7 @@ export class ChunkWriter {
 
   /**
    * Commits all open chunks; each footer names the class of the next, the last one none and that
-   * everything up to it is safe.
+   * everything up to it is safe. All are durable, and told, when this returns.
    */
   commitAll(): void {
     const open = [...this.#open.values()].sort((a, b) => a.contentClass - b.contentClass);
@@ -181,11 +192,24 @@ export class ChunkWriter {
       const restart = next === undefined ? TAG_FLAG.restartPoint : 0;
       this.#commit(chunk, next?.contentClass ?? 0, undefined, restart);
     }
+    this.#tellDurable(0);
+  }
+  /** Tells of chunks that have become durable; waits where more than so many are not. */
+  #tellDurable(endedMax: number): void {
+    for (let first = this.#ended[0]; first !== undefined; first = this.#ended[0]) {
+      if (!first.commit.isDone()) {
+        if (this.#ended.length <= endedMax) return;
+        first.commit.wait();
+      }
+      this.#ended.shift();
+      this.#placed(first.placed);
+    }
   }
   /** Leaves nothing of open chunks behind. */
   discard(): void {
     for (const chunk of this.#open.values()) chunk.sink.discard();
     this.#open.clear();
+    for (const { sink } of this.#ended.splice(0)) sink.discard();
   }
 
   #chunk(contentClass: number): OpenChunk {
@@ -282,9 +306,7 @@ export class ChunkWriter {
       TRAILER_BYTES,
       chunk.position,
     );
-    chunk.sink.commit();
-    this.#open.delete(chunk.contentClass);
-    this.#placed({
+    this.#end(chunk, {
       id: chunk.id,
       contentClass: chunk.contentClass,
       bytes: chunk.position + TRAILER_BYTES,
@@ -295,5 +317,16 @@ export class ChunkWriter {
       list.length = 0;
       this.#spare.push(list);
     }
+  }
+  #end({ sink, contentClass }: OpenChunk, placed: PlacedChunk): void {
+    if (sink.commitLater === undefined) {
+      sink.commit();
+      this.#open.delete(contentClass);
+      this.#placed(placed);
+      return;
+    }
+    const commit = sink.commitLater();
+    this.#open.delete(contentClass);
+    this.#ended.push({ sink, commit, placed });
   }
 }

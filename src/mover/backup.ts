@@ -102,10 +102,14 @@ export async function backup(
   const session = request.dryRun
     ? idleSession(repository)
     : await openSession(repository, 'backup');
+  // A drive has buffers for some streams at once: the others begin when one has ended.
+  const pooled = request.dryRun ? undefined : repository.pooled;
   try {
+    await pooled?.openStream(session.id);
     return await new Backup(repository, request, session).run();
   } finally {
     dropWarmThreads();
+    await pooled?.endStream(session.id).catch(() => undefined);
     await session.end().catch(() => undefined);
   }
 }

@@ -8,8 +8,9 @@
  */
 import { must } from '../base/assert.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
-import type { ChunkMediaPlace } from '../format/chunk-media.ts';
+import { type ChunkMediaPlace, openChunkMedia } from '../format/chunk-media.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
+import { CONTENT_CLASS } from '../format/tag-header.ts';
 import { DriveLink } from '../media/drive-link.ts';
 import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
 import { pooledChunks } from '../media/pooled-chunks.ts';
@@ -115,6 +116,32 @@ export class PooledStore implements ObjectStore {
     }
     await this.flush();
     return report;
+  }
+
+  /** Waits until the drive has buffers for one more stream. */
+  async openStream(id: string): Promise<void> {
+    if (this.#target !== undefined) await this.#drive().openStream(id);
+  }
+  /** Gives them back: nothing more comes of it. */
+  async endStream(id: string): Promise<void> {
+    if (this.#target !== undefined) await this.#link?.endStream(id);
+  }
+
+  /** Stores a chunk of manifests, here and on a volume, without holding this thread up meanwhile. */
+  async putChunk(id: string, parts: readonly Uint8Array[]): Promise<void> {
+    await this.#drive().putChunk(id, parts);
+    const media = await openChunkMedia(this.#root.chunkMedia);
+    try {
+      const sink = media.create(id, CONTENT_CLASS.manifest);
+      let position = 0;
+      for (const part of parts) {
+        sink.write(part, 0, part.length, position);
+        position += part.length;
+      }
+      sink.commit();
+    } finally {
+      media.close();
+    }
   }
 
   async #choose(full: string | undefined): Promise<WritableVolume> {

@@ -5,7 +5,8 @@
  */
 import { must } from '../base/assert.ts';
 import { toDisplay } from '../base/bytes.ts';
-import { openChunkMedia } from '../format/chunk-media.ts';
+import { PenstockError } from '../base/errors.ts';
+import { type ChunkMedia, type ChunkSink, openChunkMedia } from '../format/chunk-media.ts';
 import { CONTENT_CLASS, PART } from '../format/tag-header.ts';
 import { ChunkWriter, type ChunkWriterOptions, type PlacedChunk } from '../modules/chunk-writer.ts';
 import { type ArchiveHead, toSealedPart } from './archives.ts';
@@ -17,8 +18,10 @@ export async function writeSessionChunk(
   archive: ArchiveHead,
   options: Omit<ChunkWriterOptions, 'session'>,
 ): Promise<PlacedChunk> {
-  const { sealer, around, store } = repository;
-  const media = await openChunkMedia(store.chunkMedia);
+  const { sealer, around, store, pooled } = repository;
+  // Who waits for a drive in this thread could not tell it which volume is next.
+  const gathered = pooled?.target === undefined ? undefined : new GatheredChunks();
+  const media = gathered ?? (await openChunkMedia(store.chunkMedia));
   let placed: PlacedChunk | undefined;
   try {
     const writer = new ChunkWriter(
@@ -41,5 +44,27 @@ export async function writeSessionChunk(
   } finally {
     media.close();
   }
+  for (const [id, parts] of gathered?.chunks ?? []) await pooled?.putChunk(id, parts);
   return must(placed, 'the session chunk was committed');
+}
+
+/** Small chunks in memory: what each write brought. */
+class GatheredChunks implements ChunkMedia {
+  readonly chunks = new Map<string, Buffer[]>();
+
+  create(id: string): ChunkSink {
+    const parts: Buffer[] = [];
+    return {
+      write: (view, offset, length) =>
+        void parts.push(Buffer.from(view.subarray(offset, offset + length))),
+      commit: () => void this.chunks.set(id, parts),
+      discard: () => undefined,
+    };
+  }
+  open(id: string): never {
+    throw new PenstockError('OBJECT_MISSING', `chunk ${id} is only being written`);
+  }
+  close(): void {
+    // Nothing is open.
+  }
 }

@@ -31,10 +31,10 @@ const HEADER = {
 } as const;
 const HEADER_WORDS = 16;
 
-const SINKS = 64;
-const SINK = { used: 0, pending: 1, failed: 2, errorBytes: 3 } as const;
+const SINKS = 512;
+const SINK = { used: 0, pending: 1, failed: 2, errorBytes: 3, durable: 4 } as const;
 const SINK_WORDS = 256;
-const SINK_ERROR_AT = 16;
+const SINK_ERROR_AT = 32;
 
 const SLOT = {
   state: 0,
@@ -281,6 +281,7 @@ export class CallMemory {
       const at = this.#sink(sink);
       if (Atomics.compareExchange(this.words, at + SINK.used, 0, 1) !== 0) continue;
       this.words[at + SINK.failed] = 0;
+      Atomics.store(this.words, at + SINK.durable, 0);
       return sink;
     }
     return -1;
@@ -293,6 +294,17 @@ export class CallMemory {
   }
   waitPending(sink: number, seen: number, timeoutMs: number): void {
     Atomics.wait(this.words, this.#sink(sink) + SINK.pending, seen, timeoutMs);
+  }
+  /** Whether the server has told that a sink's chunk is durable. */
+  isDurable(sink: number): boolean {
+    return Atomics.load(this.words, this.#sink(sink) + SINK.durable) !== 0;
+  }
+  setDurable(sink: number): void {
+    Atomics.store(this.words, this.#sink(sink) + SINK.durable, 1);
+  }
+  /** For the server: the sink of a slot's call. */
+  sink(slot: number): number {
+    return this.#word(slot, SLOT.sink);
   }
   /** The record of the first error of a sink's writes. */
   sinkError(sink: number): string | undefined {

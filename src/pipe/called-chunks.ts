@@ -17,7 +17,7 @@ import {
   PenstockError,
 } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
+import type { ChunkCommit, ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
 import { CALL, CallMemory, FAILED, STATE } from './call-memory.ts';
 
 export interface CalledChunksOptions {
@@ -26,6 +26,8 @@ export interface CalledChunksOptions {
   readonly gone: { readonly code: ErrorCode; readonly message: string };
   /** What one `write` gets is handed on alone, not together with what follows it. */
   readonly wholeWrites?: boolean;
+  /** The server tells by itself when a chunk has become durable. */
+  readonly tellsDurable?: boolean;
 }
 
 /** No sink, for calls that have none. */
@@ -85,12 +87,15 @@ class CalledChunks implements ChunkMedia {
 class Calls {
   readonly memory: CallMemory;
   readonly wholeWrites: boolean;
+  readonly tellsDurable: boolean;
   readonly #gone: CalledChunksOptions['gone'];
   readonly #letGo: () => void;
 
-  constructor({ memory, gone, wholeWrites }: CalledChunksOptions, letGo: () => void) {
+  constructor(options: CalledChunksOptions, letGo: () => void) {
+    const { memory, gone, wholeWrites, tellsDurable } = options;
     this.memory = new CallMemory(memory);
     this.wholeWrites = wholeWrites === true;
+    this.tellsDurable = tellsDurable === true;
     this.#gone = gone;
     this.#letGo = letGo;
   }
@@ -195,6 +200,7 @@ class Patience {
 }
 
 class CalledSink implements ChunkSink {
+  readonly commitLater?: () => ChunkCommit;
   readonly #calls: Calls;
   readonly #chunk: Buffer;
   /** Known to the server as the word of whoever writes this chunk. */
@@ -212,6 +218,7 @@ class CalledSink implements ChunkSink {
     this.#calls = calls;
     this.#chunk = chunk;
     this.#over = over;
+    if (calls.tellsDurable) this.commitLater = () => this.#commitLater();
     this.#sink = calls.memory.acquireSink();
     if (this.#sink < 0) throw new PenstockError('LIMIT', 'too many chunks are being written');
   }
@@ -264,11 +271,35 @@ class CalledSink implements ChunkSink {
   }
 
   commit(): void {
+    this.#complete();
+    this.#makeDurable();
+  }
+  /** All parts have reached the server. */
+  #complete(): void {
     this.flush();
     this.#calls.drain(this.#sink);
     this.#throwFailure();
+  }
+  #makeDurable(): void {
     this.#calls.call(CALL.commit, this.#sink, this.#chunk, this.#session, this.#bytes, 0);
     this.#end();
+  }
+
+  #commitLater(): ChunkCommit {
+    this.#complete();
+    return {
+      isDone: () => this.#isDurable(),
+      wait: () => {
+        if (!this.#isDurable()) this.#makeDurable();
+      },
+    };
+  }
+  #isDurable(): boolean {
+    if (this.#isOver) return true;
+    const { memory } = this.#calls;
+    if (memory.isDurable(this.#sink)) this.#end();
+    else if (memory.isEnded) throw this.#calls.gone();
+    return this.#isOver;
   }
 
   discard(): void {

@@ -132,6 +132,18 @@ test('several archives at once: each comes back without the records of the other
   }
 });
 
+test('more archives at once than the drive has buffers for: the later ones wait for the others', async () => {
+  const sources = Array.from({ length: 20 }, (_, i) => makeTree(`many-${i}`, 2));
+  await untilOld();
+  const { repo } = makePool('many', '10M', '--chunk-size', '4M');
+  const { summary } = succeed(['backup', '--each', ...sources, '--pool', 'tapes', '--repo', repo]);
+  const archives = summary.archives as { archive: string }[];
+  assert.equal(archives.length, 20);
+  for (const i of [0, 13, 19])
+    assertRestores(repo, archives[i]?.archive as string, sources[i] as string);
+  succeed(['check', '--read-data', '--repo', repo]);
+});
+
 test('a backup to volumes that was killed continues, and earlier archives stay', async () => {
   const earlier = makeTree('earlier', 8);
   const source = makeTree('killed', 160);
