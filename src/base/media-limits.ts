@@ -36,6 +36,8 @@ export const MEDIA_LIMITS = {
   driveHeldBytes: 32 * MIB,
   /** As many of them are never used for writing. */
   driveSlotsLeast: 4,
+  /** Buffers between streams and a drive: two streams, and what is kept. */
+  driveBuffersLeast: 6,
   /** Of one backup, so many chunks that were ended may wait for the drive to synchronise. */
   chunksEndedMax: 16,
   /** A volume holds at least this, besides a few blocks. */

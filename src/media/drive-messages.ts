@@ -56,6 +56,8 @@ export interface WriteSession {
   readonly id: string;
   readonly writer: string;
   readonly markBytes: number;
+  readonly syncBytes?: number;
+  readonly bufferBytes?: number;
   readonly logPlace: LogPlace;
   readonly logPerRecord: boolean;
 }

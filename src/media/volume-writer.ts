@@ -18,15 +18,12 @@ import { LIMITS } from '../base/limits.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
 import { type Clock, openClock } from '../host/mod.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
-import { BUFFERS_PER_STREAM, type BufferShare, VolumeBuffers } from './volume-buffers.ts';
+import { type BufferShare, VolumeBuffers } from './volume-buffers.ts';
 import { type CommittedChunk, VolumeCommits } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
 import { type LogPlace, type PendingRecord, VolumeSession } from './volume-session.ts';
 import { type StreamingFigures, StreamingMeter } from './volume-streaming.ts';
 import { WriteLog } from './write-log.ts';
-
-/** Two streams, and what is kept. */
-const BUFFERS_LEAST = 3 * BUFFERS_PER_STREAM;
 
 /** A volume that is loaded, and whose label was read or written. */
 export interface LoadedVolume {
@@ -126,7 +123,8 @@ export class VolumeWriter {
     this.#log = log;
     this.#bufferBytes = session.label.blockBytes;
     const memory = options.bufferBytes ?? LIMITS.volumeBufferBytes;
-    const least = options.bufferBytes === undefined ? LIMITS.volumeBuffersLeast : BUFFERS_LEAST;
+    const least =
+      options.bufferBytes === undefined ? LIMITS.volumeBuffersLeast : LIMITS.driveBuffersLeast;
     const count = Math.max(least, Math.floor(memory / this.#bufferBytes));
     const keep = Math.floor(count * (options.keep ?? 0.25));
     this.#buffers = new VolumeBuffers(count, this.#bufferBytes, keep, options.lowWater ?? 0.5);

@@ -88,10 +88,14 @@ export class PooledStore implements ObjectStore {
   /** Begins a session on a volume of the target pool. POOL_EXHAUSTED, VOLUME_… */
   async begin(session: { readonly id: string; readonly writer: string }): Promise<void> {
     const pool = must(this.#target, 'a pool that is written');
-    const { markBytes, logPlace, logEntries } = pool;
+    const { markBytes, logPlace, logEntries, syncBytes, bufferBytes } = pool;
     const first = await this.#choose(undefined);
     await this.#drive().write(
-      { ...session, markBytes, logPlace, logPerRecord: logEntries === 'record' },
+      {
+        ...{ ...session, markBytes, logPlace, logPerRecord: logEntries === 'record' },
+        ...(syncBytes === undefined ? {} : { syncBytes }),
+        ...(bufferBytes === undefined ? {} : { bufferBytes }),
+      },
       first,
     );
   }

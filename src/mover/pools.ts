@@ -38,6 +38,10 @@ export interface PoolSettings {
   readonly chunkBytes: number;
   /** A file mark is written after so much; 0: only at the end of a session. */
   readonly markBytes: number;
+  /** The drive synchronises after so much; by default as media limits say. */
+  readonly syncBytes?: number;
+  /** Memory between streams and the drive; by default as media limits say. */
+  readonly bufferBytes?: number;
   readonly logPlace: LogPlace;
   readonly logEntries: LogEntries;
 }
@@ -53,6 +57,7 @@ interface StoredPool {
   readonly createdMs: number;
 }
 
+const GIB = 2 ** 30;
 const PREFIX = 'pool-';
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
 
@@ -133,7 +138,7 @@ export async function withPools(repository: Repository, target?: string): Promis
 }
 
 function checkSettings(repository: Repository, settings: PoolSettings): void {
-  const { name, volumeBytes, blockBytes, chunkBytes, markBytes } = settings;
+  const { name, volumeBytes, blockBytes, chunkBytes, markBytes, bufferBytes } = settings;
   if (name === ROOT_POOL || !NAME.test(name)) {
     throw new PenstockError('USAGE', `not a name of a pool: ${name}`, {
       hint: 'use up to 32 letters, digits, dots, dashes and underscores; root is taken',
@@ -150,6 +155,13 @@ function checkSettings(repository: Repository, settings: PoolSettings): void {
     throw new PenstockError('USAGE', '--chunk-size must be at least one block, and at most 64G');
   if (markBytes !== 0 && markBytes < blockBytes)
     throw new PenstockError('USAGE', '--mark-every must be at least one block, or 0 for none');
+  const buffersLeast = LIMITS.driveBuffersLeast * blockBytes;
+  if (bufferBytes !== undefined && (bufferBytes < buffersLeast || bufferBytes > GIB)) {
+    const least = Math.ceil(buffersLeast / 2 ** 20);
+    throw new PenstockError('USAGE', `--buffers must be ${least}M to 1G`, {
+      hint: `${LIMITS.driveBuffersLeast} blocks are the least`,
+    });
+  }
   if (volumeBytes < LIMITS.volumeBytesMin + 4 * blockBytes) {
     throw new PenstockError(
       'USAGE',

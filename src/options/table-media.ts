@@ -63,6 +63,20 @@ export const MEDIA_COMMANDS = {
         default: '4G',
         help: 'how much is written between two file marks; 0: only at the end of a session',
       },
+      syncBytes: {
+        flag: 'sync-every',
+        kind: 'size',
+        value: 'SIZE',
+        defaultHelp: '2G, and once a minute',
+        help: 'how much is written until the drive is told to put all of it on the medium',
+      },
+      bufferBytes: {
+        flag: 'buffers',
+        kind: 'size',
+        value: 'SIZE',
+        defaultHelp: '64M, or 24 blocks',
+        help: 'memory between the streams and the drive; it says how many streams may be open at once',
+      },
       logPlace: {
         flag: 'log-place',
         kind: 'choice',

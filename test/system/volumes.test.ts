@@ -144,6 +144,22 @@ test('more archives at once than the drive has buffers for: the later ones wait 
   succeed(['check', '--read-data', '--repo', repo]);
 });
 
+test('the drive synchronises after as much as the pool says, not at the end of each chunk', async () => {
+  const source = makeTree('synchronised', 100);
+  await untilOld();
+  const synchronisations = (name: string, ...more: string[]): number => {
+    const { repo } = makePool(name, '64M', '--chunk-size', '2100K', ...more);
+    const { summary } = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]);
+    assertRestores(repo, summary.archive as string, source);
+    return (summary.drive as { synchronisations: number }).synchronisations;
+  };
+  const seldom = synchronisations('seldom');
+  const often = synchronisations('often', '--sync-every', '1M', '--buffers', '13M');
+  // Of the chunks of data there are three at least, and one of manifests.
+  assert(seldom <= 3, `${seldom} times`);
+  assert(often > seldom, `${often} and ${seldom} times`);
+});
+
 test('a backup to volumes that was killed continues, and earlier archives stay', async () => {
   const earlier = makeTree('earlier', 8);
   const source = makeTree('killed', 160);

@@ -18,6 +18,7 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
   const repository = await openRepositoryOf(invocation);
   try {
     const { kind, volumeBytes, markBytes, logPlace, logEntries } = options;
+    const { syncBytes, bufferBytes } = options;
     const blockBytes = options.blockBytes ?? leastBlockBytes(repository);
     const share = Math.floor(volumeBytes / CHUNKS_OF_A_VOLUME);
     const chunkBytes =
@@ -30,6 +31,8 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
       blockBytes,
       chunkBytes,
       markBytes,
+      ...(syncBytes === undefined ? {} : { syncBytes }),
+      ...(bufferBytes === undefined ? {} : { bufferBytes }),
       logPlace,
       logEntries,
     });
