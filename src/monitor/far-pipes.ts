@@ -66,7 +66,7 @@ export class FarPipes {
     if (this.#context.closing.aborted) {
       throw new PenstockError('NET_BUSY', 'the monitor is being stopped');
     }
-    checkFarStages(asked.stages, this.#context.pipes);
+    checkFarStages(asked.stages, peer, this.#context.pipes);
     const { name, program, machine, flow, device } = asked;
     const turn = this.#turns.ask({
       name,

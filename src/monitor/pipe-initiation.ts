@@ -46,8 +46,8 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   return asked as Initiation;
 }
 
-/** Looks at the stages of the far half, without making anything of them. PIPE_CONFIG. */
-export function checkFarStages(stages: readonly FarStage[], list: ModuleList): void {
+/** Looks at the stages of the far half, without making anything of them. PIPE_CONFIG, NET_DENIED. */
+export function checkFarStages(stages: readonly FarStage[], peer: Peer, list: ModuleList): void {
   for (const stage of stages) {
     if (typeof stage !== 'object' || stage === null) refuse('a stage is an object');
     const { name, modules, instances, partsMax, windowBytes, to } = stage;
@@ -66,7 +66,7 @@ export function checkFarStages(stages: readonly FarStage[], list: ModuleList): v
       if (targets.length > LIMITS.farStagesMax) refuse('a stage sends to too many');
       for (const target of targets) text('the name of a stage', target, 63);
     }
-    for (const module of modules) farModule(String(module?.name), list);
+    for (const module of modules) farModule(String(module?.name), list, peer);
   }
 }
 
@@ -76,7 +76,7 @@ export function farStages(stages: readonly FarStage[], peer: Peer, list: ModuleL
     ({ name, modules, instances, allocates, ordered, partsMax, windowBytes, startWhen, to }) => ({
       name,
       modules: modules.map((module) => {
-        const allowed = farModule(String(module.name), list);
+        const allowed = farModule(String(module.name), list, peer);
         return { module: allowed.url, options: allowed.options(module.options, peer) };
       }),
       ...(instances === undefined ? {} : { instances }),

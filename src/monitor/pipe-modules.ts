@@ -52,11 +52,13 @@ export function isModuleName(name: string): boolean {
   return /^[A-Za-z0-9][\w.-]*$/.test(name) && name.length <= LIMITS.peerNameLengthMax;
 }
 
-/** The module of this name. PIPE_CONFIG, also for one that exists and is not allowed. */
-export function farModule(name: string, { commands }: ModuleList): FarModule {
-  const words = commands.get(name);
-  const found = words === undefined ? modules.get(name) : commandModule(name, words);
+/** The module of this name. PIPE_CONFIG where no other machine may use it, NET_DENIED where this one may not. */
+export function farModule(name: string, { commands }: ModuleList, peer: Peer): FarModule {
+  const found = modules.get(name);
   if (found !== undefined) return found;
+  const words = commands.get(name);
+  if (words !== undefined || name === UNBOUND) requireModule(peer, name);
+  if (words !== undefined) return commandModule(words);
   if (name === UNBOUND) return UNBOUND_MODULE;
   throw new PenstockError(
     'PIPE_CONFIG',
@@ -65,15 +67,9 @@ export function farModule(name: string, { commands }: ModuleList): FarModule {
 }
 
 /** A command in the middle, at the head or at the tail; what the other machine sends is of no use to it. */
-function commandModule(name: string, words: readonly string[]): FarModule {
+function commandModule(words: readonly string[]): FarModule {
   const { module, options } = commandOf(words);
-  return {
-    url: module,
-    options: (_sent, peer) => {
-      requireModule(peer, name);
-      return options;
-    },
-  };
+  return { url: module, options: () => options };
 }
 
 /** The module of a command that the administrator named. */
@@ -84,8 +80,7 @@ export function commandOf(words: readonly string[]): { module: URL; options: Exe
 
 const UNBOUND_MODULE: FarModule = {
   url: UNBOUND_URL,
-  options: (sent, peer) => {
-    requireModule(peer, UNBOUND);
+  options: (sent) => {
     const { waitMs = LIMITS.programWaitMs } = (sent ?? {}) as { waitMs?: unknown };
     if (typeof waitMs !== 'number' || !(waitMs > 0 && waitMs <= LIMITS.programWaitMsMax)) {
       throw new PenstockError('PIPE_CONFIG', 'the wait for a program is no time that is allowed');

@@ -93,6 +93,9 @@ test('what the other machine did not grant, or does not have, is refused', async
   equal(refused('--far-through', 'gzip -c'), 'PIPE_CONFIG');
   equal(refused('--through', 'secret'), 'PIPE_CONFIG');
   equal(penstock(['serve', '--module', 'copy-read=cat', ...near.state]).errors[0]?.code, 'USAGE');
+  for (const wrong of ['--device=tape=0', '--device=tape', '--module=x', '--module=a/b=cat']) {
+    equal(penstock(['serve', wrong, ...near.state]).errors[0]?.code, 'USAGE', wrong);
+  }
   const stranger = await newMachine();
   new Peers(new StateFolder(far.folder)).put({
     name: 'stranger',

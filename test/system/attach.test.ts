@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attachTail } from '../../src/mod.ts';
-import { askStart } from '../../src/monitor/local-requests.ts';
+import { askStart, askStop } from '../../src/monitor/local-requests.ts';
 import type { StartRequest } from '../../src/monitor/near-pipes.ts';
 import { succeed } from '../commands.ts';
 import {
@@ -38,7 +38,7 @@ const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 const file = endingWithFile();
 let near: Daemon;
 before(async () => {
-  near = await startDaemon(file);
+  near = await startDaemon(file, ['--device', 'pair=2', '--memory', '200MB']);
 });
 
 /** Starts a pipe as the command does. */
@@ -112,8 +112,9 @@ test('a slow reader holds up who writes', async (t) => {
 });
 
 test('pipes of the same device run one after the other; a queued one is shown and can be stopped', async (t) => {
-  const onTape = (name: string) =>
-    succeed(['pipe', 'start', name, '--device', 'tape', ...near.state]).summary;
+  const on = (device: string, name: string) =>
+    succeed(['pipe', 'start', name, '--device', device, ...near.state]).summary;
+  const onTape = (name: string) => on('tape', name);
   equal(onTape('first').state, 'running');
   deepEqual([onTape('second').place, onTape('third').place], [1, 2]);
   const listed = run(['pipes', ...near.state]);
@@ -121,6 +122,9 @@ test('pipes of the same device run one after the other; a queued one is shown an
   match(listed, /^ {2}head +1 .* no program attached$/m);
   match(listed, /^third: .* device tape, \d+ s, queued at place 2$/m);
   succeed(['pipe', 'stop', 'second', ...near.state]);
+  const pair = ['p1', 'p2', 'p3'].map((name) => on('pair', name).state);
+  deepEqual(pair, ['running', 'running', 'queued']);
+  for (const name of ['p3', 'p2', 'p1']) await askStop(near.folder, name);
   const early = attached(t, ['third', '--as', 'tail', '--wait', '1m', ...near.state]);
   succeed(['pipe', 'stop', 'first', ...near.state]);
   const head = attached(
