@@ -8,7 +8,7 @@
  */
 import { createRequire } from 'node:module';
 import type { Ignore, Options } from 'ignore';
-import type { PicomatchOptions } from 'picomatch';
+import type picomatch from 'picomatch';
 import { type ByteString, fromBytes, isText, toBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { ERRNO, FileStatus, type Files, KIND } from '../host/files-only.ts';
@@ -176,8 +176,8 @@ function matcher(patterns: readonly string[]): Match {
   // For picomatch `/**/x` is not `/x`, but `**/x` is. A name may hold a line end, which a dot of its
   // regular expressions does not match without the flag.
   const anchored = patterns.map((one) => (one.startsWith('/**/') ? one.slice(1) : one));
-  const picomatch = load('picomatch') as (globs: string[], options: PicomatchOptions) => Match;
-  return picomatch(anchored, { dot: true, nonegate: true, flags: 's' });
+  const compile = load('picomatch') as typeof picomatch;
+  return compile(anchored, { dot: true, nonegate: true, flags: 's' });
 }
 
 /** Lines of a pattern file: blank ones and those that begin with # are left out. */
