@@ -269,6 +269,8 @@ export const LIMITS = {
   linksPerAgentMax: 16,
   /** How long a data connection may take from its first byte until it may carry data. */
   linkSetupMs: 10_000,
+  /** Data connections to one agent that are being set up; when one more comes the oldest is ended. */
+  linkSetupsMax: 64,
   /** A data connection on which nothing is sent says so this often. */
   linkBeatMs: 1000,
   /** A data connection that is read and brings nothing for this long is given up. */

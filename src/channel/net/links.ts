@@ -64,6 +64,8 @@ export class Links {
   readonly #context: SecureContext;
   readonly #abort: AbortController = new AbortController();
   readonly #used: Set<number> = new Set();
+  /** Accepted connections that are being set up, the oldest first. */
+  readonly #setUps: Set<AbortController> = new Set();
   #attempts = 0;
   #aloneMs: number = performance.now();
   #lastTrouble = 'nobody connected';
@@ -109,15 +111,10 @@ export class Links {
   async #setUpAccepted(attempt: number, descriptor: number): Promise<void> {
     const { identity, id, secret } = this.#options;
     const preamble = { id, agent: this.#agent, attempt };
+    const cancel = this.#beginSetUp();
+    const signal = AbortSignal.any([this.#abort.signal, cancel.signal]);
     try {
-      const setUp = acceptLink(
-        descriptor,
-        identity,
-        this.#context,
-        secret,
-        preamble,
-        this.#abort.signal,
-      );
+      const setUp = acceptLink(descriptor, identity, this.#context, secret, preamble, signal);
       const ready = await setUp;
       if (this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax) {
         ready.socket.destroy();
@@ -127,7 +124,21 @@ export class Links {
       }
     } catch (thrown) {
       this.#lastTrouble = (thrown as Error).message;
+    } finally {
+      this.#setUps.delete(cancel);
     }
+  }
+
+  /** Whoever has overheard a preamble gets as far as this: the oldest gives way. */
+  #beginSetUp(): AbortController {
+    const [oldest] = this.#setUps;
+    if (oldest !== undefined && this.#setUps.size >= LIMITS.linkSetupsMax) {
+      oldest.abort();
+      this.#setUps.delete(oldest);
+    }
+    const cancel = new AbortController();
+    this.#setUps.add(cancel);
+    return cancel;
   }
 
   /** Keeps one of the connections up until the end. */
