@@ -41,6 +41,7 @@ const LOADERS: Loaders = {
   'pool remove': () => import('./commands/pool-remove.ts'),
   'pool status': () => import('./commands/pool-status.ts'),
   'volume list': () => import('./commands/volume-list.ts'),
+  migrate: () => import('./commands/migrate.ts'),
   copy: () => import('./commands/copy.ts'),
   serve: () => import('./commands/serve.ts'),
   'pair token': () => import('./commands/pair-token.ts'),

@@ -5,6 +5,8 @@
  */
 import { toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
+import type { DriveReport } from '../media/drive-messages.ts';
+import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { Pool } from '../mover/pools.ts';
 import type { VolumeRecord } from '../mover/volume-records.ts';
 import type { JsonRecord, Output } from './output.ts';
@@ -112,4 +114,25 @@ export function volumeRecord(volume: VolumeRecord, pool: string): JsonRecord {
     labelled: new Date(volume.labelledMs).toISOString(),
     written: new Date(volume.writtenMs).toISOString(),
   };
+}
+
+/** How well the drive was kept busy. */
+export function driveLine(figures: StreamingFigures): string {
+  const waited = figures.totalMs > 0 ? (100 * figures.waitedMs) / figures.totalMs : 0;
+  const parts = [
+    `  drive: ${formatBytes(figures.bytes)} in ${formatCount(figures.records)} records`,
+    `${formatBytes(figures.bytesPerSecond)}/s`,
+    `waited ${waited.toFixed(0)} % of the time`,
+    `${figures.filledAverage.toFixed(1)} of ${figures.buffers} buffers filled`,
+  ];
+  return parts.join(', ');
+}
+
+/** What a drive did, for programs. */
+export function driveRecord({
+  streaming,
+  written,
+}: DriveReport): Readonly<Record<string, unknown>> {
+  const volumes = written.map(({ volume, objects }) => ({ volume, objects }));
+  return { ...streaming, volumes };
 }

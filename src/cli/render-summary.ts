@@ -8,10 +8,10 @@ import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount, formatDuration } from '../base/units.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
 import type { ReadFigures } from '../media/volume-reader.ts';
-import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { CopyResult } from '../mover/copy.ts';
 import { printable } from './output.ts';
 import { type ArchiveFacts, localTime, shortIds } from './render.ts';
+import { driveLine, driveRecord } from './render-media.ts';
 import { textTable } from './text-table.ts';
 
 /** The arguments of Output.summary: `output.summary(...backupSummary(facts))`. */
@@ -50,23 +50,10 @@ export function backupSummary(made: readonly BackupFacts[], drive?: DriveReport)
       : { command: 'backup', archives };
   const lines = made.flatMap(backupLines);
   if (drive?.streaming === undefined) return [record, lines.join('\n')];
-  const volumes = drive.written.map(({ volume, objects }) => ({ volume, objects }));
   return [
-    { ...record, drive: { ...drive.streaming, volumes } },
+    { ...record, drive: driveRecord(drive) },
     [...lines, driveLine(drive.streaming)].join('\n'),
   ];
-}
-
-/** How well the drive was kept busy. */
-function driveLine(figures: StreamingFigures): string {
-  const waited = figures.totalMs > 0 ? (100 * figures.waitedMs) / figures.totalMs : 0;
-  const parts = [
-    `  drive: ${formatBytes(figures.bytes)} in ${formatCount(figures.records)} records`,
-    `${formatBytes(figures.bytesPerSecond)}/s`,
-    `waited ${waited.toFixed(0)} % of the time`,
-    `${figures.filledAverage.toFixed(1)} of ${figures.buffers} buffers filled`,
-  ];
-  return parts.join(', ');
 }
 
 function backupRecord(facts: BackupFacts): Readonly<Record<string, unknown>> {

@@ -131,6 +131,15 @@ export class DriveLink {
     clearTimeout(late);
   }
 
+  /** Writes a part of a chunk; resolves when it was taken. */
+  async part(chunk: string, position: number, bytes: Uint8Array): Promise<void> {
+    await this.#ask({ type: 'part', chunk, position, bytes });
+  }
+  /** Gives a chunk up. */
+  async discard(chunk: string): Promise<void> {
+    await this.#ask({ type: 'discard', chunk });
+  }
+
   #ask(request: DriveQuestion): Promise<DriveReport | undefined> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const id = this.#next++;

@@ -86,6 +86,14 @@ export type DriveQuestion =
   | { readonly type: 'end-stream'; readonly stream: string }
   /** A whole chunk in its parts; answered when it is on the medium. */
   | { readonly type: 'put'; readonly chunk: string; readonly parts: readonly Uint8Array[] }
+  /** A part of a chunk; answered when it was taken. */
+  | {
+      readonly type: 'part';
+      readonly chunk: string;
+      readonly position: number;
+      readonly bytes: Uint8Array;
+    }
+  | { readonly type: 'discard'; readonly chunk: string }
   /** Ends the session that is being written, and closes the volumes that are read. */
   | { readonly type: 'finish' }
   /** Answered when all that was told before is on its way. */

@@ -44,7 +44,7 @@ class DriveThread {
   #writing: DriveWriting | undefined;
   #reading: DriveReading | undefined;
   /** Calls may come before it is known what there is to read. */
-  readonly #readable: PromiseWithResolvers<DriveReading> = Promise.withResolvers();
+  readonly #readable: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Volumes that the session has written. */
   readonly #loaded: Volume[] = [];
   #next: ((answer: Extract<DriveRequest, { type: 'next' }>) => void) | undefined;
@@ -81,7 +81,7 @@ class DriveThread {
         const report = await this.#answer(request);
         this.#post({ type: 'answer', id, ...(report === undefined ? {} : { report }) });
       } catch (error) {
-        await this.#letGo();
+        if (request.type === 'write' || request.type === 'finish') await this.#letGo();
         this.#post({ type: 'answer', id, error: toErrorRecord(error) });
       }
     }
@@ -93,8 +93,15 @@ class DriveThread {
     else if (question.type === 'read') await this.#readFrom(question.volumes);
     else if (question.type === 'end-stream') await this.#writing?.endStream(question.stream);
     else if (question.type === 'open-stream') await this.#theWriting().openStream(question.stream);
+    else if (question.type === 'discard') this.#theWriting().discard(question.chunk);
+    else if (question.type === 'part') await this.#part(question);
     else if (question.type === 'put') await this.#theWriting().put(question.chunk, question.parts);
     return undefined;
+  }
+
+  async #part({ chunk, position, bytes }: Extract<DriveQuestion, { type: 'part' }>): Promise<void> {
+    const part = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    await this.#theWriting().write(chunk, position, part);
   }
 
   #theWriting(): DriveWriting {
@@ -144,7 +151,12 @@ class DriveThread {
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
     this.#reading = new DriveReading(volumes, async ({ medium }) => openMedium(medium, false));
-    this.#readable.resolve(this.#reading);
+    this.#readable.resolve();
+  }
+
+  async #toRead(): Promise<DriveReading> {
+    await this.#readable.promise;
+    return must(this.#reading, 'volumes that are read');
   }
 
   async #finish(): Promise<DriveReport> {
@@ -190,10 +202,10 @@ class DriveThread {
     const memory = this.#memory;
     const chunk = memory.chunk(slot);
     const at = memory.dataAt(slot);
-    if (call === CALL.open) return (await this.#readable.promise).bytesOf(chunk);
+    if (call === CALL.open) return (await this.#toRead()).bytesOf(chunk);
     if (call === CALL.read) {
       const into = memory.bytes.subarray(at, at + memory.length(slot));
-      const reading = await this.#readable.promise;
+      const reading = await this.#toRead();
       return await reading.read(chunk, memory.position(slot), into);
     }
     const writing = this.#theWriting();

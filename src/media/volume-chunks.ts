@@ -54,6 +54,65 @@ export function* partsOfChunk(id: string, source: ChunkSource): Generator<ChunkP
   }
 }
 
+/** Where a copy goes; one call at a time. */
+export interface ChunkTaker {
+  write(bytes: Uint8Array, position: number): Promise<void> | void;
+}
+
+/**
+ * Copies a chunk as it is, part by part, each looked at on the way; what is copied is not committed yet.
+ *
+ * @param view memory for one part: as long as the longest that is taken
+ * @returns the CRC of its parts, for comparing the copy
+ * @throws PenstockError DAMAGED, LIMIT for a part that is longer than `view`
+ */
+export async function copyChunk(
+  id: string,
+  source: ChunkSource,
+  taker: ChunkTaker,
+  view: Buffer,
+): Promise<number> {
+  let sum = 0;
+  let end = 0;
+  let footerAt = 0;
+  for (const record of recordsOf(id, source, view)) {
+    await taker.write(record.bytes, record.offset);
+    sum = crcOf(record.bytes, 0, record.bytes.length, sum);
+    footerAt = record.offset;
+    end = record.offset + record.bytes.length;
+  }
+  await taker.write(encodeTrailer(footerAt, end - footerAt, crcOf), end);
+  return sum;
+}
+
+/** The CRC of a chunk's parts, as copyChunk gives it. @throws PenstockError DAMAGED, LIMIT */
+export function sumChunk(id: string, source: ChunkSource, view: Buffer): number {
+  let sum = 0;
+  for (const { bytes } of recordsOf(id, source, view)) sum = crcOf(bytes, 0, bytes.length, sum);
+  return sum;
+}
+
+interface StoredRecord {
+  readonly offset: number;
+  /** In the view: valid until the next one is asked for. */
+  readonly bytes: Buffer;
+  readonly isLast: boolean;
+}
+
+/** The parts of a chunk, each with a right checksum. */
+function* recordsOf(id: string, source: ChunkSource, view: Buffer): Generator<StoredRecord> {
+  for (const { offset, bytes, isLast } of partsOfChunk(id, source)) {
+    if (bytes > view.length) {
+      const text = `a part of chunk ${id} has ${bytes} bytes, where ${view.length} can be taken`;
+      throw new PenstockError('LIMIT', text, { subject: id });
+    }
+    const got = source.read(view, 0, bytes, offset);
+    const record = view.subarray(0, bytes);
+    if (got < bytes || !hasItsChecksum(record)) throw damaged(id, offset, 'its checksum is wrong');
+    yield { offset, bytes: record, isLast };
+  }
+}
+
 /**
  * Copies a stored chunk to a volume; returns its number of records. It is committed when the writer says.
  *
@@ -67,15 +126,8 @@ export async function writeChunk(
   view: Buffer,
 ): Promise<number> {
   let part = 0;
-  for (const { offset, bytes, isLast } of partsOfChunk(id, source)) {
-    if (bytes > view.length) {
-      const text = `part ${part} of chunk ${id} has ${bytes} bytes, records of the pool ${view.length}`;
-      throw new PenstockError('LIMIT', text, { subject: id });
-    }
-    const got = source.read(view, 0, bytes, offset);
-    const record = view.subarray(0, bytes);
-    if (got < bytes || !hasItsChecksum(record)) throw damaged(id, offset, 'its checksum is wrong');
-    await stream.write(record, { chunk: id, part, isLast });
+  for (const { bytes, isLast } of recordsOf(id, source, view)) {
+    await stream.write(bytes, { chunk: id, part, isLast });
     part += 1;
   }
   return part;

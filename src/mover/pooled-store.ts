@@ -10,7 +10,7 @@ import { must } from '../base/assert.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import { type ChunkMediaPlace, openChunkMedia } from '../format/chunk-media.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
-import { CONTENT_CLASS } from '../format/tag-header.ts';
+import { CONTENT_CLASS, sessionIdOf } from '../format/tag-header.ts';
 import { DriveLink } from '../media/drive-link.ts';
 import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
 import { pooledChunks } from '../media/pooled-chunks.ts';
@@ -32,6 +32,13 @@ import {
 const RELYING: ReadonlySet<ObjectKind> = new Set(['index', 'archives', 'pending', 'maps']);
 
 type VolumeState = Omit<VolumeRecord, 'revision'>;
+
+/** A chunk that is being written to a volume. */
+export interface VolumeChunkTarget {
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  end(): Promise<void>;
+  discard(): Promise<void>;
+}
 
 export class PooledStore implements ObjectStore {
   readonly url: string;
@@ -98,6 +105,25 @@ export class PooledStore implements ObjectStore {
       },
       first,
     );
+  }
+
+  /**
+   * A chunk that this thread writes to the volume. `end` says that all of it was written; it is on the
+   * medium once the session has ended.
+   */
+  createOnVolume(id: string): VolumeChunkTarget {
+    const drive = this.#drive();
+    let stream: string | undefined;
+    return {
+      write: async (bytes, position) => {
+        stream ??= sessionIdOf(Buffer.from(bytes), 0).toString('hex');
+        await drive.part(id, position, bytes);
+      },
+      end: async () => {
+        if (stream !== undefined) await drive.endStream(stream);
+      },
+      discard: () => drive.discard(id),
+    };
   }
 
   /** Ends the session: its log is stored, and what is known of its volumes. */
@@ -256,6 +282,50 @@ export class PooledStore implements ObjectStore {
     });
   }
 
+  /** Chunks on volumes only, and in the repository's own storage only. */
+  get driveMedia(): ChunkMediaPlace {
+    return this.#drive().chunkMedia;
+  }
+  get rootMedia(): ChunkMediaPlace {
+    return this.#root.chunkMedia;
+  }
+  /** Ids of the chunks in the repository's own storage, and on each volume. */
+  async rootChunks(): Promise<ReadonlySet<string>> {
+    return new Set((await this.#root.list('chunks')).map(({ name }) => name));
+  }
+  get volumes(): readonly Omit<VolumeRecord, 'revision'>[] {
+    return [...this.#volumes.values()];
+  }
+  get pools(): readonly Pool[] {
+    return this.#pools;
+  }
+
+  /** Reads from the volumes of one pool only from now on, or from all; what was written since too. */
+  async readFrom(pool?: Pool): Promise<void> {
+    const readable = await this.#readable();
+    const names = new Set(
+      this.volumes
+        .filter((one) => pool === undefined || one.pool === pool.id)
+        .map((one) => one.volume),
+    );
+    await this.#drive().read(readable.filter(({ volume }) => names.has(volume)));
+  }
+
+  /** The chunk is not needed in the repository's own storage (no volume named), or on that volume. */
+  async release(chunk: string, volume?: string): Promise<void> {
+    if (volume === undefined) await this.#root.remove('chunks', chunk);
+    else this.#drop(chunk, volume);
+  }
+  #drop(chunk: string, id: string): void {
+    const volume = must(this.#volumes.get(id), 'a volume that is known');
+    const chunks = volume.chunks.filter((one) => one.id !== chunk);
+    const isExpired = chunks.length === 0 && volume.state !== 'missing';
+    this.#change({ ...volume, chunks, state: isExpired ? 'expired' : volume.state });
+    const places = this.#places.get(chunk);
+    places?.delete(id);
+    if (places?.size === 0) this.#places.delete(chunk);
+  }
+
   #drive(): DriveLink {
     if (this.#link !== undefined) return this.#link;
     const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
@@ -320,13 +390,7 @@ export class PooledStore implements ObjectStore {
     const places = kind === 'chunks' ? this.#places.get(name) : undefined;
     const removed = await this.#root.remove(kind, name);
     if (places === undefined) return removed;
-    this.#places.delete(name);
-    for (const id of places) {
-      const volume = must(this.#volumes.get(id), 'a volume that is known');
-      const chunks = volume.chunks.filter((chunk) => chunk.id !== name);
-      const isExpired = chunks.length === 0 && volume.state !== 'missing';
-      this.#change({ ...volume, chunks, state: isExpired ? 'expired' : volume.state });
-    }
+    for (const id of [...places]) this.#drop(name, id);
     return true;
   }
 

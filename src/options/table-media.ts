@@ -136,4 +136,37 @@ export const MEDIA_COMMANDS = {
     options: { pool: OF_POOL },
     examples: [{ line: 'penstock volume list', help: 'list them' }],
   },
+
+  migrate: {
+    summary: 'move chunks from one pool to another',
+    description: [
+      'Copies chunks as they are, sealed, to another pool, reads the copies back, and only then releases ' +
+        'them where they were. Archives stay what they are. WHAT is the name of a pool (root is the ' +
+        "repository's own storage), the name or id of a volume, or the id of a chunk.",
+      'A migration that was interrupted goes on when it is run again.',
+    ],
+    positionals: {
+      what: {
+        kind: 'text',
+        value: 'CHUNKS|VOLUME|POOL',
+        many: true,
+        required: true,
+        help: 'what to move',
+      },
+    },
+    options: {
+      to: {
+        flag: 'to',
+        kind: 'text',
+        value: 'POOL',
+        required: true,
+        help: 'where to: the name of a pool, or root',
+      },
+    },
+    examples: [
+      { line: 'penstock migrate root --to tapes', help: 'the data of all archives onto volumes' },
+      { line: 'penstock migrate TAP001 --to root', help: 'all that a volume holds back' },
+    ],
+    partial: 'some chunks could not be moved',
+  },
 } as const satisfies Readonly<Record<string, CommandSpec>>;

@@ -6,61 +6,21 @@
  * is on the images is read by a reader that shares no code with the program.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fromText } from '../../src/base/bytes.ts';
-import { penstock, scratchFolder, start, succeed, untilOld } from '../commands.ts';
+import { penstock, start, succeed, untilOld } from '../commands.ts';
 import { readTap } from '../tap-reader.ts';
-import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise, prose } from '../tree-make.ts';
-
-const scratch = scratchFolder();
-
-/** A tree of `count` files of 100 to 200 kB, half of them incompressible. */
-function makeTree(name: string, count: number): string {
-  const root = join(scratch, name);
-  for (let i = 0; i < count; i++) {
-    const folder = join(root, `folder-${i % 5}`);
-    mkdirSync(folder, { recursive: true });
-    const content = i % 2 === 0 ? noise(150_000, `${name} ${i}`) : prose(120_000, `${name} ${i}`);
-    writeFileSync(join(folder, `file-${i}`), content);
-  }
-  return root;
-}
-
-/** A repository with a pool; `more`: settings of the pool. */
-function makePool(
-  name: string,
-  volumeSize: string,
-  ...more: string[]
-): { repo: string; tapes: string } {
-  const repo = join(scratch, `${name}-repo`);
-  const tapes = join(scratch, `${name}-tapes`);
-  mkdirSync(tapes);
-  succeed(['init', '--repo', repo]);
-  const settings = ['--kind', 'tape-image', '--path', tapes, '--volume-size', volumeSize];
-  succeed(['pool', 'add', 'tapes', ...settings, ...more, '--repo', repo]);
-  return { repo, tapes };
-}
-
-interface Restored {
-  readonly volumes?: { bytesRead: number; recordsRead: number; recordsSkipped: number };
-}
-
-function assertRestores(repo: string, archive: string, source: string): Restored {
-  const target = join(scratch, `restored-${archive.slice(0, 8)}`);
-  rmSync(target, { recursive: true, force: true });
-  const { summary } = succeed(['restore', archive, '--target', target, '--repo', repo]);
-  assertSameTree(capture(fromText(join(target, source))), capture(fromText(source)));
-  return summary as Restored;
-}
-
-const rootChunks = (repo: string): number =>
-  readdirSync(join(repo, 'chunks'), { recursive: true, withFileTypes: true }).filter((one) =>
-    one.isFile(),
-  ).length;
+import {
+  assertRestores,
+  makePool,
+  makeTree,
+  rootChunks,
+  scratch,
+  volumeStates,
+} from '../volume-commands.ts';
 
 describe('a pool of tape images', () => {
   test('holds the data of archives, and gives them back', async () => {
@@ -110,11 +70,7 @@ describe('a pool of tape images', () => {
     const { archive } = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
     assert.deepEqual(readdirSync(tapes).sort(), ['TAP001.tap', 'TAP002.tap']);
     assertRestores(repo, archive as string, source);
-    const states = succeed(['volume', 'list', '--repo', repo])
-      .stdout.split('\n')
-      .filter((line) => line.includes('"type":"volume"'))
-      .map((line) => JSON.parse(line).state);
-    assert.deepEqual(states, ['full', 'appendable']);
+    assert.deepEqual(volumeStates(repo), ['full', 'appendable']);
   });
 });
 
@@ -212,66 +168,4 @@ test('a volume that is not there is named, and the next one is taken for writing
   assertRestores(repo, later as string, source);
   renameSync(join(scratch, 'TAP001.away'), join(tapes, 'TAP001.tap'));
   succeed(['check', '--read-data', '--repo', repo]);
-});
-
-test('what is not needed on volumes any more is given back, and the volume written anew', async () => {
-  const first = makeTree('given', 12);
-  const second = makeTree('kept', 8);
-  await untilOld();
-  const { repo, tapes } = makePool('prune', '10M', '--chunk-size', '4M');
-  const pool = ['--pool', 'tapes', '--repo', repo];
-  const going = succeed(['backup', first, ...pool]).summary.archive as string;
-  // What both have stands in the repository itself too: neither copy makes the other needless.
-  const root = succeed(['backup', second, '--repo', repo]).summary.archive as string;
-  const states = (): string[] =>
-    succeed(['volume', 'list', '--repo', repo])
-      .stdout.split('\n')
-      .filter((line) => line.includes('"type":"volume"'))
-      .map((line) => JSON.parse(line).state);
-  succeed(['prune', '--repo', repo]);
-  assert.deepEqual(states(), ['appendable'], 'what an archive needs stays');
-  succeed(['forget', going, '--prune', '--repo', repo]);
-  assert.deepEqual(states(), ['expired']);
-  const kept = succeed(['backup', second, ...pool]).summary.archive as string;
-  assert.deepEqual(readdirSync(tapes), ['TAP001.tap'], 'the expired volume was written anew');
-  succeed(['prune', '--repo', repo]);
-  succeed(['forget', root, '--prune', '--repo', repo]);
-  succeed(['check', '--read-data', '--repo', repo]);
-  assertRestores(repo, kept, second);
-});
-
-test('volumes and the passphrase are enough: all else is made again from them', async () => {
-  const sources = [makeTree('lost-a', 60), makeTree('lost-b', 80)];
-  await untilOld();
-  const { repo, tapes } = makePool('lost', '10M', '--chunk-size', '3M');
-  const pool = ['--pool', 'tapes', '--repo', repo];
-  const first = succeed(['backup', '--each', ...sources, ...pool]).summary.archives as {
-    archive: string;
-  }[];
-  writeFileSync(join(sources[0] as string, 'more'), noise(100_000, 'more'));
-  await untilOld();
-  const second = succeed(['backup', sources[0] as string, ...pool]).summary.archive as string;
-  assert(readdirSync(tapes).length > 1, 'more than one volume');
-  rmSync(repo, { recursive: true });
-  const rebuilt = join(scratch, 'rebuilt');
-  const run = penstock(['catalog', 'rebuild', '--volumes', tapes, '--repo', rebuilt]);
-  assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
-  const ids = succeed(['archives', '--repo', rebuilt])
-    .stdout.split('\n')
-    .filter((line) => line.includes('"type":"archive"'))
-    .map((line) => JSON.parse(line).id);
-  assert.deepEqual(ids.sort(), [...first.map(({ archive }) => archive), second].sort());
-  assertRestores(rebuilt, second, sources[0] as string);
-  assertRestores(rebuilt, first[1]?.archive as string, sources[1] as string);
-  succeed(['check', '--read-data', '--repo', rebuilt]);
-  // It is whole: the next backup goes on where the last one ended.
-  const next = succeed([
-    'backup',
-    sources[0] as string,
-    '--pool',
-    'tapes',
-    '--repo',
-    rebuilt,
-  ]).summary;
-  assert.equal(next.bytesRead, 0);
 });
