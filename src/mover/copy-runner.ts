@@ -5,6 +5,7 @@ import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import type { FarStage } from '../channel/net/control-channel.ts';
+import type { OpenedChannel } from '../channel/net/controller.ts';
 import type { Identity } from '../channel/net/identity.ts';
 import type { Looked } from '../modules/copy-look.ts';
 import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
@@ -32,6 +33,8 @@ export interface CopyLegs {
     readonly stages: readonly FarStage[];
     readonly allocating: number;
     readonly ordered: boolean;
+    /** Connections that carry the data, where those of the network are too many. */
+    readonly links?: number;
   };
   /** What a module posts, here or there. */
   onMessage?(message: unknown): void;
@@ -57,9 +60,36 @@ export class CopyRunner {
   readonly #network: CopyNetwork | undefined;
   readonly #signal: AbortSignal;
 
+  /** Control channels that were opened ahead. */
+  readonly #opened: Promise<OpenedChannel>[] = [];
+  #closed = false;
+
   constructor(network: CopyNetwork | undefined, signal: AbortSignal) {
     this.#network = network;
     this.#signal = signal;
+  }
+
+  /** Opens the channels of the pipes that are likely to come, while it is looked what there is to do. */
+  async openAhead(server: Server, pipes: number): Promise<void> {
+    const { identity } = must(this.#network, 'a network');
+    const { openPipeChannel } = await import('../channel/net/controller.ts');
+    for (let i = 0; i < pipes; i++) {
+      const opened = openPipeChannel(identity, server, this.#signal);
+      // Whoever takes it hears of it.
+      opened.catch(() => {});
+      this.#opened.push(opened);
+    }
+    if (this.#closed) this.close();
+  }
+  /** Closes those that no pipe has taken. */
+  close(): void {
+    this.#closed = true;
+    for (const opened of this.#opened.splice(0)) {
+      opened.then(
+        ({ channel }) => channel.close(),
+        () => {},
+      );
+    }
   }
 
   /** What is at a path of another machine. */
@@ -115,7 +145,9 @@ export class CopyRunner {
       return { pipe, done: pipe.done.then(() => ({})), stop: (reason) => pipe.stop(reason) };
     }
     const { extendPipe } = await import('../channel/net/controller.ts');
-    const { identity, links, bytesPerSecond, lostMs } = network;
+    const { identity, bytesPerSecond, lostMs } = network;
+    const links = far.links ?? network.links;
+    const opened = await this.#opened.shift();
     const extended = await extendPipe({
       identity,
       server: far.server,
@@ -131,6 +163,7 @@ export class CopyRunner {
       onQueued: (place) => network.onQueued?.(place),
       ordered: far.ordered,
       onFarPost: told,
+      ...(opened === undefined ? {} : { opened }),
       ...(links === undefined ? {} : { links }),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
       ...(lostMs === undefined ? {} : { lostMs }),

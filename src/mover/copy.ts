@@ -138,6 +138,14 @@ class Copy {
   }
 
   async run(): Promise<CopyResult> {
+    try {
+      return await this.#run();
+    } finally {
+      this.#runner.close();
+    }
+  }
+
+  async #run(): Promise<CopyResult> {
     const plan = await this.#plan();
     this.#warm(plan);
     if (!plan.exists) {
@@ -158,9 +166,12 @@ class Copy {
 
   async #plan(): Promise<Plan> {
     const { source, target } = this.#request;
+    const server = source.server ?? target.server;
     const [found, there] = await Promise.all([
       this.#look(source, 'source'),
       this.#look(target, 'target'),
+      // Those of the listing and of the copy.
+      server === undefined ? undefined : this.#runner.openAhead(server, 2),
     ]);
     if (found.kind === undefined) {
       const message = `${toDisplay(source.path)} does not exist`;
@@ -210,7 +221,7 @@ class Copy {
       const options = { path: target.path, item: rename, ...what };
       const stages = [{ name: 'scan', modules: [{ name: 'copy-scan', options }] }];
       const { server } = target;
-      const far = { server, flow: 'pull', stages, allocating: 1, ordered: true } as const;
+      const far = { server, flow: 'pull', stages, allocating: 1, ordered: true, links: 1 } as const;
       return { near: [keepStage({ listing })], allocating: 1, far };
     }
     const scan = scanStage(copyScan(resolveCopyRoot(target.path), rename, what));
@@ -218,7 +229,7 @@ class Copy {
     const options = { listing: this.#listingId };
     const stages = [{ name: 'keep', modules: [{ name: 'copy-keep', options }] }];
     const { server } = source;
-    const far = { server, flow: 'push', stages, allocating: 1, ordered: true } as const;
+    const far = { server, flow: 'push', stages, allocating: 1, ordered: true, links: 1 } as const;
     return { near: [scan], allocating: 1, far };
   }
 

@@ -77,6 +77,8 @@ export interface ExtendOptions {
   readonly queueMs?: number;
   /** Gives up while the far half is waited for. */
   readonly signal?: AbortSignal;
+  /** Its control channel, where that is open already. */
+  readonly opened?: OpenedChannel;
   /** The other machine has no room yet: the pipe's place in its queue. */
   onQueued?(place: number): void;
   /** How long to try to make data connections again. Default LIMITS.linksLostMs. */
@@ -102,10 +104,10 @@ export interface ExtendedPipe {
  * @throws NET_UNREACHABLE, NET_UNTRUSTED, NET_REFUSED, NET_DENIED, NET_BUSY, NET_LOST, PIPE_CONFIG
  */
 export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> {
-  const { near, server, flow } = options;
-  const name = near.name ?? makePipeName();
+  const { near, server, flow, identity, signal } = options;
   const address = formatAddress(server.host, server.port);
-  const { channel, roundTripMs } = await openChannel(options, name, address);
+  const { name, channel, roundTripMs } =
+    options.opened ?? (await openPipeChannel(identity, server, signal, near.name));
   const links =
     options.links ??
     connectionsFor(roundTripMs, availableParallelism(), server.localAddresses?.length);
@@ -148,11 +150,26 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
   }
 }
 
-async function openChannel(
-  { identity, server, signal }: ExtendOptions,
-  name: string,
-  address: string,
-): Promise<{ readonly channel: ControlChannel; readonly roundTripMs: number }> {
+/** A control channel on which nothing was asked for yet: the other machine waits some seconds. */
+export interface OpenedChannel {
+  /** Of the pipe that it is for. */
+  readonly name: string;
+  readonly channel: ControlChannel;
+  readonly roundTripMs: number;
+}
+
+/**
+ * Opens the control channel of a pipe that is extended later. Whoever does not use it closes it.
+ *
+ * @throws as `extendPipe`
+ */
+export async function openPipeChannel(
+  identity: Identity,
+  server: Server,
+  signal?: AbortSignal,
+  name: string = makePipeName(),
+): Promise<OpenedChannel> {
+  const address = formatAddress(server.host, server.port);
   const socket = await connectPinned(identity, server, signal);
   const roundTripMs = roundTripMsOf(socket);
   // The connection is there, and was looked at: `ws:` only keeps the package from making its own.
@@ -164,7 +181,7 @@ async function openChannel(
   });
   const channel = new ControlChannel(webSocket);
   return new Promise((resolve, reject) => {
-    webSocket.once('open', () => resolve({ channel, roundTripMs }));
+    webSocket.once('open', () => resolve({ name, channel, roundTripMs }));
     webSocket.once('unexpected-response', (_request, answer) => {
       const parts: Buffer[] = [];
       answer.on('data', (part: Buffer) => {
