@@ -7,7 +7,7 @@
  */
 import { createHash, createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { PenstockError } from '../../base/errors.ts';
-import { type Clock, openClock } from '../../host/files-only.ts';
+import { type Clock, openClock } from '../../host/clock.ts';
 import type { StateFolder } from './state-folder.ts';
 
 export interface Identity {

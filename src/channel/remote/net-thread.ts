@@ -10,7 +10,7 @@ import { parentPort } from 'node:worker_threads';
 import { must } from '../../base/assert.ts';
 import { type ErrorRecord, PenstockError, toErrorRecord } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { openClock } from '../../host/mod.ts';
+import { openClock } from '../../host/clock.ts';
 import { CALL, CallMemory } from '../../pipe/call-memory.ts';
 import { NetClient, type NetOptions, type NetRequest } from './net-client.ts';
 
