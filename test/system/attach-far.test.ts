@@ -187,3 +187,20 @@ test('an end is given to one program; agents of the network are no ends; who is 
   equal((await early.ended).bytes.toString(), 'some more');
   equal((await head.ended).status, 0);
 });
+
+test('a daemon that is killed ends the pipe for the programs of both machines', async (t) => {
+  const third = await startDaemon(t);
+  pairDaemons(near, third, ['--module', 'unbound']);
+  await begin('lost', { far: { flow: 'pull', host: '127.0.0.1', port: third.port } });
+  const tail = attached(t, ['lost', '--as', 'tail', ...near.state]);
+  const head = attached(t, ['lost', '--as', 'head', ...third.state]);
+  head.child.stdin?.write('x');
+  while (tail.received() === 0) await sleep(10);
+  third.process.kill('SIGKILL');
+  match((await head.ended).stderr, /the process that ran the pipe lost has ended/);
+  const { status, stderr } = await tail.ended;
+  equal(status, 1);
+  match(stderr, /nothing is heard of 127\.0\.0\.1:\d+ any more/);
+  await noPipes(near);
+  noSockets(near);
+});

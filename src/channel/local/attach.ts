@@ -261,6 +261,8 @@ function leave(data: Socket, why: string | undefined): void {
   if (why === undefined || data.destroyed) data.destroy();
   else {
     data.end(shortProgramFrame(PROGRAM_FRAME.failure, why));
+    // What still comes is nobody's; behind it is the end of the connection.
+    data.removeAllListeners('data').resume();
     // The thread may read no more.
     setTimeout(() => data.destroy(), LIMITS.programEndMs).unref();
   }
