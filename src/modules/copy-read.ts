@@ -102,21 +102,23 @@ class Reading {
     this.#directories.close();
   }
 
-  #absolute(name: ByteString): ByteString {
+  /** Of an item of the directory, or of this itself. */
+  #absolute(name: ByteString | undefined): ByteString {
     const { path } = this.#plan;
-    return childPath(path === '' ? this.#path : childPath(this.#path, path), name);
+    const directory = path === '' ? this.#path : childPath(this.#path, path);
+    return name === undefined ? directory : childPath(directory, name);
   }
 
   #directory(): void {
     const { path } = this.#plan;
-    const absolute = path === '' ? this.#path : childPath(this.#path, path);
+    const absolute = this.#absolute(undefined);
     const fd = this.#directories.open(path);
     if (fd < 0) return postFailure(this.#context, absolute, fd, 'open');
     const looked = this.#files.statusOf(fd, this.#status);
     if (looked < 0) return postFailure(this.#context, absolute, looked, 'look at');
     const attributes = this.#files.attributesOf(fd);
     const name = path.slice(path.lastIndexOf('/') + 1) || 'root';
-    if (!this.#begin(name, absolute, attributes)) return;
+    if (!this.#begin(name, undefined, attributes)) return;
     this.#out.record(COPY.directory, this.#end());
   }
 
@@ -170,24 +172,27 @@ class Reading {
   /** Begins the entry of the status that was taken; false when its attributes cannot be read. */
   #begin(
     name: ByteString,
-    path: ByteString,
+    original: ByteString | undefined,
     attributes: readonly Attribute[] | number,
     extra = 0,
     value?: Buffer,
     planned?: EntryFields,
   ): boolean {
     if (typeof attributes === 'number') {
-      postFailure(this.#context, path, attributes, 'read attributes of');
+      postFailure(this.#context, this.#absolute(original), attributes, 'read attributes of');
       return false;
     }
     if (planned === undefined) this.#entry.take(this.#status, 0);
     this.#entries.reset();
     this.#entries.begin(planned ?? this.#entry.fields, name);
     if (value !== undefined) this.#entries.extra(extra, value);
+    if (attributes.length > 0) this.#attributes(attributes, this.#absolute(original));
+    return true;
+  }
+  #attributes(attributes: readonly Attribute[], path: ByteString): void {
     const copied = attributes.filter((attribute) => isCopied(attribute.name));
     const wrong = writeAttributes(this.#entries, copied, path);
     if (wrong !== undefined) postProblem(this.#context, path, toErrorRecord(wrong), false);
-    return true;
   }
   #end(): Buffer {
     this.#entries.end();
@@ -218,7 +223,7 @@ class Reading {
       value.writeUInt32LE(status.rdevMinor, 4);
     }
     const attributes = files.attributes(directory, name);
-    if (!this.#begin(this.#given(name), this.#absolute(name), attributes, extra, value)) return;
+    if (!this.#begin(this.#given(name), name, attributes, extra, value)) return;
     this.#out.record(kind, this.#end(), { flags });
   }
 
@@ -231,7 +236,7 @@ class Reading {
       if (kind !== KIND.file) return this.#tell(name, 'became another kind of entry', true);
       if (size > COPY_PIECE_BYTES) return this.#tell(name, 'grew before it was read', true);
       const attributes = files.attributesOf(fd);
-      if (!this.#begin(this.#given(name), this.#absolute(name), attributes)) return;
+      if (!this.#begin(this.#given(name), name, attributes)) return;
       const { fields } = this.#entry;
       const body = this.#end();
       const { memory, at } = this.#out.begin(COPY.file, body, size);
@@ -263,8 +268,7 @@ class Reading {
       const attributes = this.#files.attributesOf(fd);
       // As it was planned: if it changed since, its time will tell the next copy.
       const planned = fieldsOf(entry);
-      const path = this.#absolute(name);
-      if (!this.#begin(this.#given(name), path, attributes, 0, undefined, planned)) {
+      if (!this.#begin(this.#given(name), name, attributes, 0, undefined, planned)) {
         return this.#failed();
       }
       this.#out.record(COPY.large, this.#end(), { number });

@@ -131,16 +131,15 @@ export class CopyWriter {
 
   /** Begins a record with room for data; returns the memory and where the data goes. */
   begin(kind: number, body: Uint8Array, dataBytes = 0): { memory: Buffer; at: number } {
-    const path = Buffer.from(this.path, 'latin1');
     const total = HEAD_BYTES + align8(body.length) + align8(dataBytes);
-    const most = total + HEAD_BYTES + align8(path.length) + OWNERS_BYTES;
+    const most = total + HEAD_BYTES + align8(this.path.length) + OWNERS_BYTES;
     if (this.#buffer !== undefined && this.#buffer.length + most > this.#buffer.payloadCapacity) {
       this.flush();
     }
     this.#buffer ??= this.#context.allocBuf();
     assert(this.#buffer.length + most <= this.#buffer.payloadCapacity, 'a record fits a buffer');
     if (this.#pathThere !== this.path) {
-      this.#put(COPY.path, path);
+      this.#put(COPY.path, Buffer.from(this.path, 'latin1'));
       this.end();
       this.#pathThere = this.path;
     }
@@ -182,17 +181,21 @@ export class CopyWriter {
     this.#dataAt = at + HEAD_BYTES + align8(body.length);
   }
   #owners(entry: Uint8Array): void {
-    if (this.#names === undefined) return;
-    const bytes = Buffer.from(entry.buffer, entry.byteOffset, entry.length);
-    const uid = bytes.readUInt32LE(12);
-    const gid = bytes.readUInt32LE(16);
-    this.#owner(COPY.user, uid, uid * 2, () => this.#names?.userName(uid));
-    this.#owner(COPY.group, gid, gid * 2 + 1, () => this.#names?.groupName(gid));
+    const names = this.#names;
+    if (names === undefined) return;
+    const uid = readU32(entry, 12);
+    const gid = readU32(entry, 16);
+    if (this.#isNew(uid * 2)) this.#owner(COPY.user, uid, names.userName(uid));
+    if (this.#isNew(gid * 2 + 1)) this.#owner(COPY.group, gid, names.groupName(gid));
   }
-  #owner(kind: number, number: number, key: number, name: () => string | undefined): void {
-    if (this.#told.has(key)) return;
+  /** Whether an owner was not told yet in this buffer. */
+  #isNew(key: number): boolean {
+    if (this.#told.has(key)) return false;
     this.#told.add(key);
-    const text = Buffer.from(name() ?? '', 'utf8');
+    return true;
+  }
+  #owner(kind: number, number: number, name: string | undefined): void {
+    const text = Buffer.from(name ?? '', 'utf8');
     if (text.length === 0 || text.length > 255) return;
     this.#put(kind, text);
     this.end(0, { number });
@@ -205,6 +208,11 @@ export class CopyWriter {
     this.#pathThere = undefined;
     this.#told.clear();
   }
+}
+
+function readU32(bytes: Uint8Array, at: number): number {
+  const low = (bytes[at] ?? 0) + (bytes[at + 1] ?? 0) * 0x100;
+  return low + (bytes[at + 2] ?? 0) * 0x1_0000 + (bytes[at + 3] ?? 0) * 0x100_0000;
 }
 
 function isEntryKind(kind: number): boolean {

@@ -134,6 +134,7 @@ export class MetadataWriter {
   /** Returns how many there are. */
   #attributes(entry: EntryView, set: (name: ByteString, value: Buffer) => number): number {
     let count = 0;
+    if (!entry.hasExtras) return count;
     entry.eachExtra((type, value) => {
       if (type !== EXTRA.attribute) return;
       count++;
