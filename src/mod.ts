@@ -14,7 +14,7 @@ export type { UnboundOptions } from './channel/local/unbound.ts';
 export { unboundModule } from './channel/local/unbound-stage.ts';
 export type { FarStage } from './channel/net/control-channel.ts';
 export type { ExtendedPipe, FarHalf } from './channel/net/controller.ts';
-export { type ChapSource, takeChapSecrets } from './cli/chap-secrets.ts';
+export { takeChapSecrets } from './cli/chap-secrets.ts';
 export { userStateDirectory } from './cli/state.ts';
 export type { LabelRecord, VolumeLabel } from './format/volume-label.ts';
 export type { LogEntry, LogMarks, LogRun, LogSync } from './format/write-log.ts';
@@ -115,7 +115,7 @@ export {
 } from './pipe/mod.ts';
 export type { LibraryElement } from './scsi/changer-commands.ts';
 export { type IscsiAddress, parseIscsiAddress } from './scsi/iscsi-address.ts';
-export type { ChapSecrets } from './scsi/iscsi-chap.ts';
+export type { ChapSecrets, ChapSource } from './scsi/iscsi-chap.ts';
 export {
   type DiscoveredTarget,
   discoverTargets,

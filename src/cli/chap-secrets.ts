@@ -11,7 +11,7 @@
 import { type ByteString, fromText, toBytes } from '../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { ChapSecrets } from '../scsi/iscsi-chap.ts';
+import type { ChapSource } from '../scsi/iscsi-chap.ts';
 import { readSecretFile } from './secret-file.ts';
 
 type Environment = Record<string, string | undefined>;
@@ -19,9 +19,6 @@ type Environment = Record<string, string | undefined>;
 const SECRET = 'PENSTOCK_CHAP_SECRET';
 const TARGET_SECRET = 'PENSTOCK_CHAP_TARGET_SECRET';
 const TARGET_USER = 'PENSTOCK_CHAP_TARGET_USER';
-
-/** Given for the user of an address; undefined where it has none: then nobody has to prove anything. */
-export type ChapSource = (user: string | undefined) => Promise<ChapSecrets | undefined>;
 
 /** Takes the secrets out of the environment; files are read when a secret is asked for. */
 export function takeChapSecrets(

@@ -19,6 +19,8 @@ import {
   type Repository,
   type Surroundings,
 } from '../mover/repository.ts';
+import type { ChapSource } from '../scsi/iscsi-chap.ts';
+import { takeChapSecrets } from './chap-secrets.ts';
 import type { Invocation } from './invocation.ts';
 import { type PlaceOptions, type RepositoryPlace, repositoryPlace } from './repository-place.ts';
 
@@ -107,8 +109,12 @@ export function madeBy(): string {
   return `${files.userName(uid) ?? uid}@${hostname()}`;
 }
 
+/** Taken out of the environment once. */
+let chap: ChapSource | undefined;
+
 function surroundings(): Surroundings {
-  return { clock: openClock(), random: openRandom() };
+  chap ??= takeChapSecrets();
+  return { clock: openClock(), random: openRandom(), chap };
 }
 
 /** Takes everything and keeps nothing. */

@@ -56,8 +56,8 @@ export function poolTable(pools: readonly Pool[], volumes: readonly VolumeRecord
       formatCount(sum.volumes),
       formatCount(sum.chunks),
       formatBytes(sum.bytes),
-      formatBytes(pool.volumeBytes),
-      toDisplay(pool.path),
+      pool.volumeBytes === 0 ? '' : formatBytes(pool.volumeBytes),
+      pool.device ?? toDisplay(pool.path),
     ];
   });
   return textTable(columns, rows);

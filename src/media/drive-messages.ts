@@ -5,18 +5,35 @@
 import type { ByteString } from '../base/bytes.ts';
 import type { ErrorRecord } from '../base/errors.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
+import type { ChapSecrets } from '../scsi/iscsi-chap.ts';
 import type { CommittedChunk } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
 import type { ReadFigures } from './volume-reader.ts';
 import type { LogPlace } from './volume-session.ts';
 import type { StreamingFigures } from './volume-streaming.ts';
 
-/** A medium that the drive can take: today a tape image. */
-export interface Medium {
+export interface ImageMedium {
+  readonly kind: 'tape-image';
   readonly path: ByteString;
   /** What it may hold. */
   readonly volumeBytes: number;
 }
+
+/** A tape for a drive, which a library may bring. */
+export interface TapeMedium {
+  readonly kind: 'tape';
+  /** The volume's name: the tape's label, but for the kind of cartridge. */
+  readonly name: string;
+  /** Addresses. */
+  readonly device: string;
+  readonly changer?: string;
+  /** Which of the library's drives it is, from 1; absent where it has one. */
+  readonly drive?: number;
+  readonly chap?: ChapSecrets;
+}
+
+/** A medium that a drive can take. */
+export type Medium = ImageMedium | TapeMedium;
 
 /** A volume to be written. */
 export interface WritableVolume {

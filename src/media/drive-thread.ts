@@ -15,14 +15,13 @@ import type {
   DriveQuestion,
   DriveReport,
   DriveRequest,
-  Medium,
   ReadableVolume,
   WritableVolume,
   WriteSession,
 } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
-import { openTapeImage } from './tape-image.ts';
+import { Media } from './open-medium.ts';
 import type { Volume } from './volume.ts';
 import { labelVolume } from './volume-label.ts';
 import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
@@ -40,6 +39,7 @@ const MESSAGE_LENGTH_MAX = 400;
 class DriveThread {
   readonly #memory: CallMemory;
   readonly #post: (message: DriveMessage) => void;
+  readonly #media: Media = new Media();
   #writer: VolumeWriter | undefined;
   #writing: DriveWriting | undefined;
   #reading: DriveReading | undefined;
@@ -136,7 +136,7 @@ class DriveThread {
   }
 
   async #load({ medium, label, newLabel }: WritableVolume): Promise<LoadedVolume> {
-    const volume = openMedium(medium, true);
+    const volume = await this.#media.open(medium, true);
     this.#loaded.push(volume);
     if (newLabel !== undefined) {
       await labelVolume(volume, label, {
@@ -150,7 +150,7 @@ class DriveThread {
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
-    this.#reading = new DriveReading(volumes, async ({ medium }) => openMedium(medium, false));
+    this.#reading = new DriveReading(volumes, ({ medium }) => this.#media.open(medium, false));
     this.#readable.resolve();
   }
 
@@ -179,6 +179,7 @@ class DriveThread {
     await this.#writer?.abort();
     await this.#reading?.close();
     await this.#letGo();
+    await this.#media.close();
     this.#isOver = true;
     this.#memory.end();
     this.#memory.ring();
@@ -220,13 +221,6 @@ class DriveThread {
 }
 
 const NO_READING = { recordsRead: 0, bytesRead: 0, recordsSkipped: 0, positionings: 0 };
-
-function openMedium(medium: Medium, writing: boolean): Volume {
-  const { path, volumeBytes } = medium;
-  return openTapeImage(
-    writing ? { path, volumeBytes, create: true } : { path, volumeBytes, readOnly: true },
-  );
-}
 
 async function toWritten({
   label,

@@ -181,8 +181,8 @@ export class PooledStore implements ObjectStore {
     const own = [...this.#volumes.values()].filter((one) => one.pool === pool.id);
     for (const volume of own) {
       if (volume.state !== 'appendable') continue;
-      const medium = mediumOf(pool, volume.name);
-      if (isThere(medium.path)) {
+      const medium = await mediumOf(this.#repository, pool, volume.name);
+      if (await isThere(medium)) {
         const record: VolumeRecord = { ...volume, revision: 0 };
         return { medium, label: knownLabel(this.#repository, pool, record) };
       }
@@ -348,7 +348,7 @@ export class PooledStore implements ObjectStore {
       readable.push({
         volume: volume.volume,
         name: volume.name,
-        medium: mediumOf(pool, volume.name),
+        medium: await mediumOf(this.#repository, pool, volume.name),
         blockBytes: pool.blockBytes,
         chunks: volume.chunks,
         beside: pool.logPlace === 'beside' ? await readLogs(this.#repository, volume.volume) : [],

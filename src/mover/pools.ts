@@ -13,7 +13,7 @@ import { PooledStore } from './pooled-store.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, ROOT_POOL, readMapRecord } from './storage-map.ts';
 
-export const POOL_KINDS = ['tape-image'] as const;
+export const POOL_KINDS = ['tape-image', 'tape'] as const;
 export type PoolKind = (typeof POOL_KINDS)[number];
 
 /** Where the write log of a session is kept: on the volume, in the repository, or both (L6). */
@@ -28,9 +28,13 @@ export interface PoolSettings {
   /** What people call it; unique in the repository. */
   readonly name: string;
   readonly kind: PoolKind;
-  /** The folder of its images. */
+  /** The folder of its images; empty for tapes. */
   readonly path: ByteString;
-  /** What one volume holds. */
+  /** Of tapes: the drive's address, its library's, and which of the library's drives it is, from 1. */
+  readonly device?: string;
+  readonly changer?: string;
+  readonly drive?: number;
+  /** What one volume holds; 0 for tapes, whose drive says when they are full. */
   readonly volumeBytes: number;
   /** The longest record that is written. */
   readonly blockBytes: number;
@@ -162,7 +166,7 @@ function checkSettings(repository: Repository, settings: PoolSettings): void {
       hint: `${LIMITS.driveBuffersLeast} blocks are the least`,
     });
   }
-  if (volumeBytes < LIMITS.volumeBytesMin + 4 * blockBytes) {
+  if (settings.kind === 'tape-image' && volumeBytes < LIMITS.volumeBytesMin + 4 * blockBytes) {
     throw new PenstockError(
       'USAGE',
       `--volume-size is too little for blocks of ${blockBytes} bytes`,

@@ -25,6 +25,7 @@ import {
 } from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
+import type { ChapSource } from '../scsi/iscsi-chap.ts';
 import type { PooledStore } from './pooled-store.ts';
 
 /** What was decided when the repository was made. */
@@ -41,6 +42,8 @@ export interface RepositorySettings {
 export interface Surroundings {
   readonly clock: Clock;
   readonly random: Random;
+  /** Secrets for the targets of tape drives; absent: there are none. */
+  readonly chap?: ChapSource;
 }
 
 export type PassphraseProvider = () => Promise<Buffer>;

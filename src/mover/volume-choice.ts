@@ -4,13 +4,12 @@
  * Contract: a volume that has room comes first, then one on which nothing is needed any more, then a new
  * one. Nothing is chosen that is not where it should be: that volume is `missing` from then on.
  */
-import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
 import type { LabelRecord, VolumeLabel } from '../format/volume-label.ts';
 import { CWD, FileStatus, openFiles } from '../host/mod.ts';
-import type { Medium, WritableVolume } from '../media/drive-messages.ts';
+import type { Medium, TapeMedium, WritableVolume } from '../media/drive-messages.ts';
 import type { Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
 import type { VolumeRecord } from './volume-records.ts';
@@ -21,13 +20,45 @@ export interface ChosenVolume {
   readonly record: Omit<VolumeRecord, 'revision'>;
 }
 
-/** The medium of a volume. */
-export function mediumOf(pool: Pool, name: string): Medium {
-  return { path: `${pool.path}/${name}.tap`, volumeBytes: pool.volumeBytes };
+/** The medium of a volume. USAGE where the secret for a drive cannot be read. */
+export async function mediumOf(repository: Repository, pool: Pool, name: string): Promise<Medium> {
+  const { path, volumeBytes, device, changer, drive } = pool;
+  if (device === undefined) {
+    return { kind: 'tape-image', path: `${path}/${name}.tap`, volumeBytes };
+  }
+  const { parseIscsiAddress } = await import('../scsi/iscsi-address.ts');
+  const chap = await repository.around.chap?.(parseIscsiAddress(device).user);
+  return {
+    kind: 'tape',
+    name,
+    device,
+    ...(changer === undefined ? {} : { changer }),
+    ...(drive === undefined ? {} : { drive }),
+    ...(chap === undefined ? {} : { chap }),
+  };
 }
 
-export function isThere(path: ByteString): boolean {
-  return openFiles().statusFollow(CWD, path, new FileStatus()) >= 0;
+/** Whether it is where it should be. Of a drive without a library only who reads the label can know. */
+export async function isThere(medium: Medium): Promise<boolean> {
+  if (medium.kind === 'tape') return (await tapesFor(medium))?.includes(medium.name) ?? true;
+  return openFiles().statusFollow(CWD, medium.path, new FileStatus()) >= 0;
+}
+
+const NAME_LENGTH = 6;
+
+/** Names of the tapes in a drive's library, in order; undefined without one. */
+async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] | undefined> {
+  if (changer === undefined) return undefined;
+  const { openLibrary } = await import('../media/tape-medium.ts');
+  const library = await openLibrary(changer, chap);
+  try {
+    const labels = (await library.elements()).filter(({ full }) => full).map(({ label }) => label);
+    // Cartridges that clean a drive are labelled so.
+    const tapes = labels.filter((label) => label !== '' && !label.startsWith('CLN'));
+    return tapes.map((label) => label.slice(0, NAME_LENGTH)).sort();
+  } finally {
+    await library.close();
+  }
 }
 
 /** A volume of the pool with another label than before: an expired one, or a new one. */
@@ -36,11 +67,13 @@ export async function freshVolume(
   pool: Pool,
   volumes: readonly VolumeRecord[],
 ): Promise<ChosenVolume> {
-  const expired = volumes.find(
-    (one) => one.state === 'expired' && isThere(mediumOf(pool, one.name).path),
-  );
+  let expired: VolumeRecord | undefined;
+  for (const one of volumes) {
+    if (expired !== undefined || one.state !== 'expired') continue;
+    if (await isThere(await mediumOf(repository, pool, one.name))) expired = one;
+  }
   const sequence = Math.max(0, ...volumes.map((one) => one.sequence)) + 1;
-  const name = expired?.name ?? freeName(pool, volumes);
+  const name = expired?.name ?? (await freeName(repository, pool, volumes));
   return await labelled(repository, pool, name, sequence, expired?.volume);
 }
 
@@ -68,7 +101,7 @@ export async function labelled(
   const record = repository.sealer.encodeRecord(RECORD.volumeLabel, id, label, undefined);
   return {
     writable: {
-      medium: mediumOf(pool, name),
+      medium: await mediumOf(repository, pool, name),
       label,
       newLabel: { record, ...(replace === undefined ? {} : { replace }) },
     },
@@ -119,14 +152,27 @@ async function keyRecords({ store }: Repository): Promise<LabelRecord[]> {
 const LETTERS = 3;
 const NUMBERS_MAX = 999;
 
-/** Such as TAP001: the pool's first letters, and the lowest number that is free. */
-function freeName(pool: Pool, volumes: readonly VolumeRecord[]): string {
+/** Of a library its next tape. Else such as TAP001: the pool's first letters, and the lowest free number. */
+async function freeName(
+  repository: Repository,
+  pool: Pool,
+  volumes: readonly VolumeRecord[],
+): Promise<string> {
+  const taken = new Set(volumes.map(({ name }) => name));
+  const any = await mediumOf(repository, pool, '');
+  const tapes = any.kind === 'tape' ? await tapesFor(any) : undefined;
+  if (tapes !== undefined) {
+    const next = tapes.find((name) => !taken.has(name));
+    if (next !== undefined) return next;
+    throw new PenstockError('POOL_EXHAUSTED', `the library of pool ${pool.name} has no other tape`);
+  }
   const letters = pool.name.toUpperCase().replace(/[^A-Z]/g, '');
   const prefix = (letters === '' ? 'VOL' : letters).slice(0, LETTERS);
-  const taken = new Set(volumes.map(({ name }) => name));
   for (let number = 1; number <= NUMBERS_MAX; number++) {
     const name = `${prefix}${String(number).padStart(LETTERS, '0')}`;
-    if (!taken.has(name) && !isThere(mediumOf(pool, name).path)) return name;
+    if (taken.has(name)) continue;
+    if (any.kind === 'tape' || !(await isThere(await mediumOf(repository, pool, name))))
+      return name;
   }
   throw new PenstockError('POOL_EXHAUSTED', `pool ${pool.name} has ${NUMBERS_MAX} volumes`);
 }

@@ -16,7 +16,11 @@ export const MEDIA_COMMANDS = {
     description: [
       'A pool is storage of one kind: its volumes are written one after the other, each from its ' +
         'beginning to its end. The volumes of a tape-image pool are files in the SIMH format (.tap) in ' +
-        'a folder; new ones are made as they are needed. `penstock backup --pool POOL` writes to it.',
+        'a folder; new ones are made as they are needed. Those of a tape pool are tapes in a drive behind ' +
+        'iSCSI, which a library may bring: then each is called after its label. `penstock backup --pool ' +
+        'POOL` writes to it.',
+      'Where the address of a drive names a user, its secret comes from PENSTOCK_CHAP_SECRET_FILE, and ' +
+        'that of the target from PENSTOCK_CHAP_TARGET_SECRET_FILE.',
       'The settings say how the pool is written and cannot be changed.',
     ],
     positionals: { pool: POOL },
@@ -24,7 +28,7 @@ export const MEDIA_COMMANDS = {
       kind: {
         flag: 'kind',
         kind: 'choice',
-        choices: ['tape-image'],
+        choices: ['tape-image', 'tape'],
         required: true,
         help: 'what its volumes are',
       },
@@ -32,15 +36,35 @@ export const MEDIA_COMMANDS = {
         flag: 'path',
         kind: 'path',
         value: 'DIR',
-        required: true,
         help: 'where its images lie',
+      },
+      device: {
+        flag: 'device',
+        kind: 'text',
+        value: 'ADDRESS',
+        help: 'the tape drive: iscsi://HOST/TARGET/LUN (USER@ and :PORT are possible)',
+        conflicts: ['path', 'volume-size'],
+      },
+      changer: {
+        flag: 'changer',
+        kind: 'text',
+        value: 'ADDRESS',
+        help: 'the library that brings tapes to the drive, in the same form',
+        conflicts: ['path'],
+      },
+      drive: {
+        flag: 'drive',
+        kind: 'count',
+        min: 1,
+        value: 'NUMBER',
+        help: 'which of the drives of the library it is, in the order of their addresses',
+        conflicts: ['path'],
       },
       volumeBytes: {
         flag: 'volume-size',
         kind: 'size',
         value: 'SIZE',
-        required: true,
-        help: 'what one volume holds',
+        help: 'what one image holds',
       },
       blockBytes: {
         flag: 'block-size',
@@ -96,6 +120,10 @@ export const MEDIA_COMMANDS = {
       {
         line: 'penstock pool add tapes --kind tape-image --path /srv/tapes --volume-size 2G',
         help: 'volumes of 2 GiB in a folder',
+      },
+      {
+        line: 'penstock pool add lto --kind tape --device iscsi://nas/iqn.2001-04.com.example:drive/1',
+        help: 'the tapes that are put into a drive',
       },
     ],
   },

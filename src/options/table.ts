@@ -106,6 +106,13 @@ export const ENVIRONMENT = {
   PENSTOCK_PASSPHRASE_FILE: 'a file with the passphrase; one line end at its end is not part of it',
   PENSTOCK_NEW_PASSPHRASE: 'the new passphrase, for `key add` and `key passwd`',
   PENSTOCK_NEW_PASSPHRASE_FILE: 'a file with the new passphrase',
+  PENSTOCK_CHAP_SECRET_FILE:
+    'a file with the secret for the target of a tape drive, for the user that its address names',
+  PENSTOCK_CHAP_SECRET: 'the secret itself',
+  PENSTOCK_CHAP_TARGET_SECRET_FILE:
+    'a file with the secret with which that target has to prove itself',
+  PENSTOCK_CHAP_TARGET_SECRET: 'the secret itself',
+  PENSTOCK_CHAP_TARGET_USER: 'the name with which that target has to prove itself',
   NO_COLOR: 'no colours, whatever its value is, if it is not empty',
   XDG_DATA_HOME: 'where the default repository lies, instead of ~/.local/share',
   XDG_STATE_HOME: 'where the state folder lies, instead of ~/.local/state',

@@ -22,6 +22,9 @@ export interface ChapSecrets {
   };
 }
 
+/** Given for the user of an address; undefined where it has none: then nobody has to prove anything. */
+export type ChapSource = (user: string | undefined) => Promise<ChapSecrets | undefined>;
+
 /** IANA's numbers; the better ones first. */
 const ALGORITHMS: ReadonlyMap<string, string> = new Map([
   ['7', 'sha256'],

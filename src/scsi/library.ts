@@ -69,9 +69,16 @@ export class TapeLibrary {
     return await this.#elementsOf('slot');
   }
 
-  /** Where the tape with this label is. @throws PenstockError LIBRARY_MISSING */
+  /**
+   * Where the tape with this label is. Libraries add two characters for the kind of cartridge to the name of
+   * a volume: they may be left out.
+   *
+   * @throws PenstockError LIBRARY_MISSING
+   */
   async find(label: string): Promise<LibraryElement> {
-    const found = (await this.elements()).filter((one) => one.full && one.label === label);
+    const isOf = (one: LibraryElement): boolean =>
+      one.label === label || (one.label.length === label.length + 2 && one.label.startsWith(label));
+    const found = (await this.elements()).filter((one) => one.full && isOf(one));
     if (found.length > 1) this.#fail('LIBRARY_MISSING', `several tapes have the label ${label}`);
     return found[0] ?? this.#fail('LIBRARY_MISSING', `no tape has the label ${label}`);
   }

@@ -48,8 +48,8 @@ export interface TapeTraits {
   readonly spacesOverMarks: boolean;
   /** A record that is shorter than asked for comes with the wrong number of bytes. */
   readonly garblesShortReads: boolean;
-  /** READ BLOCK LIMITS has a least length that nobody keeps. */
-  readonly ignoresMinimum: boolean;
+  /** READ BLOCK LIMITS tells limits that nobody keeps. */
+  readonly ignoresLimits: boolean;
   /** LOAD UNLOAD is taken for a disk's START STOP UNIT: this bit, RETEN for tapes, must be set. */
   readonly loadBits: number;
 }
@@ -59,7 +59,7 @@ const SOUND: TapeTraits = {
   locates: true,
   spacesOverMarks: false,
   garblesShortReads: false,
-  ignoresMinimum: false,
+  ignoresLimits: false,
   loadBits: 0,
 };
 
@@ -69,7 +69,7 @@ const TGT: TapeTraits = {
   locates: false,
   spacesOverMarks: true,
   garblesShortReads: true,
-  ignoresMinimum: true,
+  ignoresLimits: true,
   loadBits: 2,
 };
 
@@ -108,11 +108,8 @@ export class TapeDrive {
   async blockLimits(): Promise<BlockLimits> {
     const bytes = Buffer.alloc(BLOCK_LIMITS_BYTES);
     const { received } = await this.unit.done(blockLimitsCommand(bytes));
-    const limits =
-      received < BLOCK_LIMITS_BYTES
-        ? { bytesMin: 1, bytesMax: TRANSFER_BYTES_MAX }
-        : readBlockLimits(bytes);
-    return this.#traits.ignoresMinimum ? { ...limits, bytesMin: 1 } : limits;
+    const isTold = received === BLOCK_LIMITS_BYTES && !this.#traits.ignoresLimits;
+    return isTold ? readBlockLimits(bytes) : { bytesMin: 1, bytesMax: TRANSFER_BYTES_MAX };
   }
 
   async mode(): Promise<{ outcome: Outcome; mode: TapeMode | undefined; form: 6 | 10 }> {

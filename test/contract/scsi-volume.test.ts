@@ -12,6 +12,8 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import { openScsiVolume } from '../../src/media/scsi-volume.ts';
+import { SharedDrive } from '../../src/media/shared-drive.ts';
+import type { Volume } from '../../src/media/volume.ts';
 import { parseIscsiAddress } from '../../src/scsi/iscsi-address.ts';
 import { IscsiDevice } from '../../src/scsi/iscsi-initiator.ts';
 import { ScriptedTarget, type TargetOptions } from '../iscsi-target.ts';
@@ -105,3 +107,39 @@ volumeContract(
   scripted({ keys: { ImmediateData: 'No' } }, fixedSense, [LOCATE, READ_POSITION]),
 );
 volumeContract('a drive that cannot find positions', scripted({}, fixedSense, [LOCATE]));
+
+const several = scripted({}, fixedSense);
+const inner = new WeakMap<object, object>();
+/** Another volume of the same tape takes the drive before each call. */
+const between = (drive: Volume): Volume => {
+  const shared = new SharedDrive(drive);
+  const other = shared.volume('TAPE');
+  return new Proxy(shared.volume('TAPE'), {
+    get: (target, name) => {
+      const value = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      if (name === 'close') return value.bind(target);
+      return async (...words: unknown[]) => {
+        await other.rewind().catch(() => undefined);
+        return await value.apply(target, words);
+      };
+    },
+  });
+};
+volumeContract('one of several volumes in a drive', {
+  ...several,
+  protect: async (under) => await several.protect(inner.get(under) ?? under),
+  make: async (wish) => {
+    const under = await several.make(wish);
+    const result = {
+      volume: between(under.volume),
+      reopen: async () => {
+        result.volume = between(await under.reopen());
+        return result.volume;
+      },
+      dispose: () => under.dispose(),
+    };
+    inner.set(result, under);
+    return result;
+  },
+});

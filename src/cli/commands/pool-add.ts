@@ -2,9 +2,10 @@
  * `penstock pool add`: a pool of volumes for the repository.
  */
 import { toDisplay } from '../../base/bytes.ts';
-import { EXIT } from '../../base/errors.ts';
+import { EXIT, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { addPool, leastBlockBytes } from '../../mover/pools.ts';
+import { addPool, leastBlockBytes, type PoolSettings } from '../../mover/pools.ts';
+import { parseIscsiAddress } from '../../scsi/iscsi-address.ts';
 import { absolutePath } from '../absolute-path.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
@@ -13,21 +14,26 @@ import { poolRecord } from '../render-media.ts';
 /** An interrupted backup goes on from the last chunk: a volume has room for so many at least. */
 const CHUNKS_OF_A_VOLUME = 16;
 
+type Options = Invocation<'pool add'>['options'];
+
 export default async function run(invocation: Invocation<'pool add'>): Promise<number> {
   const { output, options, positionals } = invocation;
+  const place = options.kind === 'tape' ? tapesOf(options) : imagesOf(options);
   const repository = await openRepositoryOf(invocation);
   try {
-    const { kind, volumeBytes, markBytes, logPlace, logEntries } = options;
-    const { syncBytes, bufferBytes } = options;
+    const { kind, markBytes, logPlace, logEntries, syncBytes, bufferBytes } = options;
+    const { volumeBytes } = place;
     const blockBytes = options.blockBytes ?? leastBlockBytes(repository);
-    const share = Math.floor(volumeBytes / CHUNKS_OF_A_VOLUME);
+    const share =
+      volumeBytes === 0
+        ? LIMITS.volumeChunkBytesDefault
+        : Math.floor(volumeBytes / CHUNKS_OF_A_VOLUME);
     const chunkBytes =
       options.chunkBytes ?? Math.max(blockBytes, Math.min(share, LIMITS.volumeChunkBytesDefault));
     const pool = await addPool(repository, {
       name: positionals.pool,
       kind,
-      path: absolutePath(options.path),
-      volumeBytes,
+      ...place,
       blockBytes,
       chunkBytes,
       markBytes,
@@ -36,10 +42,41 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
       logPlace,
       logEntries,
     });
-    const text = `pool ${pool.name} is made; \`penstock backup --pool ${pool.name}\` writes to ${toDisplay(pool.path)}`;
+    const where = pool.device ?? toDisplay(pool.path);
+    const text = `pool ${pool.name} is made; \`penstock backup --pool ${pool.name}\` writes to ${where}`;
     output.summary({ command: 'pool add', pool: poolRecord(pool, []) }, text);
     return EXIT.ok;
   } finally {
     await repository.close();
   }
+}
+
+type Place = Pick<PoolSettings, 'path' | 'volumeBytes' | 'device' | 'changer' | 'drive'>;
+
+function imagesOf({ path, volumeBytes, device, changer }: Options): Place {
+  if (path === undefined || volumeBytes === undefined) {
+    const flag = path === undefined ? '--path' : '--volume-size';
+    throw new PenstockError('USAGE', `a pool of tape images needs ${flag}`);
+  }
+  if (device !== undefined || changer !== undefined) {
+    throw new PenstockError('USAGE', 'a pool of tape images has no drive', {
+      hint: 'for tapes in a drive give --kind tape',
+    });
+  }
+  return { path: absolutePath(path), volumeBytes };
+}
+
+function tapesOf({ device, changer, drive }: Options): Place {
+  if (device === undefined) throw new PenstockError('USAGE', 'a pool of tapes needs --device');
+  for (const address of [device, changer]) if (address !== undefined) parseIscsiAddress(address);
+  if (drive !== undefined && changer === undefined) {
+    throw new PenstockError('USAGE', '--drive says which drive of a library it is: give --changer');
+  }
+  return {
+    path: '',
+    volumeBytes: 0,
+    device,
+    ...(changer === undefined ? {} : { changer }),
+    ...(drive === undefined ? {} : { drive }),
+  };
 }

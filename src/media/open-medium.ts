@@ -1,0 +1,40 @@
+/**
+ * Opens media (drive-messages.ts) as volumes: images each by itself, tapes of one drive through that drive.
+ *
+ * Contract: drives are opened at their first tape, and closed by `close`, when nothing is opened any more.
+ */
+import type { Medium, TapeMedium } from './drive-messages.ts';
+import type { SharedDrive } from './shared-drive.ts';
+import { openTapeImage } from './tape-image.ts';
+import type { Volume } from './volume.ts';
+
+export class Media {
+  readonly #drives = new Map<string, Promise<SharedDrive>>();
+
+  /** @throws DEVICE_*, LIBRARY_MISSING, and what images throw */
+  async open(medium: Medium, writing: boolean): Promise<Volume> {
+    if (medium.kind === 'tape') return (await this.#drive(medium)).volume(medium.name);
+    const { path, volumeBytes } = medium;
+    return openTapeImage(
+      writing ? { path, volumeBytes, create: true } : { path, volumeBytes, readOnly: true },
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const opening of this.#drives.values()) {
+      const drive = await opening.catch(() => undefined);
+      await drive?.close().catch(() => undefined);
+    }
+    this.#drives.clear();
+  }
+
+  #drive(medium: TapeMedium): Promise<SharedDrive> {
+    const known = this.#drives.get(medium.device);
+    if (known !== undefined) return known;
+    // Most never need it.
+    const opening = import('./tape-medium.ts').then(({ openDrive }) => openDrive(medium));
+    this.#drives.set(medium.device, opening);
+    opening.catch(() => this.#drives.delete(medium.device));
+    return opening;
+  }
+}

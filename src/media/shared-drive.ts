@@ -1,0 +1,236 @@
+/**
+ * One drive, perhaps with a library, for the volumes of a pool: each is a `Volume` of its own, as if it had a
+ * drive for itself.
+ *
+ * Contract: that of volume.ts for each. Calls of all volumes wait for each other. What is called is brought
+ * into the drive first, and stands where its last call left it; what was there before goes back to its
+ * place. Without a library the first tape is taken for the one that is in the drive, which who reads its label
+ * finds out; another one is VOLUME_NOT_READY, since somebody has to put it in.
+ */
+import type { PenstockError } from '../base/errors.ts';
+import type { TapeLibrary } from '../scsi/library.ts';
+import {
+  isVolumeError,
+  type Spaced,
+  type Volume,
+  type VolumeLimits,
+  type VolumePosition,
+  type VolumeRead,
+  type VolumeStatus,
+  volumeError,
+} from './volume.ts';
+
+/** The library that serves the drive, and the drive's address in it. */
+export interface DriveInLibrary {
+  readonly library: TapeLibrary;
+  readonly drive: number;
+}
+
+export class SharedDrive {
+  readonly #volume: Volume;
+  readonly #place: DriveInLibrary | undefined;
+  /** The tape in the drive, by its name; undefined while that is not known. */
+  #tape: string | undefined;
+  #current: SharedVolume | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** @param volume the drive, whatever is in it */
+  constructor(volume: Volume, place?: DriveInLibrary) {
+    this.#volume = volume;
+    this.#place = place;
+  }
+
+  /** The volume of a tape; `name` is its label, or the beginning of it. */
+  volume(name: string): Volume {
+    return new SharedVolume(this, name, this.#volume.limits);
+  }
+
+  get name(): string {
+    return this.#volume.name;
+  }
+
+  /** Closes drive and library; the tape stays where it is. */
+  async close(): Promise<void> {
+    await this.#turn.catch(() => undefined);
+    await this.#volume.close();
+    await this.#place?.library.close();
+  }
+
+  /**
+   * Does something with the drive when its turn has come, with the right tape in it.
+   *
+   * @param needsPosition the tape is to stand where the volume's last call left it
+   */
+  call<Answer>(
+    from: SharedVolume,
+    needsPosition: boolean,
+    work: (volume: Volume) => Promise<Answer>,
+  ): Promise<Answer> {
+    const turn = this.#turn.then(async () => {
+      try {
+        await this.#bring(from, needsPosition);
+        return await work(this.#volume);
+      } catch (error) {
+        // Which tape it is now, and where it stands, is to be found out.
+        if (isVolumeError(error, 'VOLUME_CHANGED')) this.#tape = this.#current = undefined;
+        throw error;
+      }
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** The volume is not used any more. */
+  async leave(from: SharedVolume): Promise<void> {
+    await this.#turn;
+    if (this.#current === from) this.#current = undefined;
+  }
+
+  async #bring(wanted: SharedVolume, needsPosition: boolean): Promise<void> {
+    if (this.#current === wanted) return;
+    await this.#leaveCurrent();
+    if (this.#tape !== wanted.tape) await this.#exchange(wanted.tape);
+    if (wanted.isLost) {
+      wanted.isLost = false;
+      throw volumeError('VOLUME_CHANGED', wanted.name, undefined, 'where it stood was lost');
+    }
+    if (needsPosition) await this.#return(wanted);
+    this.#current = wanted;
+  }
+
+  /** To where it stood. Behind the last object nothing may have been added meanwhile. */
+  async #return(wanted: SharedVolume): Promise<void> {
+    const { object, wasAtEnd } = wanted;
+    if (!wasAtEnd) return await this.#volume.locate(object);
+    await this.#volume.spaceEnd();
+    const told = await this.#volume.tell();
+    if (told.object === object) return;
+    const text = `there are ${told.object} objects, and there were ${object}`;
+    throw volumeError('VOLUME_CHANGED', wanted.name, object, text);
+  }
+
+  /** Remembers where it stands; what it has written is brought to the medium, or its owner is told later. */
+  async #leaveCurrent(): Promise<void> {
+    const left = this.#current;
+    this.#current = undefined;
+    if (left === undefined) return;
+    try {
+      if (left.hasWritten) await this.#volume.synchronise();
+      left.hasWritten = false;
+      const told = await this.#volume.tell();
+      [left.object, left.wasAtEnd] = [told.object, told.atEnd];
+    } catch (error) {
+      [left.object, left.wasAtEnd] = [0, false];
+      left.isLost = !isVolumeError(error, 'VOLUME_NOT_READY');
+      if (isVolumeError(error, 'VOLUME_CHANGED')) this.#tape = undefined;
+    }
+  }
+
+  async #exchange(name: string): Promise<void> {
+    const volume = this.#volume;
+    if (this.#place === undefined) {
+      if (this.#tape === undefined) {
+        this.#tape = name;
+        return;
+      }
+      throw volumeError('VOLUME_NOT_READY', volume.name, undefined, `${name} is not in the drive`, {
+        hint: `put ${name} into the drive, then run the command again`,
+      });
+    }
+    const { library, drive } = this.#place;
+    const { label, address } = await library.find(name);
+    this.#tape = undefined;
+    if (address !== drive) {
+      if ((await volume.status()).loaded) await volume.unload();
+      await library.load(label, drive);
+    }
+    await volume.load();
+    this.#tape = name;
+  }
+}
+
+class SharedVolume implements Volume {
+  readonly tape: string;
+  readonly limits: VolumeLimits;
+  /** Where it stood when another volume took the drive. */
+  object = 0;
+  wasAtEnd = false;
+  /** Since it was synchronised. */
+  hasWritten = false;
+  /** What it had written, or where it stood, was lost when another volume took the drive. */
+  isLost = false;
+  readonly #drive: SharedDrive;
+
+  constructor(drive: SharedDrive, tape: string, limits: VolumeLimits) {
+    this.#drive = drive;
+    this.tape = tape;
+    this.limits = limits;
+  }
+
+  get name(): string {
+    return `${this.#drive.name} ${this.tape}`;
+  }
+
+  /** The tape may be out of reach; that is no error here. */
+  async status(): Promise<VolumeStatus> {
+    try {
+      return await this.#drive.call(this, false, (volume) => volume.status());
+    } catch (error) {
+      if (!NOT_THERE.has((error as PenstockError).code)) throw error;
+      return { loaded: false, writeProtected: false };
+    }
+  }
+
+  load(): Promise<void> {
+    return this.#drive.call(this, false, (volume) => volume.load());
+  }
+  unload(): Promise<void> {
+    return this.#drive.call(this, false, (volume) => volume.unload());
+  }
+  tell(): Promise<VolumePosition> {
+    return this.#drive.call(this, true, (volume) => volume.tell());
+  }
+  rewind(): Promise<void> {
+    return this.#drive.call(this, false, (volume) => volume.rewind());
+  }
+  locate(object: number, hint?: number): Promise<void> {
+    return this.#drive.call(this, false, (volume) => volume.locate(object, hint));
+  }
+  spaceRecords(count: number): Promise<Spaced> {
+    return this.#drive.call(this, true, (volume) => volume.spaceRecords(count));
+  }
+  spaceMarks(count: number): Promise<Spaced> {
+    return this.#drive.call(this, true, (volume) => volume.spaceMarks(count));
+  }
+  spaceEnd(): Promise<void> {
+    return this.#drive.call(this, false, (volume) => volume.spaceEnd());
+  }
+  read(into: Uint8Array): Promise<VolumeRead> {
+    return this.#drive.call(this, true, (volume) => volume.read(into));
+  }
+  append(record: Uint8Array): Promise<boolean> {
+    return this.#write((volume) => volume.append(record));
+  }
+  writeMarks(count: number): Promise<boolean> {
+    return this.#write((volume) => volume.writeMarks(count));
+  }
+  #write(work: (volume: Volume) => Promise<boolean>): Promise<boolean> {
+    return this.#drive.call(this, true, async (volume) => {
+      const warned = await work(volume);
+      this.hasWritten = true;
+      return warned;
+    });
+  }
+  synchronise(): Promise<void> {
+    return this.#drive.call(this, true, (volume) => volume.synchronise());
+  }
+  erase(): Promise<void> {
+    return this.#drive.call(this, true, (volume) => volume.erase());
+  }
+  /** The drive stays open, and the tape in it. */
+  close(): Promise<void> {
+    return this.#drive.leave(this);
+  }
+}
+
+const NOT_THERE: ReadonlySet<string> = new Set(['VOLUME_NOT_READY', 'LIBRARY_MISSING']);

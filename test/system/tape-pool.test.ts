@@ -1,0 +1,127 @@
+/**
+ * Goal: archives go to tapes in a drive behind iSCSI, from one tape to the next, and come back; with CHAP,
+ * and with a library that brings the tapes.
+ * Method: whole commands against Debian's tgt on loopback; what is restored is compared with its source.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { fromText } from '../../src/base/bytes.ts';
+import { penstock, scratchFolder, succeed, untilOld } from '../commands.ts';
+import { TgtServer, tgtMissing } from '../tgt.ts';
+import { assertSameTree, capture } from '../tree-compare.ts';
+import { noise } from '../tree-make.ts';
+
+const skip = tgtMissing();
+const scratch = scratchFolder();
+let server: TgtServer;
+
+before(async () => {
+  if (skip === undefined) server = await TgtServer.start();
+});
+after(async () => await server?.stop());
+
+function makeTree(name: string, files: number): string {
+  const root = join(scratch, name);
+  mkdirSync(root);
+  for (let i = 0; i < files; i++)
+    writeFileSync(join(root, `file-${i}`), noise(200_000, `${name}${i}`));
+  return root;
+}
+
+function assertRestores(repo: string, archive: string, source: string): void {
+  const target = join(scratch, 'restored');
+  rmSync(target, { recursive: true, force: true });
+  succeed(['restore', archive, '--target', target, '--repo', repo]);
+  assertSameTree(capture(fromText(join(target, source))), capture(fromText(source)));
+}
+
+test('archives go to the tape in a drive, and come back', { skip }, async () => {
+  const source = makeTree('one', 20);
+  await untilOld();
+  const tid = await server.addTarget();
+  await server.addDrive(tid, 1, await server.makeTape('ONE001', 64));
+  const repo = join(scratch, 'one-repo');
+  succeed(['init', '--repo', repo]);
+  const device = server.url(tid, 1);
+  succeed(['pool', 'add', 'lto', '--kind', 'tape', '--device', device, '--repo', repo]);
+  const first = succeed(['backup', source, '--pool', 'lto', '--repo', repo]).summary;
+  assert(Number(first.bytesRead) > 3_000_000);
+  writeFileSync(join(source, 'another'), noise(300_000, 'another'));
+  await untilOld();
+  const second = succeed(['backup', source, '--pool', 'lto', '--repo', repo]).summary;
+  assert.equal(second.bytesRead, 300_000, 'only what is new is read');
+  assertRestores(repo, second.archive as string, source);
+  succeed(['check', '--read-data', '--repo', repo]);
+});
+
+test('a library brings the tapes: a session goes on from one to the next', { skip }, async () => {
+  const source = makeTree('many', 60);
+  await untilOld();
+  const tid = await server.addTarget();
+  for (const label of ['AAA001L8', 'AAA002L8', 'AAA003L8', 'CLN001L8']) {
+    await server.makeTape(label, 6);
+  }
+  await server.addEmptyDrive(tid, 1);
+  await server.addEmptyDrive(tid, 2);
+  await server.addChanger(tid, 3, ['AAA003L8', 'CLN001L8', 'AAA001L8', 'AAA002L8'], [1, 2]);
+  const repo = join(scratch, 'many-repo');
+  succeed(['init', '--repo', repo]);
+  const add = ['pool', 'add', 'lto', '--kind', 'tape', '--chunk-size', '3M', '--repo', repo];
+  const drive = ['--device', server.url(tid, 2), '--changer', server.url(tid, 3)];
+  succeed([...add, ...drive, '--drive', '2']);
+  const first = succeed(['backup', source, '--pool', 'lto', '--repo', repo]).summary;
+  const listed = succeed(['volume', 'list', '--repo', repo]).stdout.split('\n');
+  const names = listed
+    .filter((line) => line.includes('"sequence"'))
+    .map((line) => JSON.parse(line) as { name: string; state: string })
+    .map(({ name, state }) => `${name} ${state}`);
+  assert(names.length >= 2, `only ${names.join(', ')}`);
+  const last = names.length - 1;
+  const expected = ['AAA001', 'AAA002', 'AAA003'].slice(0, names.length);
+  assert.deepEqual(
+    names,
+    expected.map((name, index) => `${name} ${index === last ? 'appendable' : 'full'}`),
+  );
+  assertRestores(repo, first.archive as string, source);
+});
+
+test('a drive that is not there, or does not let us in, is told as such', { skip }, async () => {
+  const source = makeTree('none', 2);
+  const tid = await server.addTarget();
+  await server.addDrive(tid, 1, await server.makeTape('NON001', 16));
+  await server.addAccount(tid, { user: 'me', secret: 'a-secret-of-ours' });
+  const repo = join(scratch, 'none-repo');
+  succeed(['init', '--repo', repo]);
+  const add = (name: string, device: string): void => {
+    succeed(['pool', 'add', name, '--kind', 'tape', '--device', device, '--repo', repo]);
+  };
+  add('open', server.url(tid, 1));
+  add('known', server.url(tid, 1, 'me'));
+  const attempt = (pool: string) => penstock(['backup', source, '--pool', pool, '--repo', repo]);
+  const refused = attempt('open');
+  assert.equal(refused.status, 1);
+  assert.match(JSON.stringify(refused.errors), /DEVICE_REFUSED/);
+  const silent = attempt('known');
+  assert.equal(silent.status, 2);
+  assert.match(JSON.stringify(silent.errors), /PENSTOCK_CHAP_SECRET_FILE/);
+  const secret = join(scratch, 'secret');
+  writeFileSync(secret, 'a-secret-of-ours\n', { mode: 0o600 });
+  const env = { PENSTOCK_CHAP_SECRET_FILE: secret };
+  const run = penstock(['backup', source, '--pool', 'known', '--repo', repo], { env });
+  assert.equal(run.status, 0, JSON.stringify(run.errors));
+  const wrong = penstock([
+    'pool',
+    'add',
+    'bad',
+    '--kind',
+    'tape',
+    '--device',
+    'nas',
+    '--repo',
+    repo,
+  ]);
+  assert.equal(wrong.status, 2);
+  assert.match(JSON.stringify(wrong.errors), /iscsi:\/\//);
+});
