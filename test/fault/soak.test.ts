@@ -121,10 +121,12 @@ class Soak {
         this.#works++;
       }
     };
-    const all = [...works.map(repeat), this.#disturb()];
-    await sleep(seconds * 1000);
-    this.#isDisturbed = false;
-    await Promise.all(all);
+    const all = Promise.all([...works.map(repeat), this.#disturb()]);
+    // A work that fails as it must not ends the rest.
+    await Promise.race([all, sleep(seconds * 1000)]).finally(() => {
+      this.#isDisturbed = false;
+    });
+    await all;
     ok(this.#works >= works.length);
   }
 
@@ -179,7 +181,7 @@ class Soak {
     await killed;
     if (signal === 'SIGKILL') return 'killed';
     if (status === 0) return undefined;
-    return check(String(errors[0]?.code), `${args.join(' ')}: ${stderr}`);
+    return check(String(errors[0]?.code), `${args.join(' ')}: ${JSON.stringify(errors)}${stderr}`);
   }
 
   /** Runs a pipe, of which sometimes a thread ends without a word then; what it failed with. */

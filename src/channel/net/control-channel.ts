@@ -197,7 +197,7 @@ export class ControlChannel {
     if (performance.now() - this.#heardMs > LIMITS.pipeSilenceMs) {
       this.#socket.terminate();
       this.#closed();
-    } else this.#socket.ping();
+    } else if (this.#socket.readyState !== this.#socket.CONNECTING) this.#socket.ping();
   }
 
   #received(data: Buffer, isBinary: boolean): void {
