@@ -7,6 +7,8 @@
  * Method: a monitor in this process with little memory; pipes that go on until they are ended.
  */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -18,7 +20,9 @@ import type { PipeSettings } from '../../src/monitor/context.ts';
 import { askPipes, askStop } from '../../src/monitor/local-requests.ts';
 import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
 import type { PipeView } from '../../src/monitor/pipe-view.ts';
+import { copy } from '../../src/mover/copy.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
+import { scratchFolder } from '../commands.ts';
 import {
   clientOf,
   type Machine,
@@ -27,8 +31,11 @@ import {
   startMonitor,
   type TestMonitor,
 } from '../monitor-fixture.ts';
+import { noise } from '../tree-make.ts';
 
 allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
+
+const scratch = scratchFolder();
 
 interface Setting {
   readonly server: TestMonitor;
@@ -218,4 +225,38 @@ test('the monitor that ends tells those that wait', async (t) => {
   await told;
   await rejects(first.done);
   match(setting.server.log.join('\n'), /did not begin/);
+});
+
+test('a copy waits its turn, and is content with fewer buffers', async (t) => {
+  const there = join(scratch, 'there');
+  const source = join(scratch, 'source');
+  for (const folder of [there, source]) mkdirSync(folder);
+  writeFileSync(join(source, 'file'), noise(3_000_000, 'file'));
+  // For a copy, less than it would like; and nothing beside the first pipe.
+  const setting = await setUp(t, { memoryBytes: 24_000_000 });
+  const { server, client } = setting;
+  pairedClient(server, client, { access: [], copyPaths: [there] }).close();
+  const first = await setting.begin({ farBuffers: { maxBuffers: 120 } });
+  const { port, fingerprint } = server.monitor;
+  const queuedAt = Promise.withResolvers<number>();
+  const copied = copy({
+    source: { path: source },
+    target: { path: there, server: { host: '127.0.0.1', port, fingerprint } },
+    network: { identity: client.identity, links: 2, onQueued: (place) => queuedAt.resolve(place) },
+    owners: true,
+    dryRun: false,
+    byNumber: false,
+    syncs: false,
+    threads: 2,
+    signal: new AbortController().signal,
+    onProblem: (path, error) => queuedAt.reject(new Error(`${path}: ${error.message}`)),
+    onProgress: () => undefined,
+  });
+  copied.catch((thrown) => queuedAt.reject(thrown));
+  equal(await queuedAt.promise, 1);
+  const programs = (await setting.pipes()).map(({ program, state }) => `${program} ${state}`);
+  ok(programs.includes('copy queued'), programs.join());
+  await first.stop();
+  equal((await copied).filesDone, 1);
+  deepEqual(readFileSync(join(there, 'file')), readFileSync(join(source, 'file')));
 });

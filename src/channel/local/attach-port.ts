@@ -23,32 +23,11 @@ import { duplicateDescriptor, openClock } from '../../host/mod.ts';
 import type { Pipe, PipeSpec } from '../../pipe/mod.ts';
 import { dropDescriptor } from '../net/links.ts';
 import { toWireError } from '../wire-error.ts';
+import { ATTACH_VERSION, type ProgramAttached, type ProgramIdent } from './attach-messages.ts';
 import { closeServer, connectLocal, LineChannel, listenLocal, socketPath } from './line-channel.ts';
 import type { ProgramArrival, ProgramGone } from './unbound.ts';
 import { ATTACH_FOLDER, attachPath, unboundStages } from './unbound-stage.ts';
 
-/** What a program says first. */
-export interface ProgramIdent {
-  readonly type: 'ident';
-  readonly version: number;
-  readonly pipe: string;
-  readonly role: 'head' | 'tail';
-  readonly processId: number;
-  /** Where the pipe has several such ends. */
-  readonly stage?: string;
-}
-
-/** What it is answered. */
-export interface ProgramAttached {
-  readonly type: 'attached';
-  readonly stage: string;
-  readonly token: string;
-  /** What kind of program began the pipe, and on which machine. */
-  readonly program: string;
-  readonly machine: string;
-}
-
-export const ATTACH_VERSION = 1;
 const TOKEN_BYTES = 16;
 
 export interface AttachPortOptions {

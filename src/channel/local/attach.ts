@@ -12,7 +12,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { PenstockError, toPenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { fromWireError } from '../wire-error.ts';
-import { ATTACH_VERSION, type ProgramAttached, type ProgramIdent } from './attach-port.ts';
+import { ATTACH_VERSION, type ProgramAttached, type ProgramIdent } from './attach-messages.ts';
 import { connectLocal, LineChannel, socketPath } from './line-channel.ts';
 import {
   PROGRAM_FRAME,
