@@ -18,6 +18,7 @@ import { LinkProxy } from '../link-proxy.ts';
 import { newMachine, pairedClient, startMonitor, type TestMonitor } from '../monitor-fixture.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
+import { until } from '../until.ts';
 
 const MIB = 2 ** 20;
 const SLOW = 16 * MIB;
@@ -107,7 +108,7 @@ function temporaries(path: string): string[] {
 }
 /** Resolves in the middle: pieces of the large file are there, and it is not whole. */
 async function underWay(target: string): Promise<void> {
-  while (temporaries(target).length < 2) await sleep(5);
+  await until(() => temporaries(target).length >= 2);
   assert.ok(!existsSync(join(target, 'a large')));
 }
 
@@ -141,7 +142,7 @@ for (const way of ['push', 'pull'] as const) {
     assert.deepEqual([told, filesDone + filesSame], [[], files]);
     assertSameTree(tree(target), tree(source));
     assert.deepEqual(temporaries(target), []);
-    while (data.open > 0) await sleep(10);
+    await until(() => data.open === 0);
   });
 }
 

@@ -11,11 +11,11 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fromText } from '../../src/base/bytes.ts';
 import { IS_ROOT, penstock, scratchFolder, start, succeed } from '../commands.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
+import { until } from '../until.ts';
 
 const MIB = 2 ** 20;
 const scratch = scratchFolder();
@@ -65,7 +65,7 @@ function temporaries(path: string): string[] {
     .filter((name) => name.includes('.penstock.'));
 }
 async function underWay(target: string): Promise<void> {
-  while (temporaries(target).length < 2) await sleep(5);
+  await until(() => temporaries(target).length >= 2);
 }
 const copyArgs = (address: string, way: string, target: string, rate: string): string[] => [
   'copy',
@@ -105,11 +105,10 @@ test('a command that is killed, and run again', async () => {
     assertSameTree(tree(target), tree(source));
     assert.deepEqual(temporaries(target), []);
   }
-  const pipes = async (): Promise<number> => {
+  await until(async () => {
     const listed = await start(['pipes', '--state', state('far')]).ended;
-    return Number(listed.summary.pipes);
-  };
-  while ((await pipes()) > 0) await sleep(50);
+    return Number(listed.summary.pipes) === 0;
+  });
   await end('SIGTERM');
 });
 
