@@ -42,6 +42,10 @@ export async function openLibrary(address: string, chap?: ChapSecrets): Promise<
   return await TapeLibrary.open(deviceAt(address, chap));
 }
 
-function deviceAt(address: string, chap: ChapSecrets | undefined): IscsiDevice {
-  return new IscsiDevice(parseIscsiAddress(address), chap === undefined ? {} : { chap });
+/** With CHAP for the user whom the address names, without where it names none. */
+function deviceAt(text: string, chap: ChapSecrets | undefined): IscsiDevice {
+  const address = parseIscsiAddress(text);
+  const { user } = address;
+  const isAsked = chap !== undefined && user !== undefined;
+  return new IscsiDevice(address, isAsked ? { chap: { ...chap, user } } : {});
 }

@@ -27,7 +27,8 @@ export async function mediumOf(repository: Repository, pool: Pool, name: string)
     return { kind: 'tape-image', path: `${path}/${name}.tap`, volumeBytes };
   }
   const { parseIscsiAddress } = await import('../scsi/iscsi-address.ts');
-  const chap = await repository.around.chap?.(parseIscsiAddress(device).user);
+  const user = [device, changer ?? device].map((one) => parseIscsiAddress(one).user);
+  const chap = await repository.around.chap?.(user[0] ?? user[1]);
   return {
     kind: 'tape',
     name,

@@ -20,7 +20,8 @@ export const MEDIA_COMMANDS = {
         'iSCSI, which a library may bring: then each is called after its label. `penstock backup --pool ' +
         'POOL` writes to it.',
       'Where the address of a drive names a user, its secret comes from PENSTOCK_CHAP_SECRET_FILE, and ' +
-        'that of the target from PENSTOCK_CHAP_TARGET_SECRET_FILE.',
+        'that of the target from PENSTOCK_CHAP_TARGET_SECRET_FILE. To targets this machine is ' +
+        'iqn.2026-01.net.penstock:HOST, HOST being its name in small letters.',
       'The settings say how the pool is written and cannot be changed.',
     ],
     positionals: { pool: POOL },

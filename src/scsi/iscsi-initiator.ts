@@ -103,6 +103,7 @@ export class IscsiDevice implements ScsiDevice {
   }
 
   async close(): Promise<void> {
+    await this.#opening?.catch(() => undefined);
     const session = this.#session;
     this.#session = undefined;
     await session?.logout();

@@ -307,7 +307,17 @@ test('a reset of the device is asked for, and its refusal told', async () => {
     await device.reset();
     const [reset] = target.seen.filter(({ opcode }) => opcode === 0x02);
     assert.equal(reset?.header.readUInt8(1), 0x85);
-    target.script = ({ opcode }) => (opcode === 0x02 ? 'stall' : undefined);
+    // Its numbers are not those of the target any more.
+    target.hasSaid = true;
+    target.script = ({ opcode, task, header }) => {
+      if (opcode !== 0x02) return undefined;
+      const raw = pdu(0x22, 0x80, { 16: task, 24: header.readUInt32BE(28) });
+      raw.writeUInt32BE(header.readUInt32BE(24), 28);
+      raw.writeUInt32BE(header.readUInt32BE(24), 32);
+      raw[2] = 5;
+      return { raw };
+    };
+    await fails('DEVICE_ERROR', /did not reset the device \(5\)/, device.reset());
   });
 });
 
