@@ -6,7 +6,7 @@ import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { dropWarmThreads, type ModuleSpec, startPipe } from './mod.ts';
-import { warmThread } from './warm.ts';
+import { keepWarm, warmThread } from './warm.ts';
 
 const code = (source: string): ModuleSpec => ({
   module: `data:text/javascript,${encodeURIComponent(source)}`,
@@ -52,6 +52,12 @@ test('a warm thread that died, or was dropped, is not given out', async () => {
   dropWarmThreads();
   const { head, tails } = await threadsOf(1);
   ok(head < (tails[0] as number));
+});
+
+test('no more threads are kept than asked for, however often', async () => {
+  for (let i = 0; i < 3; i++) keepWarm('tail', [TAIL], 2);
+  const { head, tails } = await threadsOf(4);
+  equal(tails.filter((id) => id < head).length, 2);
 });
 
 test('modules that cannot be loaded ahead are reported when they are to run', async () => {
