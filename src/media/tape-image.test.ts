@@ -243,3 +243,15 @@ test('going back over gaps and what is passed over ends where going there does',
   assert.deepEqual(await volume.read(Buffer.alloc(9)), { kind: 'mark' });
   await volume.close();
 });
+
+test('an image that was removed while it was written is not said to be safe', async () => {
+  const volume = image(Buffer.alloc(0));
+  await volume.append(text('first'));
+  await volume.synchronise();
+  await volume.append(text('second'));
+  rmSync(volume.path);
+  const gone = { code: 'VOLUME_IO', message: /was removed/ };
+  await assert.rejects(volume.synchronise(), gone);
+  await assert.rejects(volume.synchronise(), { code: 'VOLUME_IO' });
+  await volume.close();
+});

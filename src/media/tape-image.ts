@@ -12,7 +12,7 @@ import type { ByteString } from '../base/bytes.ts';
 import { toDisplay } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { TAP_WORD_BYTES, tapPaddedBytes, tapRecordBytes } from '../format/simh-tape.ts';
-import { CWD, errnoName, type Files, openFiles } from '../host/mod.ts';
+import { CWD, errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
 import { openImageFile, TapeImageCursor } from './tape-image-cursor.ts';
 import {
   checkRecordBytes,
@@ -93,6 +93,7 @@ export class TapeImage implements Volume {
   /** A small record with its two lengths, to be written at once. */
   readonly #scratch = Buffer.allocUnsafe(LIMITS.tapeImageWriteBytes);
   readonly #words = Buffer.alloc(2 * TAP_WORD_BYTES);
+  readonly #status = new FileStatus();
   /** Where every 64th object begins, as far as all objects before it were seen. */
   readonly #checkpoints: number[] = [0];
   #object = 0;
@@ -250,6 +251,12 @@ export class TapeImage implements Volume {
     if (result < 0) {
       this.#syncFailed = true;
       throw this.#failed(result, 'synchronise');
+    }
+    // What was written to a file without a name is gone when it is closed.
+    if (this.#files.statusOf(this.#fd, this.#status) >= 0 && this.#status.nlink === 0) {
+      this.#syncFailed = true;
+      const text = 'the image was removed while it was written';
+      throw volumeError('VOLUME_IO', this.name, this.#object, text);
     }
     this.#synced = this.#object;
   }
@@ -422,8 +429,10 @@ export class TapeImage implements Volume {
   #failed(result: number, call: string): Error {
     const errno = errnoName(result);
     const code: VolumeErrorCode = FULL.has(errno) ? 'VOLUME_FULL' : 'VOLUME_IO';
+    const hint = errno === 'ENOSPC' ? { hint: 'make room on the file system of the images' } : {};
     return volumeError(code, this.name, this.#object, `cannot ${call} the image: ${errno}`, {
       errno,
+      ...hint,
     });
   }
 }

@@ -328,3 +328,22 @@ test('an image that another program writes at the same time is left to it', asyn
   assert.deepEqual(readTap(path).slice(-2), theirs);
   await loaded.volume.close();
 });
+
+test('a disk that is full under the images ends the session, not one volume after the other', async () => {
+  const loaded = await labelled(newVolume(40_000), random, BLOCK_BYTES);
+  let volumes = 0;
+  const writer = await VolumeWriter.open(loaded, {
+    ...options,
+    nextVolume: async () => {
+      volumes++;
+      const next = newVolume();
+      const empty = await labelled(next, random, BLOCK_BYTES);
+      // For the session's own first record.
+      next.medium.capacityBytes = next.medium.usedBytes + 500;
+      return empty;
+    },
+  });
+  await assert.rejects(writeChunks(writer, [newChunk(60)]), { code: 'VOLUME_FULL' });
+  await assert.rejects(writer.close(), { code: 'VOLUME_FULL' });
+  assert.equal(volumes, 1, 'no further volume is asked for');
+});

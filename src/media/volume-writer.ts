@@ -110,6 +110,8 @@ export class VolumeWriter {
   #log: WriteLog;
   #queue: (Queued | QueuedSync)[] = [];
   #wake: (() => void) | undefined;
+  /** The session has gone on to this volume, which has no record of it yet. */
+  #isFresh = false;
   #isClosing = false;
   #failure: PenstockError | undefined;
   #sinceMark = 0;
@@ -306,9 +308,12 @@ export class VolumeWriter {
       isFull = await this.#session.append(record);
     } catch (thrown) {
       if (!isVolumeError(thrown, 'VOLUME_FULL')) throw thrown;
+      // What has no room on an empty volume has none on the next one: a disk is full.
+      if (this.#isFresh) throw thrown;
       await this.#goOn();
       return await this.#append(record);
     }
+    this.#isFresh = false;
     this.#meter.wrote(started, record.bytes);
     this.#sinceMark += record.bytes;
     const { markBytes = 0 } = this.#options;
@@ -376,6 +381,7 @@ export class VolumeWriter {
     this.#session = begun.session;
     this.#log = begun.log;
     this.#sinceMark = 0;
+    this.#isFresh = true;
     for (const record of again) await this.#append(record);
   }
 

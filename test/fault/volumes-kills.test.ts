@@ -1,0 +1,79 @@
+/**
+ * Goal: wherever a command that writes to volumes is killed, archives that were there restore, and the
+ * next command continues from what is committed (L5, M11).
+ * Method: commands that are killed at a change of the file system that a seed chooses, or at a moment; what
+ * is on the images is read by a reader of its own. PENSTOCK_TEST_SEED chooses the moments.
+ */
+import assert from 'node:assert/strict';
+import { appendFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { penstock, start, succeed, untilOld } from '../commands.ts';
+import { prose } from '../tree-make.ts';
+import {
+  assertRestores,
+  below,
+  check,
+  MB,
+  makePlace,
+  makeTree,
+  NO_PASSPHRASE,
+  ROUNDS,
+} from './volume-place.ts';
+
+test('commands that are killed at any change, one after the other', async (t) => {
+  const kept = makeTree('killed-kept', 2);
+  const source = makeTree('killed', 8);
+  const { repo, pool } = makePlace('killed', '10M', '--chunk-size', '2200K', '--sync-every', '4M');
+  const first = succeed(['backup', kept, ...pool]).summary.archive;
+  const commands = [
+    ['backup', '--each', source, kept, ...pool, '--checkpoint-interval', '50ms'],
+    ['prune', '--grace', '0s', '--repo', repo],
+  ];
+  let kills = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    appendFileSync(join(source, `prose-${round}`), `${round}`);
+    const isTorn = below(3) === 0;
+    const rule = isTorn
+      ? `write:after=${below(40)}:torn:crash`
+      : `change:after=${below(120)}:crash`;
+    const env = { ...NO_PASSPHRASE, PENSTOCK_TEST: '1', PENSTOCK_FAULT: rule };
+    const run = penstock(commands[round % 3 === 2 ? 1 : 0] ?? [], { env });
+    assert(run.status === 0 || run.status === null, `${rule}: ${run.stdout}`);
+    if (run.status === null) kills++;
+    assertRestores(repo, first, kept);
+  }
+  t.diagnostic(`${kills} of ${ROUNDS} were killed`);
+  assert(kills > 0);
+  check(repo);
+  const { summary } = succeed(commands[0] ?? []);
+  const [made] = summary.archives as { archive: string }[];
+  assertRestores(repo, made?.archive, source);
+  assertRestores(repo, first, kept);
+  check(repo);
+});
+
+test('an interrupted backup does not store again what was committed', async () => {
+  const source = makeTree('again', 10);
+  // At the highest level this takes long enough to be interrupted.
+  writeFileSync(join(source, 'slow'), prose(8 * MB, 'slow'));
+  await untilOld();
+  const settings = ['--chunk-size', '2200K', '--sync-every', '2M'];
+  const { repo, pool } = makePlace('again', '64M', ...settings);
+  const args = ['backup', source, ...pool, '--level', '19'];
+  const { child, ended } = start(args);
+  // Each chunk that is on the medium has a segment.
+  while (readdirSync(join(repo, 'index')).length < 4 && child.exitCode === null) await sleep(2);
+  child.kill('SIGKILL');
+  assert.equal((await ended).signal, 'SIGKILL', 'it was interrupted');
+  assert.equal(readdirSync(join(repo, 'archives')).length, 0);
+  // Of the last one, the segment may not have been stored.
+  const committed = Number(check(repo).summary.bytesRead) - 3 * MB;
+  assert(committed > 0, `${committed} bytes were committed`);
+  const { summary } = succeed(args);
+  const most = 10 * 1.5 * MB + 8 * MB;
+  const stored = Number(summary.bytesStored);
+  assert(stored < most * 1.02 - committed, `${stored} after ${committed}`);
+  assertRestores(repo, summary.archive, source);
+});
