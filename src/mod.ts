@@ -71,16 +71,12 @@ export { entriesOf, type LogPages, MemoryLogPages, WriteLog } from './media/writ
 export {
   type LogFigures,
   type StreamFigures,
+  type StreamSlice,
   writeLogFigures,
 } from './media/write-log-figures.ts';
 export { LogFile, openLogFile } from './media/write-log-file.ts';
-export {
-  logEntryJson,
-  logEntryText,
-  logFiguresSvg,
-  logFiguresText,
-  type StreamName,
-} from './media/write-log-text.ts';
+export { logFiguresSvg } from './media/write-log-picture.ts';
+export { logEntryJson, logEntryText, type StreamName } from './media/write-log-text.ts';
 export {
   type AttachRequest,
   attachHead,

@@ -29,6 +29,18 @@ export const MEDIA_ERRORS = {
     'the repository knows no such volume',
     'see `penstock volume list`',
   ),
+  VOLUME_USED: spec(
+    1,
+    false,
+    'the volume still holds data that archives need',
+    'move it elsewhere with `penstock migrate`, or forget the archives and prune',
+  ),
+  VOLUME_UNLOGGED: spec(
+    1,
+    false,
+    'the write log would be lost: it is kept nowhere else',
+    'write it to the medium first: `penstock volume log VOLUME --append`',
+  ),
   VOLUME_FULL: spec(
     1,
     true,

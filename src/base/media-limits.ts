@@ -14,6 +14,10 @@ export const MEDIA_LIMITS = {
   volumeLabelBytesMax: 1 * MIB,
   /** A run in a write log ends when it has so many bytes. */
   logRunBytes: 64 * MIB,
+  /** Findings of one kind in a volume that are told one by one; more are counted. */
+  volumeFindingsMax: 100,
+  /** An identifier of a write log. */
+  logIdCharactersMax: 64,
   /** One page of a volume's write log. */
   logPageBytes: 60 * KIB,
   /** One record of the index of a volume's sessions. */

@@ -55,6 +55,7 @@ const NO_FIGURES: ProgressFigures = {
 export class Progress {
   readonly #sink: ProgressSink;
   #activity = '';
+  #items = 'files';
   #figures: ProgressFigures = NO_FIGURES;
   #timer: NodeJS.Timeout | undefined;
   #startMs = 0;
@@ -65,10 +66,15 @@ export class Progress {
     this.#sink = sink;
   }
 
-  /** Begins a piece of work: `backing up`, `checking`. Figures begin at nothing. */
-  start(activity: string): void {
+  /**
+   * Begins a piece of work: `backing up`, `checking`. Figures begin at nothing.
+   *
+   * @param items what is counted besides bytes
+   */
+  start(activity: string, items = 'files'): void {
     this.finish();
     this.#activity = activity;
+    this.#items = items;
     this.#figures = NO_FIGURES;
     this.#startMs = this.#sink.clockMs();
     this.#shownMs = this.#startMs;
@@ -106,9 +112,11 @@ export class Progress {
     const state = progressState(this.#figures, this.#rate.bytesPerSecond);
     const activity = this.#activity;
     if (sink.style === 'terminal') {
-      sink.redraw(progressLine(activity, this.#figures, state, sink.columns() - SPARE_COLUMNS));
+      const columns = sink.columns() - SPARE_COLUMNS;
+      sink.redraw(progressLine(activity, this.#figures, state, columns, this.#items));
     } else if (sink.style === 'log') {
-      sink.logLine(`${activity}: ${progressFields(this.#figures, state).join(', ')}`);
+      const fields = progressFields(this.#figures, state, this.#items);
+      sink.logLine(`${activity}: ${fields.join(', ')}`);
     } else if (sink.style === 'json') {
       const elapsedMs = sink.clockMs() - this.#startMs;
       sink.jsonLine(progressRecord(activity, this.#figures, state, elapsedMs));
@@ -162,7 +170,11 @@ export function progressState(figures: ProgressFigures, bytesPerSecond: number):
 }
 
 /** The figures as words: percent, bytes, files, rate, time left; most telling first. */
-export function progressFields(figures: ProgressFigures, state: ProgressState): string[] {
+export function progressFields(
+  figures: ProgressFigures,
+  state: ProgressState,
+  items = 'files',
+): string[] {
   const fields: string[] = [];
   // Rounded down: 100 % means that all is done.
   if (state.fraction !== undefined) fields.push(`${Math.floor(state.fraction * 100)} %`);
@@ -174,7 +186,7 @@ export function progressFields(figures: ProgressFigures, state: ProgressState): 
   }
   const files =
     filesTotal === undefined ? '' : ` of ${formatCount(Math.max(filesTotal, filesDone))}`;
-  fields.push(`${formatCount(filesDone)}${files} files`);
+  fields.push(`${formatCount(filesDone)}${files} ${items}`);
   if (state.bytesPerSecond > 0) fields.push(`${formatBytes(Math.round(state.bytesPerSecond))}/s`);
   if (state.leftMs !== undefined) fields.push(`${formatDuration(state.leftMs)} left`);
   return fields;
@@ -186,8 +198,9 @@ export function progressLine(
   figures: ProgressFigures,
   state: ProgressState,
   columns: number,
+  items = 'files',
 ): string {
-  const fields = [activity, ...progressFields(figures, state)];
+  const fields = [activity, ...progressFields(figures, state, items)];
   while (fields.length > 2 && textColumns(fields.join('  ')) > columns) fields.pop();
   const line = shortenEnd(fields.join('  '), columns);
   const room = columns - textColumns(line) - 2;

@@ -53,12 +53,16 @@ export interface Vol1 {
 const NAME = /^[A-Z0-9]{1,6}$/;
 
 /** @throws PenstockError USAGE for a name that ANSI does not have */
+export function checkVolumeName(name: string): void {
+  if (NAME.test(name)) return;
+  throw new PenstockError('USAGE', `not the name of a volume: ${name}`, {
+    hint: 'use 1 to 6 capital letters and digits, as on the cartridge',
+  });
+}
+
+/** @throws PenstockError USAGE for a name that ANSI does not have */
 export function encodeVol1(name: string, pool: string): Buffer {
-  if (!NAME.test(name)) {
-    throw new PenstockError('USAGE', `not the name of a volume: ${name}`, {
-      hint: 'use 1 to 6 capital letters and digits, as on the cartridge',
-    });
-  }
+  checkVolumeName(name);
   const owner = pool.toUpperCase().replace(/[^A-Z0-9 -]/g, '-');
   const bytes = Buffer.alloc(VOL1_BYTES, ' ');
   bytes.write('VOL1', 0, 'latin1');

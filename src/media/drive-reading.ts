@@ -17,7 +17,7 @@ import { crcOf, inspectVolume } from './volume-label.ts';
 import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
 import { type ReadFigures, VolumeReader } from './volume-reader.ts';
 import { newScanReport, scanVolume } from './volume-scan.ts';
-import { entriesOf, type LogPages } from './write-log.ts';
+import { entriesOf, givenPages, type LogPages } from './write-log.ts';
 
 /** A run of the chunk's records, on one of its volumes. */
 interface ChunkRun extends LogRun {
@@ -193,12 +193,31 @@ export class DriveReading {
     return opening;
   }
 
+  /** By the log; where that does not tell all of the chunk, by headers. */
   async #openChunk(id: string): Promise<OpenChunk> {
+    for (const byHeaders of [false, true]) {
+      const chunk = await this.#chunkBy(id, byHeaders);
+      if (chunk !== undefined) return chunk;
+    }
+    const names = (this.#places.get(id) ?? []).map(({ readable }) => readable.name);
+    const text = `chunk ${id}: not all of its records are on volume ${names.join(', ')}`;
+    throw new PenstockError('VOLUME_DAMAGED', text, {
+      subject: id,
+      hint: `run \`penstock volume verify ${names[0]}\``,
+    });
+  }
+
+  async #chunkBy(id: string, byHeaders: boolean): Promise<OpenChunk | undefined> {
     const bytes = this.bytesOf(id);
     const runs: ChunkRun[] = [];
     for (const { readable, chunk } of this.#places.get(id) ?? []) {
       const on = await this.#mount(readable);
-      for await (const run of runsOf(on, chunk)) runs.push({ ...run, on });
+      try {
+        for await (const run of runsOf(on, chunk, byHeaders)) runs.push({ ...run, on });
+      } catch (error) {
+        // A damaged log: there are the headers.
+        if (byHeaders || !(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+      }
     }
     const offsets = new Map<number, number>();
     const inOrder: ChunkRun[] = [];
@@ -213,15 +232,7 @@ export class DriveReading {
       part += run.records;
       offset += run.bytes;
     }
-    if (offset !== bytes - TRAILER_BYTES) {
-      const names = (this.#places.get(id) ?? []).map(({ readable }) => readable.name).join(', ');
-      const text = `chunk ${id}: the write log of volume ${names} has ${offset} of ${bytes - TRAILER_BYTES} bytes`;
-      throw new PenstockError('VOLUME_DAMAGED', text, {
-        subject: id,
-        hint: 'run `penstock volume log VOLUME --rebuild`',
-      });
-    }
-    return { id, bytes, runs: inOrder, offsets };
+    return offset === bytes - TRAILER_BYTES ? { id, bytes, runs: inOrder, offsets } : undefined;
   }
 
   #mount(readable: ReadableVolume): Promise<MountedVolume> {
@@ -291,13 +302,18 @@ function planFor(
   return { segments, records: 1, skipped, positionings: segments.length - 1, missing: [] };
 }
 
-/** The chunk's runs on a volume: from the log on the medium, the one beside it, or the headers. */
-async function* runsOf(on: MountedVolume, chunk: ReadableChunk): AsyncGenerator<LogRun> {
-  const { readable, sessions, openFrom, end } = on;
+/** The chunk's runs on a volume: from the log beside it, the one on the medium, or the headers. */
+async function* runsOf(
+  on: MountedVolume,
+  chunk: ReadableChunk,
+  byHeaders: boolean,
+): AsyncGenerator<LogRun> {
+  const { sessions, openFrom, end } = on;
   for (const session of sessions) {
-    if (session.endObject <= chunk.firstObject || session.firstObject >= chunk.endObject) continue;
-    const pages = pagesOf(on, session);
-    if (pages === undefined) yield* scanned(on, chunk, session.firstObject, session.endObject);
+    const { firstObject, endObject } = session;
+    if (endObject <= chunk.firstObject || firstObject >= chunk.endObject) continue;
+    const pages = byHeaders ? undefined : pagesOf(on, session);
+    if (pages === undefined) yield* scanned(on, chunk, firstObject, endObject);
     else {
       const entries = entriesOf(
         pages,
@@ -309,7 +325,8 @@ async function* runsOf(on: MountedVolume, chunk: ReadableChunk): AsyncGenerator<
   }
   // A session that was not closed has its log beside the medium, or nowhere.
   if (chunk.endObject <= openFrom) return;
-  const pages = besidePages(readable, (sessions.at(-1)?.session ?? -1) + 1);
+  const number = (sessions.at(-1)?.session ?? -1) + 1;
+  const pages = byHeaders ? undefined : besidePages(on, number);
   if (pages === undefined) yield* scanned(on, chunk, openFrom, end);
   else
     for await (const entry of entriesOf(pages))
@@ -328,22 +345,14 @@ async function* scanned(
     if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
 }
 
-function pagesOf({ volume, readable }: MountedVolume, session: SessionEntry): LogPages | undefined {
-  if (session.pages.length > 0) return pagesOnMedium(volume, readable.volume, session);
-  return besidePages(readable, session.session);
+/** What is kept beside comes first: it is there where the medium has none, or a damaged one. */
+function pagesOf(on: MountedVolume, session: SessionEntry): LogPages | undefined {
+  const beside = besidePages(on, session.session);
+  if (beside !== undefined || session.pages.length === 0) return beside;
+  return pagesOnMedium(on.volume, on.readable.volume, session);
 }
 
-function besidePages({ beside }: ReadableVolume, session: number): LogPages | undefined {
-  const pages = beside.find((one) => one.session === session)?.pages;
-  if (pages === undefined) return undefined;
-  const refuse = async (): Promise<void> => {
-    throw new PenstockError('INTERNAL', 'pages beside the medium are only read');
-  };
-  return {
-    count: pages.length,
-    read: async (index) => Buffer.from(must(pages[index], 'a page')),
-    add: refuse,
-    clear: refuse,
-    synchronise: async () => undefined,
-  };
+function besidePages({ readable }: MountedVolume, session: number): LogPages | undefined {
+  const pages = readable.beside.find((one) => one.session === session)?.pages;
+  return pages === undefined ? undefined : givenPages(pages);
 }

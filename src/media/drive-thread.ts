@@ -136,7 +136,7 @@ class DriveThread {
   }
 
   async #load({ medium, label, newLabel }: WritableVolume): Promise<LoadedVolume> {
-    const volume = await this.#media.open(medium, true);
+    const volume = await this.#media.open(medium, 'create');
     this.#loaded.push(volume);
     if (newLabel !== undefined) {
       await labelVolume(volume, label, {
@@ -150,7 +150,7 @@ class DriveThread {
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
-    this.#reading = new DriveReading(volumes, ({ medium }) => this.#media.open(medium, false));
+    this.#reading = new DriveReading(volumes, ({ medium }) => this.#media.open(medium, 'read'));
     this.#readable.resolve();
   }
 

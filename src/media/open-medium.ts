@@ -8,16 +8,18 @@ import type { SharedDrive } from './shared-drive.ts';
 import { openTapeImage } from './tape-image.ts';
 import type { Volume } from './volume.ts';
 
+/** `create`: a medium that can be made is made where there is none. */
+export type MediumUse = 'read' | 'write' | 'create';
+
 export class Media {
   readonly #drives = new Map<string, Promise<SharedDrive>>();
 
   /** @throws DEVICE_*, LIBRARY_MISSING, and what images throw */
-  async open(medium: Medium, writing: boolean): Promise<Volume> {
+  async open(medium: Medium, use: MediumUse): Promise<Volume> {
     if (medium.kind === 'tape') return (await this.#drive(medium)).volume(medium.name);
     const { path, volumeBytes } = medium;
-    return openTapeImage(
-      writing ? { path, volumeBytes, create: true } : { path, volumeBytes, readOnly: true },
-    );
+    const how = use === 'read' ? { readOnly: true } : use === 'create' ? { create: true } : {};
+    return openTapeImage({ path, volumeBytes, ...how });
   }
 
   async close(): Promise<void> {

@@ -23,7 +23,7 @@ import {
 } from '../format/write-log.ts';
 import { isVolumeError, type Volume } from './volume.ts';
 import { crcOf } from './volume-label.ts';
-import type { LogPages } from './write-log.ts';
+import { type LogPages, readOnlyPages } from './write-log.ts';
 
 /** Where a page of the log is. */
 export interface PagePlace {
@@ -168,24 +168,15 @@ async function readWhole(
  */
 export function pagesOnMedium(volume: Volume, volumeId: string, session: SessionEntry): LogPages {
   const view = Buffer.alloc(Math.min(volume.limits.recordBytesMax, 2 * LIMITS.logPageBytes));
-  const refuse = async (): Promise<void> => {
-    throw new PenstockError('INTERNAL', 'pages on the medium are only read');
-  };
-  return {
-    count: session.pages.length,
-    read: async (index) => {
-      const place = session.pages[index] as PagePlace;
-      const subject = `page ${index} of the write log, object ${place.object} of ${volume.name}`;
-      for (const hint of place.hint === undefined ? [undefined] : [place.hint, undefined]) {
-        const bytes = await readWhole(volume, place.object, hint, view);
-        if (bytes !== undefined && isPage(bytes, volumeId, place)) return Buffer.from(bytes);
-      }
-      throw new PenstockError('DAMAGED', `${subject} cannot be read`, { subject });
-    },
-    add: refuse,
-    clear: refuse,
-    synchronise: async () => {},
-  };
+  return readOnlyPages(session.pages.length, async (index) => {
+    const place = session.pages[index] as PagePlace;
+    const subject = `page ${index} of the write log, object ${place.object} of ${volume.name}`;
+    for (const hint of place.hint === undefined ? [undefined] : [place.hint, undefined]) {
+      const bytes = await readWhole(volume, place.object, hint, view);
+      if (bytes !== undefined && isPage(bytes, volumeId, place)) return Buffer.from(bytes);
+    }
+    throw new PenstockError('DAMAGED', `${subject} cannot be read`, { subject });
+  });
 }
 
 function isPage(bytes: Buffer, volumeId: string, place: PagePlace): boolean {

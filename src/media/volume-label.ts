@@ -110,9 +110,9 @@ export async function labelVolume(
     throw volumeError('LIMIT', volume.name, undefined, `a label of ${record.length} bytes`);
   // Also what cannot be understood is refused, but for force.
   const found = options.force === true ? undefined : await inspectVolume(volume);
-  if (found?.kind === 'foreign') throw refused(volume, found.what);
-  if (found?.kind === 'ours' && found.label.volume !== options.replace)
-    throw refused(volume, `volume ${found.label.name} of pool ${found.label.pool}`);
+  const mayGo = found?.kind === 'ours' && found.label.volume === options.replace;
+  if (found !== undefined && found.kind !== 'blank' && !mayGo)
+    throw volumeError('VOLUME_FOREIGN', volume.name, 0, `the medium holds ${heldBy(found)}`);
   await volume.rewind();
   await volume.append(vol1);
   await volume.append(record);
@@ -128,6 +128,25 @@ export async function labelVolume(
     );
 }
 
-function refused(volume: Volume, what: string): PenstockError {
-  return volumeError('VOLUME_FOREIGN', volume.name, 0, `the medium holds ${what}`);
+/**
+ * Looks whether a medium is the volume that it should be; the position is then behind its labels.
+ *
+ * @returns the label's record
+ * @throws PenstockError VOLUME_FOREIGN
+ */
+export async function checkLabel(
+  volume: Volume,
+  label: Pick<VolumeLabel, 'volume' | 'name' | 'pool'>,
+): Promise<Buffer> {
+  const found = await inspectVolume(volume);
+  if (found.kind === 'ours' && found.label.volume === label.volume) return found.record;
+  const text = `the medium holds ${heldBy(found)}, not volume ${label.name} of pool ${label.pool}`;
+  throw volumeError('VOLUME_FOREIGN', volume.name, 0, text);
+}
+
+/** What was found, for people. */
+export function heldBy(found: Inspected): string {
+  if (found.kind === 'blank') return 'nothing';
+  if (found.kind === 'foreign') return found.what;
+  return `volume ${found.label.name} of pool ${found.label.pool}`;
 }

@@ -148,12 +148,17 @@ export class VolumeReader {
     const isPart = !isBlock || partOfBlock(blockNumberOf(bytes, 0)) === part;
     if (!isPart || chunkIdOf(bytes, 0).toString('hex') !== segment.chunk)
       return `not part ${part} of chunk ${segment.chunk}, which the write log has here`;
-    const at = headerBytesOf(bytes, 0);
-    const end = at + storedBytesOf(bytes, 0);
-    if (end > bytes.length) return 'the record is too short for what its header says';
-    const matches = crcOf(bytes, at, end - at) === payloadCrcOf(bytes, 0);
-    return matches ? undefined : 'the checksum of the record does not match';
+    return contentProblem(bytes);
   }
+}
+
+/** What is wrong with what follows the header of a record; the header itself is right. */
+export function contentProblem(bytes: Buffer): string | undefined {
+  const at = headerBytesOf(bytes, 0);
+  const end = at + storedBytesOf(bytes, 0);
+  if (end > bytes.length) return 'the record is too short for what its header says';
+  const matches = crcOf(bytes, at, end - at) === payloadCrcOf(bytes, 0);
+  return matches ? undefined : 'the checksum of the record does not match';
 }
 
 /** Whether an error concerns one record; all others end the reading. */

@@ -107,7 +107,7 @@ interface OpenChunk {
 }
 
 /** Which part of its chunk each record is. */
-class PartNumbers {
+export class PartNumbers {
   /** Chunks whose end has not been seen. */
   readonly #chunks = new Map<string, OpenChunk>();
 

@@ -14,9 +14,9 @@ import { type LogEntry, type LogRun, objectsOf, plainRecord } from '../format/wr
 import type { Clock } from '../host/mod.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { encodeIndex, type PagePlace, readContents, type SessionEntry } from './volume-index.ts';
-import { crcOf, inspectVolume } from './volume-label.ts';
+import { checkLabel, crcOf } from './volume-label.ts';
 import { newScanReport, scanVolume } from './volume-scan.ts';
-import { extendRun, runOf, type WriteLog } from './write-log.ts';
+import { extendRun, givenPages, type LogPages, runOf, type WriteLog } from './write-log.ts';
 
 export type LogPlace = 'medium' | 'beside' | 'both';
 
@@ -35,6 +35,8 @@ export interface SessionOptions {
   readonly continues?: string;
   /** Believes no log on the medium: this session's has everything, by headers. */
   readonly rebuildLog?: boolean;
+  /** Logs of earlier sessions by their numbers: they go to the medium with that of this one. */
+  readonly logs?: ReadonlyMap<number, readonly Uint8Array[]>;
 }
 
 /** A record on its way; `buffer` is there until it is synchronised, or its memory was needed. */
@@ -218,7 +220,8 @@ export class VolumeSession {
       ...{ volume, session: this.number, id: this.#options.id, endedMs },
       ...{ records: this.#records, bytes: this.#bytes },
     });
-    const pages = logPlace === 'beside' ? [] : await this.#appendPages();
+    const pages = logPlace === 'beside' ? [] : await this.#appendPages(log.pages);
+    const earlier = await this.#withLogs();
     // The index and its mark are among the session's objects, so the index' own size must be known.
     const entry = (parts: number): SessionEntry => ({
       ...{ session: this.number, id: this.#options.id, startedMs: this.#startedMs, endedMs },
@@ -226,7 +229,7 @@ export class VolumeSession {
       ...{ records: this.#records, bytes: this.#bytes, pages },
     });
     const records = (parts: number): Buffer[] =>
-      encodeIndex(volume, [...this.#earlier, entry(parts)], this.#ownBytes);
+      encodeIndex(volume, [...earlier, entry(parts)], this.#ownBytes);
     const parts = records(records(1).length).length;
     const done = entry(parts);
     for (const record of records(parts)) await this.#write({ own: record });
@@ -245,8 +248,21 @@ export class VolumeSession {
     );
   }
 
-  async #appendPages(): Promise<PagePlace[]> {
-    const { pages } = this.#options.log;
+  /** The sessions before, with their logs where those have been given. */
+  async #withLogs(): Promise<SessionEntry[]> {
+    const entries: SessionEntry[] = [];
+    for (const entry of this.#earlier) {
+      const given = this.#options.logs?.get(entry.session);
+      entries.push(
+        given === undefined
+          ? entry
+          : { ...entry, pages: await this.#appendPages(givenPages(given)) },
+      );
+    }
+    return entries;
+  }
+
+  async #appendPages(pages: LogPages): Promise<PagePlace[]> {
     const places: PagePlace[] = [];
     for (let i = 0; i < pages.count; i++) {
       const page = await pages.read(i);
@@ -374,17 +390,4 @@ export class VolumeSession {
   async #add(entry: LogEntry): Promise<void> {
     if (objectsOf(entry) > 0) await this.#options.log.add(entry);
   }
-}
-
-async function checkLabel(volume: Volume, label: VolumeLabel): Promise<void> {
-  const found = await inspectVolume(volume);
-  if (found.kind === 'ours' && found.label.volume === label.volume) return;
-  const is =
-    found.kind === 'ours'
-      ? `volume ${found.label.name} of pool ${found.label.pool}`
-      : found.kind === 'blank'
-        ? 'nothing'
-        : found.what;
-  const text = `the medium holds ${is}, not volume ${label.name} of pool ${label.pool}`;
-  throw volumeError('VOLUME_FOREIGN', volume.name, 0, text);
 }

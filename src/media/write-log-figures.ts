@@ -4,7 +4,8 @@
  * Contract: goes over the entries once, in memory that does not grow with them: time is divided into a
  * fixed number of slices, which double in width when they do not suffice.
  */
-import type { LogEntry } from '../format/write-log.ts';
+import { must } from '../base/assert.ts';
+import type { LogEntry, LogRun } from '../format/write-log.ts';
 
 export interface StreamFigures {
   readonly stream: string;
@@ -24,8 +25,18 @@ export interface StreamFigures {
   /** From receiving to having written, on average. */
   readonly delayMs: number;
   readonly bytesPerSecond: number;
-  /** Bytes in each slice of time. */
-  readonly slices: readonly number[];
+  /** How it fared in each slice of time. */
+  readonly slices: readonly StreamSlice[];
+}
+
+/** What of a stream was written in a slice of time. */
+export interface StreamSlice {
+  readonly bytes: number;
+  readonly records: number;
+  /** Runs that ended in it; records by runs: how long they were. */
+  readonly runs: number;
+  /** Objects of others before these runs. */
+  readonly gaps: number;
 }
 
 export interface LogFigures {
@@ -54,8 +65,11 @@ class StreamSum {
   lastMs = 0;
   delayMs = 0;
   endObject = -1;
-  readonly slices: number[] = Array.from({ length: SLICES }, () => 0);
+  slices: Slice[] = Array.from({ length: SLICES }, noSlice);
 }
+
+type Slice = { -readonly [K in keyof StreamSlice]: StreamSlice[K] };
+const noSlice = (): Slice => ({ bytes: 0, records: 0, runs: 0, gaps: 0 });
 
 /** @param streams the greatest number of streams that are told apart; others are put together */
 export async function writeLogFigures(
@@ -76,14 +90,13 @@ export async function writeLogFigures(
       lastMs = Math.max(lastMs, entry.writtenMs);
       while (lastMs - firstMs >= sliceMs * SLICES) {
         sliceMs *= 2;
-        for (const sum of sums.values()) halve(sum.slices);
+        for (const sum of sums.values()) sum.slices = halved(sum.slices);
       }
       const stream = sums.has(entry.stream) || sums.size < streams ? entry.stream : 'others';
       const sum = sums.get(stream) ?? new StreamSum();
       sums.set(stream, sum);
       const slice = Math.max(0, Math.floor((entry.writtenMs - firstMs) / sliceMs));
-      sum.slices[slice] = (sum.slices[slice] ?? 0) + entry.bytes;
-      addRun(sum, entry);
+      addRun(sum, entry, must(sum.slices[slice], 'a slice for every time'));
     }
   }
   const used = Math.floor((lastMs - (firstMs ?? 0)) / sliceMs) + 1;
@@ -100,9 +113,13 @@ export async function writeLogFigures(
   };
 }
 
-function addRun(sum: StreamSum, run: Extract<LogEntry, { kind: 'run' }>): void {
+function addRun(sum: StreamSum, run: LogRun, slice: Slice): void {
+  slice.bytes += run.bytes;
+  slice.records += run.records;
+  slice.runs += 1;
   if (sum.endObject >= 0) {
     const gap = Math.max(0, run.object - sum.endObject);
+    slice.gaps += gap;
     sum.gaps += gap;
     sum.gapLongest = Math.max(sum.gapLongest, gap);
     sum.gapLongestMs = Math.max(sum.gapLongestMs, run.receivedMs - sum.lastMs);
@@ -117,10 +134,17 @@ function addRun(sum: StreamSum, run: Extract<LogEntry, { kind: 'run' }>): void {
   sum.delayMs += Math.max(0, run.writtenMs - run.receivedMs);
 }
 
-function halve(slices: number[]): void {
-  for (let i = 0; i < SLICES; i++) {
-    slices[i] = i < SLICES / 2 ? (slices[2 * i] ?? 0) + (slices[2 * i + 1] ?? 0) : 0;
-  }
+/** Slices of twice the width. */
+function halved(slices: readonly Slice[]): Slice[] {
+  return slices.map((_, i) => {
+    const [a = noSlice(), b = noSlice()] = slices.slice(2 * i, 2 * i + 2);
+    return {
+      bytes: a.bytes + b.bytes,
+      records: a.records + b.records,
+      runs: a.runs + b.runs,
+      gaps: a.gaps + b.gaps,
+    };
+  });
 }
 
 function figuresOf(stream: string, sum: StreamSum, used: number): StreamFigures {

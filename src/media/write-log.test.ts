@@ -15,7 +15,8 @@ import { crcOf } from './volume-label.ts';
 import { extendRun, type LoggedRecord, MemoryLogPages, runOf, WriteLog } from './write-log.ts';
 import { writeLogFigures } from './write-log-figures.ts';
 import { openLogFile } from './write-log-file.ts';
-import { logEntryJson, logEntryText, logFiguresSvg, logFiguresText } from './write-log-text.ts';
+import { logFiguresSvg } from './write-log-picture.ts';
+import { logEntryJson, logEntryText } from './write-log-text.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'penstock-log-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -217,9 +218,16 @@ test('rates, run lengths and gaps are told stream by stream', async () => {
   assert.deepEqual([two?.gapAverage, two?.gapLongestMs, two?.delayMs], [8, 880, 10]);
   for (const { slices, bytes } of figures.streams)
     assert.equal(
-      slices.reduce((sum, slice) => sum + slice),
+      slices.reduce((sum, slice) => sum + slice.bytes, 0),
       bytes,
     );
+  const sums = one?.slices.reduce(
+    ([records, runs, gaps], slice) => {
+      return [records + slice.records, runs + slice.runs, gaps + slice.gaps] as const;
+    },
+    [0, 0, 0] as readonly [number, number, number],
+  );
+  assert.deepEqual(sums, [10, 2, 2], 'each run is counted in its slice, with the gap before it');
   assert.equal(one?.bytesPerSecond, (10_000 * 1000) / 210);
 
   const nameOf = (stream: string): string => (stream === idOf(1) ? 'a<b>&"c"\u0007' : stream);
@@ -227,8 +235,8 @@ test('rates, run lengths and gaps are told stream by stream', async () => {
   assert.equal(svg.match(/<polygon /g)?.length, 2);
   assert(svg.includes('a&lt;b&gt;&amp;&quot;c&quot;?'));
   assert(!/NaN|Infinity|undefined/.test(svg));
-  assert.match(logFiguresText(figures, nameOf).join('\n'), /2 runs of 5\.0 \(at most 6\)/);
-  assert.match(logEntryText(entries[0] as LogEntry, nameOf), /4 record\(s\), 3\.91 KiB/);
+  assert(svg.includes('2 runs of 5.0 records, gaps of 2.0'));
+  assert.match(logEntryText(entries[0] as LogEntry, nameOf), / 4 +3\.91 KiB +0 +00000000 {2}a</);
   assert.equal(logEntryJson(entries[1] as LogEntry, nameOf).name, idOf(2));
 });
 
@@ -248,7 +256,7 @@ test('the figures of a long log take no more room than those of a short one', as
   const slices = figures.streams.map((one) => one.slices.length);
   assert(Math.max(...slices) <= 240);
   assert.equal(
-    figures.streams.flatMap((one) => one.slices).reduce((a, b) => a + b),
+    figures.streams.flatMap((one) => one.slices).reduce((sum, { bytes }) => sum + bytes, 0),
     500_000,
   );
 });

@@ -10,6 +10,7 @@
  *   recording  clear, stored         stored (markStored)
  *   stored     recording             recording (add), clear (clear), recording (initiate)
  */
+import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import {
@@ -47,6 +48,19 @@ export class MemoryLogPages implements LogPages {
     this.#pages.length = 0;
   }
   async synchronise(): Promise<void> {}
+}
+
+/** Pages that are there as they are. */
+export function givenPages(pages: readonly Uint8Array[]): LogPages {
+  return readOnlyPages(pages.length, async (index) => Buffer.from(must(pages[index], 'a page')));
+}
+
+/** Pages that are only read. */
+export function readOnlyPages(count: number, read: (index: number) => Promise<Buffer>): LogPages {
+  const refuse = async (): Promise<void> => {
+    throw new PenstockError('INTERNAL', 'these pages are only read');
+  };
+  return { count, read, add: refuse, clear: refuse, synchronise: async () => undefined };
 }
 
 export type WriteLogState = 'clear' | 'recording' | 'stored';

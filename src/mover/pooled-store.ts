@@ -97,9 +97,10 @@ export class PooledStore implements ObjectStore {
     const pool = must(this.#target, 'a pool that is written');
     const { markBytes, logPlace, logEntries, syncBytes, bufferBytes } = pool;
     const first = await this.#choose(undefined);
+    const id = this.#volumes.get(first.label.volume)?.nextLogId ?? session.id;
     await this.#drive().write(
       {
-        ...{ ...session, markBytes, logPlace, logPerRecord: logEntries === 'record' },
+        ...{ ...session, id, markBytes, logPlace, logPerRecord: logEntries === 'record' },
         ...(syncBytes === undefined ? {} : { syncBytes }),
         ...(bufferBytes === undefined ? {} : { bufferBytes }),
       },
@@ -130,7 +131,7 @@ export class PooledStore implements ObjectStore {
   async end(): Promise<DriveReport> {
     const report = await this.#drive().finish();
     for (const { volume, objects, bytes, entry, pages } of report.written) {
-      const known = must(this.#volumes.get(volume), 'a volume that was chosen');
+      const { nextLogId: _, ...known } = must(this.#volumes.get(volume), 'a chosen volume');
       this.#change({
         ...known,
         sessions: known.sessions + 1,
@@ -138,11 +139,10 @@ export class PooledStore implements ObjectStore {
         bytes: known.bytes + bytes,
         writtenMs: this.#repository.around.clock.nowMs(),
       });
+      const session = entry?.session ?? known.sessions;
       if (must(this.#target, 'a target').logPlace !== 'medium' && pages.length > 0)
-        await putLog(this.#repository, volume, {
-          session: entry?.session ?? known.sessions,
-          pages,
-        });
+        await putLog(this.#repository, volume, { session, pages, entry });
+      else if (known.logRebuilt === true) await dropLogs(this.#repository, volume, session);
     }
     await this.flush();
     return report;
@@ -351,7 +351,7 @@ export class PooledStore implements ObjectStore {
         medium: await mediumOf(this.#repository, pool, volume.name),
         blockBytes: pool.blockBytes,
         chunks: volume.chunks,
-        beside: pool.logPlace === 'beside' ? await readLogs(this.#repository, volume.volume) : [],
+        beside: isBeside(pool, volume) ? await readLogs(this.#repository, volume.volume) : [],
       });
     }
     return readable;
@@ -428,3 +428,7 @@ export class PooledStore implements ObjectStore {
     }
   }
 }
+
+/** Whether the log beside is to be believed; else it is a copy of the one on the medium. */
+const isBeside = (pool: Pool, { logRebuilt }: VolumeState): boolean =>
+  pool.logPlace === 'beside' || logRebuilt === true;

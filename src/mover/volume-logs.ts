@@ -1,7 +1,11 @@
 /**
- * Write logs that are kept beside their volumes (L6): map records `maps/log-<volume>-<random>`, sealed,
- * each with some pages of one session.
+ * Write logs that are kept beside their volumes (L6): map records
+ * `maps/log-<volume>-<session>-<random>`, sealed, each with some pages of one session, whose number
+ * has 32 hex digits as ids have.
+ *
+ * The log of a session that is put takes the place of the one before.
  */
+import type { SessionEntry } from '../media/volume-index.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, readMapRecord } from './storage-map.ts';
 
@@ -13,24 +17,31 @@ interface StoredLog {
   readonly first: number;
   /** Pages in base64. */
   readonly pages: readonly string[];
+  /** What the index on the medium says of the session, where it has one; with the first page. */
+  readonly entry?: SessionEntry;
 }
 
 export interface LogBeside {
   readonly session: number;
   readonly pages: readonly Uint8Array[];
+  readonly entry?: SessionEntry | undefined;
 }
 
 /** Keeps a record far below LIMITS.recordBytesMax. */
 const PAGES_PER_RECORD = 64;
 
-const prefixOf = (volume: string): string => `log-${volume}-`;
+const prefixOf = (volume: string, session?: number): string =>
+  session === undefined
+    ? `log-${volume}-`
+    : `log-${volume}-${session.toString(16).padStart(32, '0')}-`;
 
 /** Keeps the log of a session. REPO_IO, REPO_FULL. */
 export async function putLog(
   repository: Repository,
   volume: string,
-  { session, pages }: LogBeside,
+  { session, pages, entry }: LogBeside,
 ): Promise<void> {
+  const earlier = await namesOf(repository, prefixOf(volume, session));
   for (let first = 0; first < pages.length; first += PAGES_PER_RECORD) {
     const part = pages.slice(first, first + PAGES_PER_RECORD);
     const stored: StoredLog = {
@@ -38,16 +49,17 @@ export async function putLog(
       session,
       first,
       pages: part.map((page) => Buffer.from(page).toString('base64')),
+      ...(first === 0 && entry !== undefined ? { entry } : {}),
     };
-    await putMapRecord(repository, prefixOf(volume), stored);
+    await putMapRecord(repository, prefixOf(volume, session), stored);
   }
+  if (repository.store.appendOnly !== true) await removeAll(repository, earlier);
 }
 
 /** The logs that are kept beside a volume; sessions of which pages are missing are left out. */
 export async function readLogs(repository: Repository, volume: string): Promise<LogBeside[]> {
   const parts = new Map<number, StoredLog[]>();
-  for (const { name } of await repository.store.list('maps')) {
-    if (!name.startsWith(prefixOf(volume))) continue;
+  for (const name of await namesOf(repository, prefixOf(volume))) {
     const part = await readMapRecord<StoredLog>(repository, name);
     parts.set(part.session, [...(parts.get(part.session) ?? []), part]);
   }
@@ -58,13 +70,25 @@ export async function readLogs(repository: Repository, volume: string): Promise<
       if (part.first !== pages.length) break;
       pages.push(...part.pages.map((page) => Buffer.from(page, 'base64')));
     }
-    logs.push({ session, pages });
+    logs.push({ session, pages, entry: list.find(({ entry }) => entry !== undefined)?.entry });
   }
-  return logs;
+  return logs.sort((a, b) => a.session - b.session);
 }
 
-/** Forgets the logs of a volume. */
-export async function dropLogs(repository: Repository, volume: string): Promise<void> {
-  for (const { name } of await repository.store.list('maps'))
-    if (name.startsWith(prefixOf(volume))) await repository.store.remove('maps', name);
+/** Forgets the logs of a volume, or that of one session. */
+export async function dropLogs(
+  repository: Repository,
+  volume: string,
+  session?: number,
+): Promise<void> {
+  await removeAll(repository, await namesOf(repository, prefixOf(volume, session)));
+}
+
+async function namesOf(repository: Repository, prefix: string): Promise<string[]> {
+  const listed = await repository.store.list('maps');
+  return listed.map(({ name }) => name).filter((name) => name.startsWith(prefix));
+}
+
+async function removeAll(repository: Repository, names: readonly string[]): Promise<void> {
+  for (const name of names) await repository.store.remove('maps', name);
 }

@@ -52,6 +52,10 @@ export interface VolumeRecord {
   readonly objects: number;
   readonly bytes: number;
   readonly chunks: readonly VolumeChunk[];
+  /** Identifier that the log of the next session gets. */
+  readonly nextLogId?: string;
+  /** A log was made again from the records and is kept beside: it is believed before the medium's. */
+  readonly logRebuilt?: boolean;
   /** Grows with each change. */
   readonly revision: number;
 }

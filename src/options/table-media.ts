@@ -10,6 +10,13 @@ const OF_POOL = {
   value: 'POOL',
   help: 'only volumes of this pool',
 } as const;
+const VOLUME = {
+  kind: 'text',
+  value: 'VOLUME',
+  required: true,
+  help: 'the name of the volume, or its id or the beginning of that',
+} as const;
+
 export const MEDIA_COMMANDS = {
   'pool add': {
     summary: 'add a pool of volumes to the repository',
@@ -197,5 +204,135 @@ export const MEDIA_COMMANDS = {
       { line: 'penstock migrate TAP001 --to root', help: 'all that a volume holds back' },
     ],
     partial: 'some chunks could not be moved',
+  },
+
+  'volume label': {
+    summary: 'label a medium for a pool',
+    description: [
+      'Writes labels on a blank medium, so that the pool uses it: those of ANSI X3.27 first, then ' +
+        "Penstock's own, with the repository's key records. The medium of a tape-image pool is the file " +
+        'NAME.tap in its folder, and is made where there is none.',
+      'A volume of the pool on which nothing is needed any more gets a new label too. A medium that ' +
+        'holds anything else is refused unless --force is given; a volume with data that archives may ' +
+        'need always is.',
+    ],
+    positionals: {
+      name: {
+        kind: 'text',
+        value: 'NAME',
+        required: true,
+        help: 'its name: 1 to 6 capital letters and digits, as on the cartridge',
+      },
+    },
+    options: {
+      pool: { flag: 'pool', kind: 'text', value: 'POOL', required: true, help: 'its pool' },
+      force: {
+        flag: 'force',
+        kind: 'flag',
+        help: 'overwrite what is not of this repository, or not readable',
+      },
+    },
+    examples: [
+      { line: 'penstock volume label TAPE07 --pool tapes', help: 'make a volume of the pool' },
+    ],
+  },
+
+  'volume erase': {
+    summary: 'erase a volume that holds nothing that is needed',
+    description: [
+      'Erases the medium, and forgets the volume with its logs. A volume that holds data that archives ' +
+        'may need is refused.',
+    ],
+    positionals: { volume: VOLUME },
+    options: {
+      force: {
+        flag: 'force',
+        kind: 'flag',
+        help: 'forget the volume also when its medium is lost, or is another one, which is left alone',
+      },
+    },
+    examples: [{ line: 'penstock volume erase TAPE07', help: 'make a blank medium of it' }],
+  },
+
+  'volume verify': {
+    summary: 'read a volume through and check every record',
+    description: [
+      'Reads all records of the volume once, from its beginning to its end, and checks labels, headers, ' +
+        'checksums, the order of the parts of each chunk, whether the write log, on the volume and ' +
+        'beside it, says what is there, and whether the chunks that the repository counts on are whole. ' +
+        'What is wrong is named with the number of its object. Needs no key of the data.',
+    ],
+    positionals: { volume: VOLUME },
+    options: {},
+    examples: [{ line: 'penstock volume verify TAPE07', help: 'is it whole?' }],
+  },
+
+  'volume log': {
+    summary: 'show the write log of a volume, or do something with it',
+    description: [
+      'Shows which records of which stream lie where on the volume: a line for each run of records, with ' +
+        'the number of its first object, session by session. The log that is kept beside the volume is ' +
+        'taken, else the one on its medium, else the headers of the records.',
+      'While a session is written its log is in memory; at its end it is stored on the medium, beside it ' +
+        'in the repository, or both, as the pool says. Afterwards --append writes logs that are only ' +
+        'beside to the end of the medium, --clear drops those beside once the medium is seen to have ' +
+        'them, --rebuild makes the log again from the headers of the records and keeps it beside where ' +
+        'the one that was there says something else, and --initiate names the log of the next session.',
+      '--rates shows how each stream was written: how fast, in runs of how many records, and with ' +
+        'which gaps between them; --svg draws it.',
+    ],
+    positionals: { volume: VOLUME },
+    options: {
+      session: {
+        flag: 'session',
+        kind: 'count',
+        value: 'N',
+        min: 0,
+        defaultHelp: 'all; for --svg the last',
+        help: 'only this session; the first one is 0',
+      },
+      rates: {
+        flag: 'rates',
+        kind: 'flag',
+        conflicts: ['initiate', 'append', 'clear', 'rebuild'],
+        help: 'show rates, runs and gaps of each stream',
+      },
+      svg: {
+        flag: 'svg',
+        kind: 'path',
+        value: 'FILE',
+        conflicts: ['initiate', 'append', 'clear', 'rebuild'],
+        help: 'write a picture of rates and runs over time to a file',
+      },
+      initiate: {
+        flag: 'initiate',
+        kind: 'text',
+        value: 'ID',
+        conflicts: ['append', 'clear', 'rebuild'],
+        help: 'an identifier for the log of the next session on the volume',
+      },
+      append: {
+        flag: 'append',
+        kind: 'flag',
+        conflicts: ['clear', 'rebuild'],
+        help: 'write logs that are kept beside the volume to the end of its medium',
+      },
+      clear: {
+        flag: 'clear',
+        kind: 'flag',
+        conflicts: ['rebuild'],
+        help: 'drop the logs beside the volume, if its medium has them',
+      },
+      rebuild: {
+        flag: 'rebuild',
+        kind: 'flag',
+        help: 'make the log from the headers of the records',
+      },
+    },
+    examples: [
+      { line: 'penstock volume log TAPE07', help: 'the log' },
+      { line: 'penstock volume log TAPE07 --rates --svg rates.svg', help: 'how it was written' },
+      { line: 'penstock volume log TAPE07 --rebuild', help: 'the log is lost, or not believed' },
+    ],
   },
 } as const satisfies Readonly<Record<string, CommandSpec>>;
