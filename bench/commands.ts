@@ -22,7 +22,7 @@ export interface Run {
 }
 
 const POLL_MS = 20;
-const MESSAGE_BYTES = 4096;
+const MESSAGE_BYTES = 16 * 1024;
 const running = new Set<ChildProcess>();
 
 /** Runs a command to its end; throws with its last words when it fails. */

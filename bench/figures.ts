@@ -3,7 +3,15 @@
  */
 
 /** What is measured of a work. */
-export type Unit = 'ms' | 'bytes' | 'peak bytes' | 'cpu seconds' | 'bytes a second';
+export type Unit =
+  | 'ms'
+  | 'bytes'
+  | 'peak bytes'
+  | 'cpu seconds'
+  | 'bytes a second'
+  /** Share of the time, from 0 to 1. */
+  | 'waited'
+  | 'ratio';
 
 export class Figures {
   readonly #samples = new Map<string, number[]>();

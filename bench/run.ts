@@ -37,6 +37,7 @@ import { defaultSource, isArchive, makeMany, makeNoise, makeText, placeSource } 
 import { measureVersion, measureWorker } from './starting.ts';
 import { megabytes, primitivesTable, targetsTable, worksTable } from './table.ts';
 import { judge, type Measured } from './targets.ts';
+import { runVolumes, volumesTable, volumeTargets } from './volumes.ts';
 import { type Course, runCourse } from './works.ts';
 
 const { values, positionals } = parseArgs({
@@ -102,7 +103,8 @@ async function main(): Promise<void> {
   const copies = await runCopies(source, folder, rounds, say);
   const links = await runLinks(folder, largeBytes, rounds, say);
   const drives = await runDrives(folder, rounds, say);
-  print(measured, copies, links, drives, programs, described, load);
+  const volumes = await runVolumes(source, folder, rounds, say);
+  print(measured, copies, links, { drives, volumes }, programs, described, load);
 }
 
 function course(title: string, source: string, folder: string, programs: Program[]): Course {
@@ -201,7 +203,7 @@ function print(
   measured: Measured,
   copies: Figures,
   links: Figures,
-  drives: Figures,
+  { drives, volumes }: { readonly drives: Figures; readonly volumes: Figures },
   programs: Program[],
   described: string,
   load: number,
@@ -220,6 +222,7 @@ function print(
     ...copyTargets(copies),
     ...linkTargets(links),
     ...driveTargets(drives),
+    ...volumeTargets(volumes),
   ];
   if (values.json) {
     process.stdout.write(
@@ -231,6 +234,7 @@ function print(
         copies: copies.toJson(),
         links: links.toJson(),
         drives: drives.toJson(),
+        volumes: volumes.toJson(),
         primitives,
         versionMs,
         workerMs,
@@ -251,6 +255,7 @@ function print(
   for (const [files, peak] of many) lines.push(`${files} files: peak memory ${megabytes(peak)}`);
   if (many.size > 0) lines.push('');
   lines.push(copiesTable(copies), '', linksTable(links), '', drivesTable(drives), '');
+  lines.push(volumesTable(volumes), '');
   lines.push(targetsTable(targets));
   process.stdout.write(`${lines.join('\n')}\n`);
 }

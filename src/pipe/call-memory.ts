@@ -99,8 +99,9 @@ export class CallMemory {
   get freed(): number {
     return Atomics.load(this.words, HEADER.freed);
   }
-  waitFreed(seen: number, timeoutMs: number): void {
-    Atomics.wait(this.words, HEADER.freed, seen, timeoutMs);
+  /** These wait until something has changed; false: nothing has, for so long. */
+  waitFreed(seen: number, timeoutMs: number): boolean {
+    return Atomics.wait(this.words, HEADER.freed, seen, timeoutMs) !== 'timed-out';
   }
   #tellFreed(): void {
     Atomics.add(this.words, HEADER.freed, 1);
@@ -168,8 +169,8 @@ export class CallMemory {
   #move(slot: number, from: number, to: number): boolean {
     return Atomics.compareExchange(this.words, this.#head(slot), from, to) === from;
   }
-  waitState(slot: number, seen: number, timeoutMs: number): void {
-    Atomics.wait(this.words, this.#head(slot), seen, timeoutMs);
+  waitState(slot: number, seen: number, timeoutMs: number): boolean {
+    return Atomics.wait(this.words, this.#head(slot), seen, timeoutMs) !== 'timed-out';
   }
   free(slot: number): void {
     Atomics.store(this.words, this.#head(slot), STATE.free);
@@ -292,8 +293,10 @@ export class CallMemory {
   pending(sink: number): number {
     return Atomics.load(this.words, this.#sink(sink) + SINK.pending);
   }
-  waitPending(sink: number, seen: number, timeoutMs: number): void {
-    Atomics.wait(this.words, this.#sink(sink) + SINK.pending, seen, timeoutMs);
+  waitPending(sink: number, seen: number, timeoutMs: number): boolean {
+    return (
+      Atomics.wait(this.words, this.#sink(sink) + SINK.pending, seen, timeoutMs) !== 'timed-out'
+    );
   }
   /** Whether the server has told that a sink's chunk is durable. */
   isDurable(sink: number): boolean {

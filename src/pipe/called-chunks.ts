@@ -126,8 +126,7 @@ class Calls {
           continue;
         }
       }
-      memory.waitFreed(seen, LIMITS.callWaitMs);
-      patience.check();
+      patience.check(memory.waitFreed(seen, LIMITS.callWaitMs));
     }
   }
 
@@ -157,8 +156,7 @@ class Calls {
       const state = memory.state(slot);
       if (state === STATE.done) break;
       if (memory.isEnded) throw this.gone();
-      memory.waitState(slot, state, LIMITS.callWaitMs);
-      patience.check();
+      patience.check(memory.waitState(slot, state, LIMITS.callWaitMs));
     }
     const result = memory.result(slot);
     if (result === FAILED) throw this.errorOf(memory.error(slot));
@@ -173,8 +171,7 @@ class Calls {
       const pending = memory.pending(sink);
       if (pending === 0) return;
       if (memory.isEnded) throw this.gone();
-      memory.waitPending(sink, pending, LIMITS.callWaitMs);
-      patience.check();
+      patience.check(memory.waitPending(sink, pending, LIMITS.callWaitMs));
     }
   }
 }
@@ -190,7 +187,9 @@ class Patience {
     this.#beat = calls.memory.beat;
   }
 
-  check(): void {
+  /** After each wait: whether anything has changed meanwhile. Others may be served all the time. */
+  check(hasChanged: boolean): void {
+    if (hasChanged) return;
     const { beat } = this.#calls.memory;
     if (beat !== this.#beat) {
       this.#beat = beat;
