@@ -17,18 +17,18 @@ const SOURCES = {
   headers: 'no log: read from the headers',
 } as const;
 /** Columns of the little picture of rates. */
-const SPARK_COLUMNS = 24;
+const SPARK_COLUMNS = 16;
 const SPARKS = ' ▁▂▃▄▅▆▇█';
 
 const minute = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ');
 
-/** The line above the log of a session. */
-export function sessionLine({ session, entry, source, ...place }: SessionLog): string {
-  const objects = `objects ${place.firstObject} to ${place.endObject - 1}`;
-  if (entry === undefined) return `session ${session}, not closed, ${objects} (${SOURCES[source]})`;
+/** The lines above the log of a session. */
+export function sessionLines({ session, entry, source, ...place }: SessionLog): string[] {
+  const objects = `objects ${place.firstObject} to ${place.endObject - 1}, ${SOURCES[source]}`;
+  if (entry === undefined) return [`session ${session}, not closed`, `  ${objects}`];
   const times = `${minute(entry.startedMs)} to ${minute(entry.endedMs)}`;
   const held = `${plural(entry.records, 'record')}, ${formatBytes(entry.bytes)}`;
-  return `session ${session}, ${entry.id}, ${times}, ${objects}: ${held} (${SOURCES[source]})`;
+  return [`session ${session}, ${entry.id}: ${held}`, `  ${times}, ${objects}`];
 }
 
 export function sessionRecord({ session, entry, source, ...place }: SessionLog): JsonRecord {
@@ -59,12 +59,12 @@ export function ratesTable(figures: LogFigures, nameOf: StreamName): string[] {
     { title: 'bytes', right: true },
     { title: 'rate', right: true },
     { title: 'runs', right: true },
-    { title: 'records', right: true },
-    { title: 'longest', right: true },
-    { title: 'gaps', right: true },
-    { title: 'longest', right: true },
+    { title: 'length', right: true },
+    { title: 'most', right: true },
+    { title: 'gap', right: true },
+    { title: 'most', right: true },
     { title: 'silent', right: true },
-    { title: 'rate over time'.padEnd(SPARK_COLUMNS) },
+    { title: 'over time'.padEnd(SPARK_COLUMNS) },
     { title: 'stream' },
   ];
   const rows = figures.streams.map((one) => [

@@ -32,6 +32,7 @@ export interface StreamFigures {
 /** What of a stream was written in a slice of time. */
 export interface StreamSlice {
   readonly bytes: number;
+  /** Records of the runs that ended in it. */
   readonly records: number;
   /** Runs that ended in it; records by runs: how long they were. */
   readonly runs: number;
@@ -95,8 +96,11 @@ export async function writeLogFigures(
       const stream = sums.has(entry.stream) || sums.size < streams ? entry.stream : 'others';
       const sum = sums.get(stream) ?? new StreamSum();
       sums.set(stream, sum);
-      const slice = Math.max(0, Math.floor((entry.writtenMs - firstMs) / sliceMs));
-      addRun(sum, entry, must(sum.slices[slice], 'a slice for every time'));
+      const sliceOf = (ms: number): number =>
+        Math.max(0, Math.floor((ms - (firstMs ?? ms)) / sliceMs));
+      const last = sliceOf(entry.writtenMs);
+      spread(sum.slices, entry.bytes, Math.min(sliceOf(entry.receivedMs), last), last);
+      addRun(sum, entry, must(sum.slices[last], 'a slice for every time'));
     }
   }
   const used = Math.floor((lastMs - (firstMs ?? 0)) / sliceMs) + 1;
@@ -113,8 +117,16 @@ export async function writeLogFigures(
   };
 }
 
+/** A run was written from the time when its first record came to when its last was on the medium. */
+function spread(slices: readonly Slice[], bytes: number, first: number, last: number): void {
+  const share = Math.floor(bytes / (last - first + 1));
+  for (let i = first; i <= last; i++) {
+    const rest = i === last ? bytes - share * (last - first) : share;
+    must(slices[i], 'a slice for every time').bytes += rest;
+  }
+}
+
 function addRun(sum: StreamSum, run: LogRun, slice: Slice): void {
-  slice.bytes += run.bytes;
   slice.records += run.records;
   slice.runs += 1;
   if (sum.endObject >= 0) {

@@ -5,7 +5,7 @@
  * Contract: pure. SVG without scripts, fonts or anything from elsewhere; what is in it is escaped.
  */
 import { formatBytes, formatDuration } from '../base/units.ts';
-import type { LogFigures, StreamFigures } from './write-log-figures.ts';
+import type { LogFigures, StreamFigures, StreamSlice } from './write-log-figures.ts';
 import type { StreamName } from './write-log-text.ts';
 
 const WIDTH = 960;
@@ -14,7 +14,7 @@ const RIGHT = 16;
 const TOP = 56;
 const PLOT = 240;
 const LANES_TOP = TOP + PLOT + 70;
-const LANE = 44;
+const LANE = 50;
 const BAR = 24;
 const COLOURS = [
   '#1b6ca8',
@@ -104,9 +104,7 @@ function area(
 
 /** Run lengths of each stream over time. */
 function lanes({ streams }: LogFigures, nameOf: StreamName, axis: Axis): string[] {
-  const lengths = streams.map(({ slices }) =>
-    slices.map(({ records, runs }) => (runs === 0 ? 0 : records / runs)),
-  );
+  const lengths = streams.map(({ slices }) => runLengths(slices));
   const longest = Math.max(1, ...lengths.flat());
   const title = `run lengths over time (bars: up to ${longest.toFixed(1)} records), gaps are empty`;
   return [
@@ -122,13 +120,24 @@ function lanes({ streams }: LogFigures, nameOf: StreamName, axis: Axis): string[
         ];
       });
       return [
-        `<rect x="16" y="${bottom - BAR - 11}" width="10" height="10" fill="${colour(number)}"/>`,
-        text(32, bottom - BAR - 2, `${nameOf(stream.stream)}: ${facts(stream)}`),
+        `<rect x="16" y="${bottom - BAR - 15}" width="10" height="10" fill="${colour(number)}"/>`,
+        text(32, bottom - BAR - 6, `${nameOf(stream.stream)}: ${facts(stream)}`),
         `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${bottom}" y2="${bottom}" stroke="#ddd"/>`,
-        `<g fill="${colour(number)}">${bars.join('')}</g>`,
+        `<g fill="${colour(number)}" shape-rendering="crispEdges">${bars.join('')}</g>`,
       ];
     }),
   ];
+}
+
+/** How long the runs of each slice are; a run counts where it ends, and is drawn where it was written. */
+function runLengths(slices: readonly StreamSlice[]): number[] {
+  const lengths: number[] = [];
+  let next = 0;
+  for (const { bytes, records, runs } of slices.toReversed()) {
+    if (runs > 0) next = records / runs;
+    lengths.unshift(bytes === 0 && runs === 0 ? 0 : next);
+  }
+  return lengths;
 }
 
 function facts(one: StreamFigures): string {

@@ -278,8 +278,9 @@ export const MEDIA_COMMANDS = {
         'beside to the end of the medium, --clear drops those beside once the medium is seen to have ' +
         'them, --rebuild makes the log again from the headers of the records and keeps it beside where ' +
         'the one that was there says something else, and --initiate names the log of the next session.',
-      '--rates shows how each stream was written: how fast, in runs of how many records, and with ' +
-        'which gaps between them; --svg draws it.',
+      '--rates shows how each stream was written: how fast, in how many runs, how many records a run has ' +
+        'on average and at most, how many objects of other streams lie in the gaps between them, for how ' +
+        'long it was silent at most, and its rate over time; --svg draws it.',
     ],
     positionals: { volume: VOLUME },
     options: {

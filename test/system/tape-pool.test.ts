@@ -8,7 +8,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { fromText } from '../../src/base/bytes.ts';
-import { penstock, scratchFolder, succeed, untilOld } from '../commands.ts';
+import { type JsonLine, penstock, scratchFolder, succeed, untilOld } from '../commands.ts';
 import { TgtServer, tgtMissing } from '../tgt.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
@@ -29,6 +29,12 @@ function makeTree(name: string, files: number): string {
     writeFileSync(join(root, `file-${i}`), noise(200_000, `${name}${i}`));
   return root;
 }
+
+const linesOf = (stdout: string): JsonLine[] =>
+  stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as JsonLine);
 
 function assertRestores(repo: string, archive: string, source: string): void {
   const target = join(scratch, 'restored');
@@ -54,6 +60,19 @@ test('archives go to the tape in a drive, and come back', { skip }, async () => 
   assert.equal(second.bytesRead, 300_000, 'only what is new is read');
   assertRestores(repo, second.archive as string, source);
   succeed(['check', '--read-data', '--repo', repo]);
+  // The commands for volumes, on a tape.
+  const { name } = linesOf(succeed(['volume', 'list', '--repo', repo]).stdout)[0] as JsonLine;
+  const verified = succeed(['volume', 'verify', name as string, '--repo', repo]).summary;
+  assert.equal(verified.sessions, 2);
+  const rebuilt = succeed(['volume', 'log', name as string, '--rebuild', '--repo', repo]);
+  assert.deepEqual(
+    linesOf(rebuilt.stdout).flatMap(({ type, was }) => (type === 'rebuilt' ? [was] : [])),
+    ['right', 'right'],
+  );
+  const label = ['volume', 'label', name as string, '--pool', 'lto', '--force', '--repo', repo];
+  assert.equal(penstock(label).errors[0]?.code, 'VOLUME_USED');
+  succeed(['volume', 'log', name as string, '--clear', '--repo', repo]);
+  assertRestores(repo, second.archive as string, source);
 });
 
 test('a library brings the tapes: a session goes on from one to the next', { skip }, async () => {

@@ -25,7 +25,7 @@ import {
   ratesLine,
   ratesRecord,
   ratesTable,
-  sessionLine,
+  sessionLines,
   sessionRecord,
 } from '../render-volume-log.ts';
 import { programVersion } from '../version.ts';
@@ -80,7 +80,7 @@ async function showEntries(
 ): Promise<void> {
   const { session } = log;
   output.entry(sessionRecord(log));
-  output.line(sessionLine(log));
+  for (const line of sessionLines(log)) output.line(line);
   output.line(LOG_ENTRY_TITLE);
   for await (const entry of log.entries()) {
     output.line(logEntryText(entry, nameOf));
@@ -93,7 +93,7 @@ async function showEntries(
 async function showRates({ output }: Log, log: SessionLog, nameOf: StreamName): Promise<void> {
   const figures = await writeLogFigures(log.entries());
   output.entry(ratesRecord(log.session, figures, nameOf));
-  output.line(sessionLine(log));
+  for (const line of sessionLines(log)) output.line(line);
   output.line(`  ${ratesLine(figures)}`);
   for (const line of ratesTable(figures, nameOf)) output.line(`  ${line}`);
 }
