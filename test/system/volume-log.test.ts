@@ -10,7 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type JsonLine, penstock } from '../commands.ts';
-import { readTap, type TapObject } from '../tap-reader.ts';
+import { readTap, type TapObject, tapBytes } from '../tap-reader.ts';
 import {
   assertRestores,
   backup,
@@ -251,4 +251,29 @@ test('a damaged log keeps nothing from being restored, and is made again', () =>
   place.run('volume', 'log', 'TAP001', '--clear');
   assert.equal(sourceOf(place), 'medium');
   assertRestores(place, archive as string, source);
+});
+
+test('a session over two volumes: each is whole, and gets its log, as far as there is room', () => {
+  const place = makePlace('over', '--volume-size', '10M', '--log-place', 'beside');
+  const source = makeTree('over', 40);
+  const [archive] = backup(place, source);
+  for (const name of ['TAP001', 'TAP002']) {
+    const { sessions } = place.run('volume', 'verify', name);
+    assert.equal(sessions, 1);
+    assertLogIsRight(
+      readTap(place.tap(name)),
+      place.lines('volume', 'log', name).filter(({ type }) => type === 'entry'),
+    );
+  }
+  assert.deepEqual(place.run('volume', 'log', 'TAP001', '--append').appended, [0]);
+  place.run('volume', 'verify', 'TAP001');
+  // No room at all: what is there stays as it is.
+  const path = place.tap('TAP002');
+  const bytes = readFileSync(path);
+  const left = 10 * 2 ** 20 - bytes.length - 8 - 300;
+  const record = Buffer.alloc(left - (left % 2), 1);
+  writeFileSync(path, Buffer.concat([bytes, tapBytes(record.length, record, record.length)]));
+  assert.equal(place.fails('volume', 'log', 'TAP002', '--append'), 'VOLUME_FULL');
+  assertRestores(place, archive as string, source);
+  assert.equal(place.fails('volume', 'log', 'TAP002', '--clear'), 'VOLUME_UNLOGGED');
 });

@@ -38,7 +38,8 @@ export function makePlace(name: string, ...pool: string[]): Place {
   const tapes = join(scratch, `${name}-tapes`);
   mkdirSync(tapes);
   succeed(['init', '--repo', repo]);
-  const settings = ['--kind', 'tape-image', '--path', tapes, '--volume-size', '64M', ...pool];
+  const size = pool.includes('--volume-size') ? [] : ['--volume-size', '64M'];
+  const settings = ['--kind', 'tape-image', '--path', tapes, ...size, ...pool];
   succeed(['pool', 'add', 'tapes', ...settings, '--repo', repo]);
   const lines = (...args: string[]): JsonLine[] =>
     linesOf(succeed([...args, '--repo', repo]).stdout);
