@@ -46,6 +46,8 @@ export const MEDIA_LIMITS = {
   chunksEndedMax: 16,
   /** A volume holds at least this, besides a few blocks. */
   volumeBytesMin: MIB,
+  /** Tapes of a library that are tried for a new volume. */
+  volumesTriedMax: 64,
   /** What volumes hold whose pool is known from their labels only, unless one holds more. */
   volumeBytesDefault: 2 * GIB,
   /** A chunk on volumes ends at this size at the latest. */

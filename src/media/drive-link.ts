@@ -29,8 +29,10 @@ const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
 export interface DriveNews {
-  /** A volume is full: which is next? Nothing: there is none. */
-  nextVolume(full: string): Promise<WritableVolume | undefined>;
+  /** A volume is full: which may be next? The first that can be written is taken. */
+  nextVolumes(full: string): Promise<readonly WritableVolume[]>;
+  /** A volume is being written from now on. */
+  onLoaded(volume: string): void;
   onCommitted(chunk: CommittedChunk): void;
 }
 
@@ -85,9 +87,9 @@ export class DriveLink {
     });
   }
 
-  /** Begins a session on a volume. VOLUME_FOREIGN, VOLUME_… */
-  async write(session: WriteSession, first: WritableVolume): Promise<void> {
-    await this.#ask({ type: 'write', session, first });
+  /** Begins a session on the first of the volumes that can be written. POOL_EXHAUSTED, VOLUME_… */
+  async write(session: WriteSession, volumes: readonly WritableVolume[]): Promise<void> {
+    await this.#ask({ type: 'write', session, volumes });
   }
 
   /** Waits until there are buffers for one more stream, in the order of asking. */
@@ -155,6 +157,7 @@ export class DriveLink {
 
   #take(message: DriveMessage): void {
     if (message.type === 'committed') this.#news.onCommitted(message.chunk);
+    else if (message.type === 'loaded') this.#news.onLoaded(message.volume);
     else if (message.type === 'full') void this.#answerFull(message.volume);
     else {
       const waiting = this.#waiting.get(message.id);
@@ -167,15 +170,15 @@ export class DriveLink {
 
   async #answerFull(full: string): Promise<void> {
     let error: ErrorRecord | undefined;
-    let volume: WritableVolume | undefined;
+    let volumes: readonly WritableVolume[] = [];
     try {
-      volume = await this.#news.nextVolume(full);
+      volumes = await this.#news.nextVolumes(full);
     } catch (thrown) {
       error = toErrorRecord(thrown);
     }
     this.#send({
       type: 'next',
-      ...(volume === undefined ? {} : { volume }),
+      volumes,
       ...(error === undefined ? {} : { error }),
     });
   }

@@ -96,7 +96,12 @@ export interface DriveReport {
 
 /** What is answered. */
 export type DriveQuestion =
-  | { readonly type: 'write'; readonly session: WriteSession; readonly first: WritableVolume }
+  /** Writes to the first of the volumes that can be. */
+  | {
+      readonly type: 'write';
+      readonly session: WriteSession;
+      readonly volumes: readonly WritableVolume[];
+    }
   | { readonly type: 'read'; readonly volumes: readonly ReadableVolume[] }
   /** Answered when there are buffers for the stream. */
   | { readonly type: 'open-stream'; readonly stream: string }
@@ -119,8 +124,12 @@ export type DriveQuestion =
 /** From the main thread. Questions have an id, under which they are answered. */
 export type DriveRequest =
   | (DriveQuestion & { readonly id: number })
-  /** The next volume, which the thread has asked for. */
-  | { readonly type: 'next'; readonly volume?: WritableVolume; readonly error?: ErrorRecord }
+  /** Volumes of which the first that can be written is next, which the thread has asked for. */
+  | {
+      readonly type: 'next';
+      readonly volumes?: readonly WritableVolume[];
+      readonly error?: ErrorRecord;
+    }
   | { readonly type: 'close' };
 
 /** From the drive's thread. */
@@ -132,4 +141,6 @@ export type DriveMessage =
       readonly error?: ErrorRecord;
     }
   | { readonly type: 'full'; readonly volume: string }
+  /** This volume is being written from now on. */
+  | { readonly type: 'loaded'; readonly volume: string }
   | { readonly type: 'committed'; readonly chunk: CommittedChunk };

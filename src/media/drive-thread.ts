@@ -23,7 +23,7 @@ import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { Media } from './open-medium.ts';
 import type { Volume } from './volume.ts';
-import { labelVolume } from './volume-label.ts';
+import { inspectVolume, labelVolume } from './volume-label.ts';
 import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
 
 /** What the thread is started with. */
@@ -89,7 +89,7 @@ class DriveThread {
 
   async #answer(question: DriveQuestion): Promise<DriveReport | undefined> {
     if (question.type === 'finish') return await this.#finish();
-    if (question.type === 'write') await this.#begin(question.session, question.first);
+    if (question.type === 'write') await this.#begin(question.session, question.volumes);
     else if (question.type === 'read') await this.#readFrom(question.volumes);
     else if (question.type === 'end-stream') await this.#writing?.endStream(question.stream);
     else if (question.type === 'open-stream') await this.#theWriting().openStream(question.stream);
@@ -109,43 +109,74 @@ class DriveThread {
     throw new PenstockError('VOLUME_IO', 'the drive is not writing');
   }
 
-  async #begin(session: WriteSession, first: WritableVolume): Promise<void> {
-    this.#writer = await VolumeWriter.open(await this.#load(first), {
+  async #begin(session: WriteSession, volumes: readonly WritableVolume[]): Promise<void> {
+    this.#writer = await VolumeWriter.open(await this.#loadFirst(volumes), {
       ...session,
       onCommitted: (chunk) => {
         this.#writing?.committed(chunk);
         this.#post({ type: 'committed', chunk });
       },
       nextVolume: async ({ volume }) => {
-        const next = await this.#askNext(volume);
-        return next === undefined ? undefined : await this.#load(next);
+        await this.#loaded.pop()?.close();
+        return await this.#loadFirst(await this.#askNext(volume));
       },
     });
     this.#writing = new DriveWriting(this.#writer, (sink) => this.#memory.setDurable(sink));
   }
 
-  async #askNext(full: string): Promise<WritableVolume | undefined> {
+  async #askNext(full: string): Promise<readonly WritableVolume[]> {
     this.#post({ type: 'full', volume: full });
-    const { volume, error } = await new Promise<Extract<DriveRequest, { type: 'next' }>>(
+    const { volumes, error } = await new Promise<Extract<DriveRequest, { type: 'next' }>>(
       (resolve) => {
         this.#next = resolve;
       },
     );
     if (error !== undefined) throw fromErrorRecord(error);
-    return volume;
+    return volumes ?? [];
   }
 
-  async #load({ medium, label, newLabel }: WritableVolume): Promise<LoadedVolume> {
-    const volume = await this.#media.open(medium, 'create');
-    this.#loaded.push(volume);
-    if (newLabel !== undefined) {
-      await labelVolume(volume, label, {
-        encode: () => Buffer.from(newLabel.record),
-        ...(newLabel.replace === undefined ? {} : { replace: newLabel.replace }),
-        ...(newLabel.force === undefined ? {} : { force: newLabel.force }),
-      });
+  /** The first of the volumes that is there and can be written. POOL_EXHAUSTED with the reasons. */
+  async #loadFirst(volumes: readonly WritableVolume[]): Promise<LoadedVolume> {
+    const reasons: string[] = [];
+    for (const one of volumes) {
+      try {
+        const loaded = await this.#load(one);
+        this.#post({ type: 'loaded', volume: one.label.volume });
+        return loaded;
+      } catch (error) {
+        const isOfOne = error instanceof PenstockError && OF_ONE_VOLUME.has(error.code);
+        if (!isOfOne || volumes.length === 1) throw error;
+        reasons.push(`${one.label.name}: ${error.message}`);
+      }
     }
-    return { volume, label };
+    throw new PenstockError('POOL_EXHAUSTED', ['no volume can be written', ...reasons].join('; '));
+  }
+
+  async #load(one: WritableVolume): Promise<LoadedVolume> {
+    const volume = await this.#media.open(one.medium, 'create');
+    try {
+      await this.#checkLabel(volume, one);
+    } catch (error) {
+      await volume.close();
+      throw error;
+    }
+    this.#loaded.push(volume);
+    return { volume, label: one.label };
+  }
+
+  async #checkLabel(volume: Volume, { label, newLabel }: WritableVolume): Promise<void> {
+    if (newLabel === undefined) {
+      const found = await inspectVolume(volume);
+      if (found.kind === 'ours' && found.label.volume === label.volume) return;
+      const is = found.kind === 'ours' ? `volume ${found.label.name}` : found.kind;
+      const text = `volume ${label.name} is wanted, and the medium ${volume.name} is ${is}`;
+      throw new PenstockError('VOLUME_FOREIGN', text, { subject: label.name });
+    }
+    await labelVolume(volume, label, {
+      encode: () => Buffer.from(newLabel.record),
+      ...(newLabel.replace === undefined ? {} : { replace: newLabel.replace }),
+      ...(newLabel.force === undefined ? {} : { force: newLabel.force }),
+    });
   }
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
@@ -220,6 +251,13 @@ class DriveThread {
   }
 }
 
+/** Errors for which another volume is tried. */
+const OF_ONE_VOLUME: ReadonlySet<string> = new Set([
+  'VOLUME_FOREIGN',
+  'VOLUME_NOT_READY',
+  'VOLUME_PROTECTED',
+  'LIBRARY_MISSING',
+]);
 const NO_READING = { recordsRead: 0, bytesRead: 0, recordsSkipped: 0, positionings: 0 };
 
 async function toWritten({

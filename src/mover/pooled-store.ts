@@ -18,7 +18,7 @@ import type { CommittedChunk } from '../media/volume-commits.ts';
 import type { ReadFigures } from '../media/volume-reader.ts';
 import type { Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
-import { freshVolume, isThere, knownLabel, mediumOf } from './volume-choice.ts';
+import { type ChosenVolume, freshVolumes, isThere, knownLabel, mediumOf } from './volume-choice.ts';
 import { dropLogs, putLog, readLogs } from './volume-logs.ts';
 import {
   dropVolume,
@@ -51,6 +51,9 @@ export class PooledStore implements ObjectStore {
   readonly #target: Pool | undefined;
   readonly #volumes = new Map<string, VolumeState>();
   readonly #changed = new Set<string>();
+  /** What may be labelled next, and volumes whose label was replaced. */
+  readonly #fresh = new Map<string, ChosenVolume>();
+  readonly #replaced = new Set<string>();
   /** On which volumes each chunk is. */
   readonly #places = new Map<string, Set<string>>();
   #link: DriveLink | undefined;
@@ -96,15 +99,16 @@ export class PooledStore implements ObjectStore {
   async begin(session: { readonly id: string; readonly writer: string }): Promise<void> {
     const pool = must(this.#target, 'a pool that is written');
     const { markBytes, logPlace, logEntries, syncBytes, bufferBytes } = pool;
-    const first = await this.#choose(undefined);
-    const id = this.#volumes.get(first.label.volume)?.nextLogId ?? session.id;
+    const volumes = await this.#choose(undefined);
+    const first = volumes[0] && this.#volumes.get(volumes[0].label.volume);
+    const id = first?.nextLogId ?? session.id;
     await this.#drive().write(
       {
         ...{ ...session, id, markBytes, logPlace, logPerRecord: logEntries === 'record' },
         ...(syncBytes === undefined ? {} : { syncBytes }),
         ...(bufferBytes === undefined ? {} : { bufferBytes }),
       },
-      first,
+      volumes,
     );
   }
 
@@ -174,31 +178,41 @@ export class PooledStore implements ObjectStore {
     }
   }
 
-  async #choose(full: string | undefined): Promise<WritableVolume> {
+  /** Volumes that may be written, the best first. */
+  async #choose(full: string | undefined): Promise<readonly WritableVolume[]> {
     const pool = must(this.#target, 'a pool that is written');
     const known = full === undefined ? undefined : this.#volumes.get(full);
     if (known !== undefined) this.#change({ ...known, state: 'full' });
     const own = [...this.#volumes.values()].filter((one) => one.pool === pool.id);
+    const volumes: WritableVolume[] = [];
     for (const volume of own) {
       if (volume.state !== 'appendable') continue;
       const medium = await mediumOf(this.#repository, pool, volume.name);
       if (await isThere(medium)) {
         const record: VolumeRecord = { ...volume, revision: 0 };
-        return { medium, label: knownLabel(this.#repository, pool, record) };
-      }
-      this.#change({ ...volume, state: 'missing' });
+        volumes.push({ medium, label: knownLabel(this.#repository, pool, record) });
+      } else this.#change({ ...volume, state: 'missing' });
     }
     const records = own.map((one) => ({ ...one, revision: 0 }));
-    const { writable, record } = await freshVolume(this.#repository, pool, records);
-    const replaced = writable.newLabel?.replace;
-    if (replaced !== undefined) {
-      this.#volumes.delete(replaced);
-      await dropVolume(this.#repository, replaced);
-      await dropLogs(this.#repository, replaced);
+    this.#fresh.clear();
+    for (const fresh of await freshVolumes(this.#repository, pool, records)) {
+      this.#fresh.set(fresh.record.volume, fresh);
+      volumes.push(fresh.writable);
     }
-    this.#change(record);
     await this.flush();
-    return writable;
+    return volumes;
+  }
+
+  /** A volume is written: of one with a new label the repository is to know. */
+  #loaded(volume: string): void {
+    const fresh = this.#fresh.get(volume);
+    if (fresh === undefined) return;
+    const { replace } = fresh.writable.newLabel ?? {};
+    if (replace !== undefined) {
+      this.#volumes.delete(replace);
+      this.#replaced.add(replace);
+    }
+    this.#change(fresh.record);
   }
 
   #committed({ chunk, stream, bytes, places }: CommittedChunk): void {
@@ -235,6 +249,11 @@ export class PooledStore implements ObjectStore {
   async #flush(): Promise<void> {
     // What the drive has told before is heard first.
     await this.#link?.barrier();
+    for (const id of [...this.#replaced]) {
+      this.#replaced.delete(id);
+      await dropVolume(this.#repository, id);
+      await dropLogs(this.#repository, id);
+    }
     for (const id of [...this.#changed]) {
       this.#changed.delete(id);
       const volume = this.#volumes.get(id);
@@ -330,7 +349,8 @@ export class PooledStore implements ObjectStore {
     if (this.#link !== undefined) return this.#link;
     const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
     this.#link = new DriveLink(recordBytes, {
-      nextVolume: (full) => this.#choose(full),
+      nextVolumes: (full) => this.#choose(full),
+      onLoaded: (volume) => this.#loaded(volume),
       onCommitted: (chunk) => this.#committed(chunk),
     });
     // What cannot be told is an error of whoever reads.

@@ -62,20 +62,21 @@ async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] | undef
   }
 }
 
-/** A volume of the pool with another label than before: an expired one, or a new one. */
-export async function freshVolume(
+/** Volumes of the pool that may be written with a new label, the best first: expired ones, then new ones. */
+export async function freshVolumes(
   repository: Repository,
   pool: Pool,
   volumes: readonly VolumeRecord[],
-): Promise<ChosenVolume> {
-  let expired: VolumeRecord | undefined;
-  for (const one of volumes) {
-    if (expired !== undefined || one.state !== 'expired') continue;
-    if (await isThere(await mediumOf(repository, pool, one.name))) expired = one;
+): Promise<ChosenVolume[]> {
+  let sequence = Math.max(0, ...volumes.map((one) => one.sequence));
+  const fresh: ChosenVolume[] = [];
+  for (const { state, name, volume } of volumes) {
+    if (state !== 'expired' || !(await isThere(await mediumOf(repository, pool, name)))) continue;
+    fresh.push(await labelled(repository, pool, name, ++sequence, volume));
   }
-  const sequence = Math.max(0, ...volumes.map((one) => one.sequence)) + 1;
-  const name = expired?.name ?? (await freeName(repository, pool, volumes));
-  return await labelled(repository, pool, name, sequence, expired?.volume);
+  for (const name of await newNames(repository, pool, volumes))
+    fresh.push(await labelled(repository, pool, name, ++sequence));
+  return fresh;
 }
 
 /** A volume with a label that is to be written. */
@@ -152,28 +153,31 @@ async function keyRecords({ store }: Repository): Promise<LabelRecord[]> {
 
 const LETTERS = 3;
 const NUMBERS_MAX = 999;
+const NAMES_OFFERED = 8;
 
-/** Of a library its next tape. Else such as TAP001: the pool's first letters, and the lowest free number. */
-async function freeName(
+/**
+ * Of a library its other tapes. Else such as TAP001: the pool's first letters, the lowest free numbers;
+ * several, for somebody else may be taking the first one just now.
+ */
+async function newNames(
   repository: Repository,
   pool: Pool,
   volumes: readonly VolumeRecord[],
-): Promise<string> {
+): Promise<readonly string[]> {
   const taken = new Set(volumes.map(({ name }) => name));
   const any = await mediumOf(repository, pool, '');
   const tapes = any.kind === 'tape' ? await tapesFor(any) : undefined;
-  if (tapes !== undefined) {
-    const next = tapes.find((name) => !taken.has(name));
-    if (next !== undefined) return next;
-    throw new PenstockError('POOL_EXHAUSTED', `the library of pool ${pool.name} has no other tape`);
-  }
+  if (tapes !== undefined)
+    return tapes.filter((name) => !taken.has(name)).slice(0, LIMITS.volumesTriedMax);
   const letters = pool.name.toUpperCase().replace(/[^A-Z]/g, '');
   const prefix = (letters === '' ? 'VOL' : letters).slice(0, LETTERS);
-  for (let number = 1; number <= NUMBERS_MAX; number++) {
+  const names: string[] = [];
+  for (let number = 1; number <= NUMBERS_MAX && names.length < NAMES_OFFERED; number++) {
     const name = `${prefix}${String(number).padStart(LETTERS, '0')}`;
     if (taken.has(name)) continue;
     if (any.kind === 'tape' || !(await isThere(await mediumOf(repository, pool, name))))
-      return name;
+      names.push(name);
   }
+  if (names.length > 0) return names;
   throw new PenstockError('POOL_EXHAUSTED', `pool ${pool.name} has ${NUMBERS_MAX} volumes`);
 }

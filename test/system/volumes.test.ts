@@ -6,7 +6,7 @@
  * is on the images is read by a reader that shares no code with the program.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -168,4 +168,31 @@ test('a volume that is not there is named, and the next one is taken for writing
   assertRestores(repo, later as string, source);
   renameSync(join(scratch, 'TAP001.away'), join(tapes, 'TAP001.tap'));
   succeed(['check', '--read-data', '--repo', repo]);
+});
+
+test('two backups to one pool at once write to volumes of their own', async () => {
+  const sources = [makeTree('beside-a', 60), makeTree('beside-b', 60)];
+  await untilOld();
+  const { repo, tapes } = makePool('beside', '64M');
+  const runs = sources.map((source) =>
+    start(['backup', source, '--pool', 'tapes', '--repo', repo]),
+  );
+  for (const [i, { ended }] of runs.entries()) {
+    const run = await ended;
+    assert.equal(run.status, 0, run.stdout);
+    assertRestores(repo, run.summary.archive as string, sources[i] as string);
+  }
+  assert(readdirSync(tapes).length <= 2, 'a volume of each at most');
+  succeed(['check', '--read-data', '--repo', repo]);
+});
+
+test('an image that is not ours is left alone', async () => {
+  const source = makeTree('strange', 4);
+  await untilOld();
+  const { repo, tapes } = makePool('strange', '64M');
+  const foreign = Buffer.from('0400000041424344040000000000000000000000', 'hex');
+  writeFileSync(join(tapes, 'TAP001.tap'), foreign);
+  const { archive } = succeed(['backup', source, '--pool', 'tapes', '--repo', repo]).summary;
+  assert.deepEqual(readFileSync(join(tapes, 'TAP001.tap')), foreign);
+  assertRestores(repo, archive as string, source);
 });
