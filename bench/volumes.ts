@@ -89,14 +89,14 @@ async function multiplex(
   const { label } = await labelled(volume, random, RECORD_BYTES);
   await volume.close();
   const link = new DriveLink(RECORD_BYTES, {
-    nextVolume: async () => undefined,
+    nextVolumes: async () => [],
+    onLoaded: () => undefined,
     onCommitted: () => undefined,
   });
   const settings = { markBytes: 0, logPlace: 'medium', logPerRecord: false } as const;
-  await link.write(
-    { id: newId(), writer: 'bench', ...settings },
+  await link.write({ id: newId(), writer: 'bench', ...settings }, [
     { medium: { kind: 'tape-image', path, volumeBytes }, label },
-  );
+  ]);
   const workers = await Promise.all(
     streams.map(async (stream) => {
       const ids = { stream: newId(), chunk: newId() };

@@ -17,9 +17,10 @@ import { pooledChunks } from '../media/pooled-chunks.ts';
 import type { CommittedChunk } from '../media/volume-commits.ts';
 import type { ReadFigures } from '../media/volume-reader.ts';
 import type { Pool } from './pools.ts';
+import { readableVolumes } from './readable-volumes.ts';
 import type { Repository } from './repository.ts';
 import { type ChosenVolume, freshVolumes, isThere, knownLabel, mediumOf } from './volume-choice.ts';
-import { dropLogs, putLog, readLogs } from './volume-logs.ts';
+import { dropLogs, putLog } from './volume-logs.ts';
 import {
   dropVolume,
   listVolumes,
@@ -360,21 +361,8 @@ export class PooledStore implements ObjectStore {
     return this.#link;
   }
 
-  async #readable(): Promise<ReadableVolume[]> {
-    const readable: ReadableVolume[] = [];
-    for (const volume of this.#volumes.values()) {
-      const pool = this.#pools.find(({ id }) => id === volume.pool);
-      if (pool === undefined || volume.chunks.length === 0) continue;
-      readable.push({
-        volume: volume.volume,
-        name: volume.name,
-        medium: await mediumOf(this.#repository, pool, volume.name),
-        blockBytes: pool.blockBytes,
-        chunks: volume.chunks,
-        beside: isBeside(pool, volume) ? await readLogs(this.#repository, volume.volume) : [],
-      });
-    }
-    return readable;
+  #readable(): Promise<ReadableVolume[]> {
+    return readableVolumes(this.#repository, this.#pools, this.volumes);
   }
 
   /** The store ---------------------------------------------------------------------------------- */
@@ -448,7 +436,3 @@ export class PooledStore implements ObjectStore {
     }
   }
 }
-
-/** Whether the log beside is to be believed; else it is a copy of the one on the medium. */
-const isBeside = (pool: Pool, { logRebuilt }: VolumeState): boolean =>
-  pool.logPlace === 'beside' || logRebuilt === true;
