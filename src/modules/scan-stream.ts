@@ -18,7 +18,7 @@ import { LIMITS } from '../base/limits.ts';
 import { checkEntry, EntryView } from '../format/entry.ts';
 import { readU64, writeU64 } from '../format/tag-header.ts';
 import { FileStatus } from '../host/files-only.ts';
-import type { ModuleContext, PipeBuffer } from '../pipe/mod.ts';
+import type { PipeBuffer } from '../pipe/mod.ts';
 import { type Part, placeOfLog } from './copy-parts.ts';
 
 /** Kinds of records. */
@@ -45,15 +45,22 @@ const OWNER_AT = HEAD_BYTES + 8;
 const OWNER_NAME_BYTES_MAX = 255;
 const PART_AT = HEAD_BYTES + 8;
 /** Buffers are handed on when they hold so much: the walk starts early, and the scan runs not far. */
-const FULL_BYTES = 128 * 1024;
+export const FULL_BYTES: number = 128 * 1024;
+
+/** Where records go: a stage's buffers, or memory of the reader's own thread. */
+export interface ScanTarget {
+  allocBuf(): ScanSpace;
+  sendBuf(buffer: ScanSpace): void;
+}
+export type ScanSpace = Pick<PipeBuffer, 'memory' | 'payloadOffset' | 'payloadCapacity' | 'length'>;
 
 /** Sends records on as buffers fill. */
 export class ScanWriter {
-  readonly #context: ModuleContext;
-  #buffer: PipeBuffer | undefined;
+  readonly #target: ScanTarget;
+  #buffer: ScanSpace | undefined;
 
-  constructor(context: ModuleContext) {
-    this.#context = context;
+  constructor(target: ScanTarget) {
+    this.#target = target;
   }
 
   entry(status: FileStatus, name: ByteString, flags: number, digest = 0): void {
@@ -94,10 +101,10 @@ export class ScanWriter {
   }
 
   #record(total: number, kind: number, flags: number): { memory: Buffer; at: number } {
-    let buffer = this.#buffer ?? this.#context.allocBuf();
+    let buffer = this.#buffer ?? this.#target.allocBuf();
     if (buffer.length + total > Math.min(FULL_BYTES, buffer.payloadCapacity)) {
-      this.#context.sendBuf(buffer);
-      buffer = this.#context.allocBuf();
+      this.#target.sendBuf(buffer);
+      buffer = this.#target.allocBuf();
     }
     this.#buffer = buffer;
     const { memory } = buffer;
@@ -112,7 +119,7 @@ export class ScanWriter {
 
   /** Sends what is there. */
   flush(): void {
-    if (this.#buffer !== undefined) this.#context.sendBuf(this.#buffer);
+    if (this.#buffer !== undefined) this.#target.sendBuf(this.#buffer);
     this.#buffer = undefined;
   }
 }

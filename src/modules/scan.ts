@@ -21,7 +21,7 @@ import {
 import type { ModuleContext, PipeModule } from '../pipe/mod.ts';
 import { placeOfLog, readPart } from './copy-parts.ts';
 import { type CopyRoot, openCopyRoot, rootPath } from './copy-root.ts';
-import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanWriter } from './scan-stream.ts';
+import { SCAN, SCAN_FLAG, SCAN_ROOT, type ScanTarget, ScanWriter } from './scan-stream.ts';
 import {
   type IgnoreRules,
   readIgnoreFiles,
@@ -73,7 +73,7 @@ export default function scan(options: ScanOptions): PipeModule {
   };
 }
 
-class Scanner {
+export class Scanner {
   readonly #options: ScanOptions;
   readonly #context: ModuleContext;
   readonly #files: Files = openFiles();
@@ -88,16 +88,23 @@ class Scanner {
   readonly #groups = new Set<number>();
   #digest = 0;
 
-  constructor(options: ScanOptions, context: ModuleContext) {
+  /** `target`: where the records go, where not to the next stage. */
+  constructor(options: ScanOptions, context: ModuleContext, target: ScanTarget = context) {
     this.#options = options;
     this.#context = context;
     this.#selection = new Selection(options.selection);
-    this.#out = new ScanWriter(context);
+    this.#out = new ScanWriter(target);
     this.#compares = options.compares === true;
     this.#files.openFilesLimit();
   }
 
   run(): void {
+    this.begin();
+    while (this.step());
+  }
+
+  /** Opens the root. */
+  begin(): void {
     const { root, mayBeMissing, sources } = this.#options;
     const fd =
       root === undefined
@@ -112,18 +119,23 @@ class Scanner {
       this.#tell(SCAN_ROOT, 0);
     }
     this.#enter(fd, path, 0, sources, undefined);
-    for (;;) {
-      const frame = this.#stack.at(-1);
-      if (frame === undefined) break;
-      const name = frame.names[frame.next++];
-      if (name !== undefined) this.#visit(frame, name);
-      else {
-        this.#stack.pop();
-        this.#files.close(frame.fd);
-        if (this.#stack.length > 0) this.#out.leave();
-      }
+  }
+
+  /** Looks at one item; false when there are no more, and all records were sent. */
+  step(): boolean {
+    const frame = this.#stack.at(-1);
+    if (frame === undefined) {
+      this.#out.flush();
+      return false;
     }
-    this.#out.flush();
+    const name = frame.names[frame.next++];
+    if (name !== undefined) this.#visit(frame, name);
+    else {
+      this.#stack.pop();
+      this.#files.close(frame.fd);
+      if (this.#stack.length > 0) this.#out.leave();
+    }
+    return true;
   }
 
   abort(): void {

@@ -6,6 +6,7 @@ import type { ChunkMediaPlace } from '../format/chunk-media.ts';
 import type { IndexShare } from '../index/blob-index.ts';
 import type { SessionTableShare } from '../index/session-table.ts';
 import type { ManifestRoot } from './manifest-cursor.ts';
+import type { ScanOptions } from './scan.ts';
 
 export interface WalkOptions {
   readonly bases: readonly ManifestRoot[];
@@ -15,6 +16,8 @@ export interface WalkOptions {
   readonly media: ChunkMediaPlace;
   /** Now, milliseconds since 1970. */
   readonly startedMs: number;
+  /** Scans in the same thread; by default the stage before does. */
+  readonly scan?: ScanOptions;
 }
 
 /** What the walk tells the initiator when it has ended, and at a checkpoint. */

@@ -37,6 +37,7 @@ import { FirstLinks } from './first-links.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
+import { InlineScan } from './scan-inline.ts';
 import { SCAN, SCAN_FLAG, ScanReader } from './scan-stream.ts';
 import { writeAttributes } from './source-attributes.ts';
 import { postFailure, postProblem } from './source-problems.ts';
@@ -64,7 +65,7 @@ export default function walk(options: WalkOptions): PipeModule {
     },
     run: () => must(walker, 'the walk was opened').run(),
     control: (message) => must(walker, 'the walk was opened').control(message),
-    abort: () => undefined,
+    abort: () => walker?.abort(),
   };
 }
 
@@ -72,6 +73,7 @@ class Walker {
   readonly #context: ModuleContext;
   readonly #files: Files = openFiles();
   readonly #scan: ScanReader;
+  readonly #inline: InlineScan | undefined;
   readonly #index: BlobIndex;
   readonly #reader: BlobReader;
   readonly #packer: BlockPacker;
@@ -94,7 +96,8 @@ class Walker {
     const keyring = fromKeyringRecord(options.keyring);
     const codec = openCodec(keyring.nameKey);
     const random = openRandom();
-    this.#scan = new ScanReader(context);
+    this.#inline = options.scan && new InlineScan(options.scan, context);
+    this.#scan = new ScanReader(this.#inline ?? context);
     this.#status = this.#scan.status;
     this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
     this.#reader = new BlobReader(
@@ -130,6 +133,10 @@ class Walker {
     this.#entry = new StatusEntry(this.#files, options.startedMs);
     const handles = this.#files.openFilesLimit();
     this.#closingMax = Math.min(LIMITS.batchFilesMax, Math.ceil(handles / 8));
+  }
+
+  abort(): void {
+    this.#inline?.abort();
   }
 
   run(): void {

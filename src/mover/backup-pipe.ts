@@ -1,5 +1,6 @@
 /**
- * The pipe of a backup: scan → walk → work (collect and seal, fused) × n → place.
+ * The pipe of a backup: scan → walk → work (collect and seal, fused) × n → place. Where many run at once, the
+ * walk scans too.
  *
  * Collecting and sealing run in one stage of several instances: each reads, cuts, names, compresses
  * and encrypts, and hands on sealed blocks only. Its buffers and windows bound the memory (U9).
@@ -56,8 +57,8 @@ export function backupPipe(parts: BackupParts): PipeSpec {
 
 function bufferCount({ repository, request }: BackupParts, bufferBytes: number): number {
   const threads = threadsOf(request);
-  // The scan and the walk allocate too.
-  const least = (threads + 2) * BUFFERS_LEAST;
+  // The scan, where it is a stage, and the walk allocate too.
+  const least = (threads + (request.isOneOfMany === true ? 1 : 2)) * BUFFERS_LEAST;
   const fixed = threads * windowBytes(repository);
   const memory = request.memoryBytes;
   if (memory === undefined) return Math.min(least, LIMITS.buffersMax);
@@ -91,13 +92,16 @@ function stagesOf(parts: BackupParts): StageSpec[] {
     session,
     media,
     startedMs,
+    ...(request.isOneOfMany === true ? { scan } : {}),
   };
   const { nameKey, cutKey, indexKey } = repository.keyring;
   const collect: CollectOptions = { nameKey, cutKey, indexKey, index, session };
   const seal: SealOptions = { keyring, level: request.level, windowAt: COLLECT_WINDOW_BYTES };
   const place: PlaceOptions = { keyring, media, chunks };
   return [
-    { name: 'scan', modules: modulesOf(moduleFile('scan'), scan) },
+    ...(request.isOneOfMany === true
+      ? []
+      : [{ name: 'scan', modules: modulesOf(moduleFile('scan'), scan) }]),
     { name: 'walk', modules: modulesOf(moduleFile('walk'), walk), allocates: true },
     {
       name: 'work',

@@ -48,6 +48,8 @@ export interface BackupRequest {
   /** Shared memory of the pipe, bytes; undefined: by the number of threads. */
   readonly memoryBytes?: number | undefined;
   readonly threads: number;
+  /** One of many at the same time: it gets by with fewer threads. */
+  readonly isOneOfMany?: boolean;
   /** zstd level. */
   readonly level: number;
   readonly checkpointMs: number;

@@ -86,6 +86,27 @@ test('several archives at once: each comes back without the records of the other
     assert(volumes !== undefined && volumes.recordsRead > 0);
     assert(volumes.bytesRead <= bytesStored * 1.05, `${volumes.bytesRead} of ${bytesStored}`);
   }
+  // What is excluded stays out, and what is unchanged unread.
+  const again = ['backup', '--each', ...sources, '--exclude', 'file-1', '--repo', repo];
+  succeed([...again, '--pool', 'tapes']);
+  const changed = join(sources[1] as string, 'folder-1', 'file-6');
+  writeFileSync(changed, 'new');
+  const last = succeed([...again, '--pool', 'tapes']).summary.archives as {
+    archive: string;
+    bytesRead: number;
+  }[];
+  assert.deepEqual(
+    last.map(({ bytesRead }) => bytesRead),
+    [0, 3, 0],
+  );
+  const target = join(scratch, 'each-again');
+  succeed(['restore', last[1]?.archive as string, '--target', target, '--repo', repo]);
+  const folder = join(target, sources[1] as string, 'folder-1');
+  const names = Array.from({ length: 6 }, (_, i) => `file-${5 * i + 1}`).filter(
+    (name) => name !== 'file-1',
+  );
+  assert.deepEqual(readdirSync(folder).sort(), names.sort());
+  assert.equal(readFileSync(join(folder, 'file-6'), 'utf8'), 'new');
 });
 
 test('more archives at once than the drive has buffers for: the later ones wait for the others', async () => {

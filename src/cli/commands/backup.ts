@@ -54,6 +54,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
         full: options.full,
         memoryBytes: options.memoryBytes && Math.floor(options.memoryBytes / sources.length),
         threads: Math.ceil((options.threads ?? openSystem().cores()) / sources.length),
+        isOneOfMany: sources.length > 1,
         level: options.level ?? LEVEL_DEFAULT,
         checkpointMs: options.checkpointIntervalMs ?? LIMITS.checkpointMs,
         protectMs: options.protectMs,
