@@ -18,15 +18,23 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { IS_ROOT, NOBODY, penstock, succeed } from '../commands.ts';
 import { readTap, tapBytes } from '../tap-reader.ts';
-import { backup, makePlace, makeTree, scratch, volumeNames } from './volume-place.ts';
+import {
+  backup,
+  makeEncryptedPlace,
+  makePlace,
+  makeTree,
+  scratch,
+  volumeNames,
+} from './volume-place.ts';
 
 test('a medium is labelled if it is blank, and written by the next backup', () => {
-  const place = makePlace('label');
+  const place = makeEncryptedPlace('label');
   const { volume } = place.run('volume', 'label', 'A1', '--pool', 'tapes');
   const [vol1, label, mark, ...rest] = readTap(place.tap('A1'));
   assert.equal((vol1 as Buffer).toString('latin1', 0, 10), 'VOL1A1    ');
   assert((label as Buffer).includes((volume as { id: string }).id));
-  assert((label as Buffer).includes('"name":"repository"'), 'the repository record is on it');
+  for (const record of ['"name":"repository"', '"name":"keys/'])
+    assert((label as Buffer).includes(record), `${record} is on it: a passphrase is enough`);
   assert.deepEqual([mark, rest], ['mark', []]);
   const [archive] = backup(place, makeTree('labelled', 2));
   assert.deepEqual(readdirSync(place.tapes), ['A1.tap']);

@@ -6,7 +6,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText } from '../../src/base/bytes.ts';
-import { type JsonLine, penstock, scratchFolder, succeed } from '../commands.ts';
+import {
+  type JsonLine,
+  penstock,
+  type Run,
+  type RunOptions,
+  scratchFolder,
+  succeed,
+} from '../commands.ts';
 import { readTap, type TapObject } from '../tap-reader.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
@@ -33,21 +40,34 @@ export interface Place {
   tap(name: string): string;
 }
 
+/** A repository without encryption, which takes less time, and a pool with these settings. */
 export function makePlace(name: string, ...pool: string[]): Place {
+  return placeOf(name, pool, ['--no-encryption'], { env: { PENSTOCK_PASSPHRASE: undefined } });
+}
+
+export function makeEncryptedPlace(name: string): Place {
+  return placeOf(name, [], [], {});
+}
+
+function placeOf(
+  name: string,
+  pool: readonly string[],
+  init: readonly string[],
+  options: RunOptions,
+): Place {
   const repo = join(scratch, `${name}-repo`);
   const tapes = join(scratch, `${name}-tapes`);
   mkdirSync(tapes);
-  succeed(['init', '--repo', repo]);
+  const run = (...args: string[]): Run => succeed([...args, '--repo', repo], options);
+  run('init', ...init);
   const size = pool.includes('--volume-size') ? [] : ['--volume-size', '64M'];
-  const settings = ['--kind', 'tape-image', '--path', tapes, ...size, ...pool];
-  succeed(['pool', 'add', 'tapes', ...settings, '--repo', repo]);
-  const lines = (...args: string[]): JsonLine[] =>
-    linesOf(succeed([...args, '--repo', repo]).stdout);
+  run('pool', 'add', 'tapes', '--kind', 'tape-image', '--path', tapes, ...size, ...pool);
   return {
-    ...{ repo, tapes, lines },
-    run: (...args) => succeed([...args, '--repo', repo]).summary,
+    ...{ repo, tapes },
+    run: (...args) => run(...args).summary,
+    lines: (...args) => linesOf(run(...args).stdout),
     fails: (...args) => {
-      const { status, errors } = penstock([...args, '--repo', repo]);
+      const { status, errors } = penstock([...args, '--repo', repo], options);
       assert.notEqual(status, 0);
       return errors[0]?.code;
     },
@@ -94,3 +114,33 @@ export function flip(path: string, at: number): void {
 /** Whether it is a record of Penstock that belongs to no chunk. */
 export const isOwn = (one: TapObject): one is Buffer =>
   one !== 'mark' && one.toString('latin1', 0, 8) === 'PENSTOCK';
+
+/** Compares the entries of a log with the objects of an image. */
+export function assertLogIsRight(
+  objects: readonly TapObject[],
+  entries: readonly JsonLine[],
+): void {
+  const told = new Set<number>();
+  for (const entry of entries) {
+    if (entry.kind === 'synchronised') continue;
+    const at = entry.object as number;
+    const count = (entry.kind === 'marks' ? entry.count : entry.records) as number;
+    let bytes = 0;
+    for (let object = at; object < at + count; object++) {
+      told.add(object);
+      const found = objects[object];
+      if (entry.kind === 'marks') assert.equal(found, 'mark');
+      else {
+        assert(Buffer.isBuffer(found), `a record at ${object}`);
+        // The tag header: magic, ids of chunk and session.
+        assert.equal(found.toString('hex', 48, 64), entry.chunk);
+        assert.equal(found.toString('hex', 64, 80), entry.stream);
+        assert.equal((found.readUInt32LE(12) & 1) === 1, entry.isLast && object === at + count - 1);
+        bytes += found.length;
+      }
+    }
+    if (entry.kind === 'run') assert.equal(bytes, entry.bytes);
+  }
+  for (const [object, one] of objects.entries())
+    if (object > 2 && one !== 'mark' && !isOwn(one)) assert(told.has(object), `${object} is told`);
+}
