@@ -258,6 +258,8 @@ export const LIMITS = {
   callWaitMs: 1000,
   /** It counts as gone after so many looks without a sign of life. */
   callSilentWaitsMax: 30,
+  /** Of an error's message, where a call between threads is answered with it. */
+  callMessageLengthMax: 400,
   /** An answer that is an error, or has nothing to say. */
   apiErrorBytesMax: 64 * KIB,
   /** What is shown of a server's message. */

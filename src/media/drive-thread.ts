@@ -10,6 +10,7 @@ import { must } from '../base/assert.ts';
 import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { CALL, CallMemory } from '../pipe/call-memory.ts';
+import { serveCalls } from '../pipe/call-server.ts';
 import type {
   DriveMessage,
   DriveQuestion,
@@ -34,8 +35,6 @@ export interface DriveThreadData {
   readonly memory: SharedArrayBuffer;
 }
 
-const MESSAGE_LENGTH_MAX = 400;
-
 class DriveThread {
   readonly #memory: CallMemory;
   readonly #post: (message: DriveMessage) => void;
@@ -48,7 +47,6 @@ class DriveThread {
   /** Volumes that the session has written. */
   readonly #loaded: Volume[] = [];
   #next: ((answer: Extract<DriveRequest, { type: 'next' }>) => void) | undefined;
-  #isOver = false;
 
   constructor(memory: CallMemory, post: (message: DriveMessage) => void) {
     this.#memory = memory;
@@ -58,18 +56,7 @@ class DriveThread {
 
   /** Takes calls until the end. */
   async run(): Promise<void> {
-    const beat = setInterval(() => this.#memory.addBeat(), LIMITS.netBeatMs / 4);
-    try {
-      while (!this.#isOver) {
-        const seen = this.#memory.doorbell;
-        for (let slot = 0; slot < this.#memory.slots; slot++)
-          if (this.#memory.take(slot)) void this.#serve(slot);
-        // Read again once it is armed: a call that came between the two is not missed.
-        await this.#memory.ringing(seen);
-      }
-    } finally {
-      clearInterval(beat);
-    }
+    await serveCalls(this.#memory, (slot, call) => this.#call(slot, call));
   }
 
   async request(request: DriveRequest): Promise<void> {
@@ -211,23 +198,8 @@ class DriveThread {
     await this.#reading?.close();
     await this.#letGo();
     await this.#media.close();
-    this.#isOver = true;
     this.#memory.end();
     this.#memory.ring();
-  }
-
-  async #serve(slot: number): Promise<void> {
-    const memory = this.#memory;
-    const call = memory.call(slot);
-    try {
-      const result = await this.#call(slot, call);
-      if (call === CALL.write) memory.finishWrite(slot, undefined);
-      else memory.finish(slot, result);
-    } catch (error) {
-      const record = JSON.stringify(recordOf(error));
-      if (call === CALL.write) memory.finishWrite(slot, record);
-      else memory.finish(slot, record);
-    }
   }
 
   async #call(slot: number, call: number): Promise<number> {
@@ -275,14 +247,6 @@ async function toWritten({
     entry,
     pages,
   };
-}
-
-function recordOf(error: unknown): ReturnType<typeof toErrorRecord> {
-  const record = toErrorRecord(error);
-  const { message } = record;
-  return message.length <= MESSAGE_LENGTH_MAX
-    ? record
-    : { ...record, message: `${message.slice(0, MESSAGE_LENGTH_MAX)}…` };
 }
 
 const port = must(parentPort, 'a drive runs in a thread of its own');

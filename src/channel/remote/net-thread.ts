@@ -8,10 +8,11 @@
  */
 import { parentPort } from 'node:worker_threads';
 import { must } from '../../base/assert.ts';
-import { type ErrorRecord, PenstockError, toErrorRecord } from '../../base/errors.ts';
+import { type ErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { openClock } from '../../host/clock.ts';
 import { CALL, CallMemory } from '../../pipe/call-memory.ts';
+import { callErrorOf, serveCalls } from '../../pipe/call-server.ts';
 import { NetClient, type NetOptions, type NetRequest } from './net-client.ts';
 
 /** What the thread is told first. */
@@ -36,13 +37,10 @@ export interface NetReply {
   readonly error?: ErrorRecord;
 }
 
-const MESSAGE_LENGTH_MAX = 400;
-
 class NetThread {
   readonly #memory: CallMemory;
   readonly #client: NetClient;
   readonly #base: string;
-  #isOver = false;
 
   constructor({ memory, net, base }: NetThreadData) {
     this.#memory = new CallMemory(memory);
@@ -60,18 +58,7 @@ class NetThread {
 
   /** Takes calls until the end. */
   async run(): Promise<void> {
-    const beat = setInterval(() => this.#memory.addBeat(), LIMITS.netBeatMs / 4);
-    try {
-      while (!this.#isOver) {
-        const seen = this.#memory.doorbell;
-        for (let slot = 0; slot < this.#memory.slots; slot++)
-          if (this.#memory.take(slot)) void this.#serve(slot);
-        // Read again once it is armed: a call that came between the two is not missed.
-        await this.#memory.ringing(seen);
-      }
-    } finally {
-      clearInterval(beat);
-    }
+    await serveCalls(this.#memory, (slot, call) => this.#call(slot, call));
   }
 
   hurry(): void {
@@ -80,11 +67,10 @@ class NetThread {
   /** Tells first whether the server was lost meanwhile. */
   close(): NetReply | undefined {
     const { lost } = this.#client;
-    this.#isOver = true;
     this.#client.close();
     this.#memory.end();
     this.#memory.ring();
-    return lost === undefined ? undefined : { id: 0, error: recordOf(lost) };
+    return lost === undefined ? undefined : { id: 0, error: callErrorOf(lost) };
   }
 
   async answer(id: number, request: NetRequest): Promise<NetReply> {
@@ -92,21 +78,7 @@ class NetThread {
       const { status, contentLength, attempts, body } = await this.#client.request(request);
       return { id, answer: { status, contentLength, attempts, body } };
     } catch (error) {
-      return { id, error: recordOf(error) };
-    }
-  }
-
-  async #serve(slot: number): Promise<void> {
-    const memory = this.#memory;
-    const isWrite = memory.call(slot) === CALL.write;
-    try {
-      const result = await this.#call(slot, memory.call(slot));
-      if (isWrite) memory.finishWrite(slot, undefined);
-      else memory.finish(slot, result);
-    } catch (error) {
-      const record = JSON.stringify(recordOf(error));
-      if (isWrite) memory.finishWrite(slot, record);
-      else memory.finish(slot, record);
+      return { id, error: callErrorOf(error) };
     }
   }
 
@@ -188,15 +160,6 @@ class NetThread {
 }
 
 /** The record of an error, short enough for the memory that it crosses. */
-function recordOf(error: unknown): ErrorRecord {
-  const { code, message, hint } = toErrorRecord(error);
-  return {
-    code,
-    message: message.slice(0, MESSAGE_LENGTH_MAX),
-    hint: hint.slice(0, MESSAGE_LENGTH_MAX / 2),
-  };
-}
-
 const port = must(parentPort, 'the net thread has a parent');
 let thread: NetThread;
 port.on('message', (message: NetMessage) => {
