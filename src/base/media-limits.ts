@@ -36,10 +36,10 @@ export const MEDIA_LIMITS = {
   volumeSpaceRecords: 64,
   /** Pieces of memory in which records are handed to a drive. */
   driveSlots: 12,
+  /** So many of them are never used for writing. */
+  driveSlotsLeast: 4,
   /** Records that were read from volumes last, and may be wanted again. */
   driveHeldBytes: 32 * MIB,
-  /** As many of them are never used for writing. */
-  driveSlotsLeast: 4,
   /** Buffers between streams and a drive: two streams, and what is kept. */
   driveBuffersLeast: 6,
   /** Of one backup, so many chunks that were ended may wait for the drive to synchronise. */
