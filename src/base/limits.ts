@@ -200,6 +200,8 @@ export const LIMITS = {
 
   /** Listings of copies' targets that a daemon keeps. */
   copyListingsMax: 64,
+  /** Those of one machine; one more lets the oldest go. */
+  copyListingsPeerMax: 16,
   /** How long such a listing is kept. */
   copyListingMs: 3_600_000,
   /** How long once a copy has begun with it. */

@@ -112,6 +112,7 @@ function keepOptions(sent: unknown, peer: Peer): KeepOptions {
   if (listings.size >= LIMITS.copyListingsMax) {
     throw new PenstockError('NET_BUSY', `${listings.size} copies begin here already`);
   }
+  makeRoom(peer);
   const listing = openListing();
   listings.set(key, { listing, timer: closeLater(key, LIMITS.copyListingMs) });
   return { listing };
@@ -147,9 +148,20 @@ function listingKey({ listing }: Sent, peer: Peer): string {
   return `${peer.fingerprint} ${listing}`;
 }
 function closeLater(key: string, ms: number): NodeJS.Timeout {
-  return setTimeout(() => {
-    const kept = listings.get(key);
-    listings.delete(key);
-    if (kept !== undefined) closeListing(kept.listing);
-  }, ms).unref();
+  return setTimeout(() => forget(key), ms).unref();
+}
+
+function forget(key: string): void {
+  const kept = listings.get(key);
+  listings.delete(key);
+  if (kept === undefined) return;
+  clearTimeout(kept.timer);
+  closeListing(kept.listing);
+}
+
+/** Of one machine the oldest listings give way: copies of its that ended early have left them. */
+function makeRoom({ fingerprint }: Peer): void {
+  const own = [...listings.keys()].filter((key) => key.startsWith(`${fingerprint} `));
+  for (const key of own.slice(0, Math.max(0, own.length + 1 - LIMITS.copyListingsPeerMax)))
+    forget(key);
 }
