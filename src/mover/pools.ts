@@ -76,7 +76,7 @@ export interface PoolList {
 export async function listPools(repository: Repository): Promise<PoolList> {
   const pools: Pool[] = [];
   const damaged: { name: string; error: PenstockError }[] = [];
-  for (const { name } of await repository.store.list('maps')) {
+  for (const { name } of await mapRecords(repository)) {
     if (!isPoolRecord(name)) continue;
     try {
       const { pool, createdMs } = await readMapRecord<StoredPool>(repository, name);
@@ -88,6 +88,16 @@ export async function listPools(repository: Repository): Promise<PoolList> {
   }
   pools.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { pools, damaged };
+}
+
+/** Where the folder of all map records is lost there are no pools: a rebuild must get so far. */
+async function mapRecords({ store }: Repository): Promise<readonly { readonly name: string }[]> {
+  try {
+    return await store.list('maps');
+  } catch (error) {
+    if (error instanceof PenstockError && error.code === 'OBJECT_MISSING') return [];
+    throw error;
+  }
 }
 
 export const isPoolRecord = (name: string): boolean => /^pool-[0-9a-f]{32}$/.test(name);
