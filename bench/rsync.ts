@@ -32,7 +32,7 @@ export async function startRsync(
   );
   writeFileSync(
     settings,
-    `port = ${port}\naddress = 127.0.0.1\nuse chroot = no\n${owner}${modules.join('')}`,
+    `port = ${port}\naddress = 127.0.0.1\nuse chroot = no\nmunge symlinks = no\n${owner}${modules.join('')}`,
   );
   const daemon = spawn('rsync', ['--daemon', '--no-detach', `--config=${settings}`], {
     stdio: 'ignore',

@@ -100,11 +100,22 @@ async function main(): Promise<void> {
     workerMs: await measureWorker(),
     many: values.many ? await runMany(folder, programs) : new Map(),
   };
-  const copies = await runCopies(source, folder, rounds, say);
-  const links = await runLinks(folder, largeBytes, rounds, say);
-  const drives = await runDrives(folder, rounds, say);
-  const volumes = await runVolumes(source, folder, rounds, say);
+  const copies = await part('copies', () => runCopies(source, folder, rounds, say));
+  const links = await part('links', () => runLinks(folder, largeBytes, rounds, say));
+  const drives = await part('drives', () => runDrives(folder, rounds, say));
+  const volumes = await part('volumes', () => runVolumes(source, folder, rounds, say));
   print(measured, copies, links, { drives, volumes }, programs, described, load);
+}
+
+/** A part that fails costs its own figures, not those of the others. */
+async function part(name: string, run: () => Promise<Figures>): Promise<Figures> {
+  try {
+    return await run();
+  } catch (error) {
+    say(`bench: ${name}: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+    return new Figures();
+  }
 }
 
 function course(title: string, source: string, folder: string, programs: Program[]): Course {
