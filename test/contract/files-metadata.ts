@@ -209,6 +209,20 @@ function attributeTests(subject: FilesSubject): void {
     good(files.close(fd));
   });
 
+  placeTest(subject, 'many attributes with long names are all read', (place, context) => {
+    if (!hasAttributes(place, context)) return;
+    const { files, root } = place;
+    const fd = good(files.createExclusive(root, 'many', 0o600));
+    const set = Array.from({ length: 12 }, (_, i): [string, string] => [
+      `user.${String(i).padStart(2, '0')}${'n'.repeat(150)}`,
+      String(i).repeat(i * 10),
+    ]);
+    for (const [name, value] of set) good(files.setAttributeOf(fd, name, Buffer.from(value)));
+    assert.deepEqual(plain(files.attributesOf(fd)), set);
+    assert.deepEqual(plain(files.attributes(root, 'many')), set);
+    files.close(fd);
+  });
+
   placeTest(subject, 'attributes of a link are its own', (place, context) => {
     if (!hasAttributes(place, context)) return;
     const { files, root } = place;

@@ -149,7 +149,8 @@ export function loadLibc(
     }
     const number = numbers[architecture];
     const call = program.declare('syscall', I64, [I64, ...parameters]);
-    functions[name] = (...values) => call(number, ...values);
+    // By name: parameters that are gathered and spread again cost as much as the call.
+    functions[name] = (a, b, c, d, e) => call(number, a, b, c, d, e);
   }
   return functions as Libc;
 }

@@ -12,8 +12,11 @@ import { type Attribute, CWD, NO_ATTRIBUTES } from '../files.ts';
 import { answer, type Libc } from './libc.ts';
 import { NameScratch } from './scratch.ts';
 
-/** The kernel's bounds for a list of names and for a value; grows if a file system has more. */
-const BYTES_AT_FIRST = 65_536;
+/**
+ * Room for a list of names and for a value; grows when one needs more. The kernel takes as much memory for
+ * itself at each call: 64 KiB, its greatest list, make a call three times as dear.
+ */
+const BYTES_AT_FIRST = 1024;
 const EMPTY: Uint8Array = new Uint8Array(0);
 const AT_SYMLINK_NOFOLLOW = 0x100;
 
