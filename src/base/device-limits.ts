@@ -38,8 +38,6 @@ export const DEVICE_LIMITS = {
   iscsiReceiveBytesMax: 1 * MIB,
   /** The same where it is neither read nor written: sense data, text, pings. */
   iscsiOtherBytesMax: 64 * KIB,
-  /** What is read from a connection to a target at once. */
-  iscsiSocketBytes: 256 * KIB,
   /** Data that is sent for one request of the target. */
   iscsiBurstBytesMax: 16 * MIB - 1,
   /** Data that is sent unasked with a command. */

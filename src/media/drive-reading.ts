@@ -45,13 +45,18 @@ interface OpenChunk {
   readonly offsets: Map<number, number>;
 }
 
-/** A record that was read. */
-interface HeldRecord {
-  readonly chunk: string;
-  readonly part: number;
+/** A record that was read, or the trailer. */
+interface ChunkRecord {
   readonly offset: number;
   readonly bytes: Buffer;
 }
+
+interface HeldRecord extends ChunkRecord {
+  /** All that its bytes may use. */
+  readonly memory: ArrayBuffer;
+}
+
+const keyOf = (chunk: string, part: number): string => `${chunk}${part}`;
 
 export class DriveReading {
   readonly figures: ReadFigures = {
@@ -61,6 +66,7 @@ export class DriveReading {
     positionings: 0,
   };
   readonly #open: (volume: ReadableVolume) => Promise<Volume>;
+  readonly #heldBytesMax: number;
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
   readonly #mounted = new Map<string, Promise<MountedVolume>>();
   readonly #chunks = new Map<string, Promise<OpenChunk>>();
@@ -73,8 +79,10 @@ export class DriveReading {
   constructor(
     volumes: readonly ReadableVolume[],
     open: (volume: ReadableVolume) => Promise<Volume>,
+    heldBytesMax: number = LIMITS.driveHeldBytes,
   ) {
     this.#open = open;
+    this.#heldBytesMax = heldBytesMax;
     for (const readable of volumes) {
       for (const chunk of readable.chunks) {
         const places = this.#places.get(chunk.id) ?? [];
@@ -117,7 +125,7 @@ export class DriveReading {
   }
 
   /** The record, or the trailer, in which a position of the chunk lies. */
-  async #recordAt(chunk: OpenChunk, position: number): Promise<HeldRecord> {
+  async #recordAt(chunk: OpenChunk, position: number): Promise<ChunkRecord> {
     const trailerAt = chunk.bytes - TRAILER_BYTES;
     if (position >= trailerAt) return await this.#trailer(chunk, trailerAt);
     const run = must(
@@ -141,7 +149,7 @@ export class DriveReading {
   }
 
   #heldPart(chunk: OpenChunk, part: number): HeldRecord | undefined {
-    const key = `${chunk.id}${part}`;
+    const key = keyOf(chunk.id, part);
     const record = this.#held.get(key);
     if (record === undefined) return undefined;
     this.#held.delete(key);
@@ -149,14 +157,22 @@ export class DriveReading {
     return record;
   }
 
-  #hold(record: HeldRecord): HeldRecord {
-    this.#held.set(`${record.chunk}${record.part}`, record);
-    this.#heldBytes += record.bytes.length;
-    for (const [key, { bytes }] of this.#held) {
-      if (this.#heldBytes <= LIMITS.driveHeldBytes) break;
+  /** Keeps a record, in the memory of one that gives way where that fits: fresh memory is dear. */
+  #hold(chunk: string, part: number, offset: number, got: Uint8Array): HeldRecord {
+    let memory: ArrayBuffer | undefined;
+    for (const [key, { memory: old }] of this.#held) {
+      if (this.#heldBytes + got.length <= this.#heldBytesMax) break;
       this.#held.delete(key);
-      this.#heldBytes -= bytes.length;
+      this.#heldBytes -= old.byteLength;
+      const isFitting = old.byteLength >= got.length && old.byteLength <= 2 * got.length;
+      if (isFitting && this.#heldBytes + old.byteLength <= this.#heldBytesMax) memory = old;
     }
+    memory ??= new ArrayBuffer(got.length);
+    const bytes = Buffer.from(memory, 0, got.length);
+    bytes.set(got);
+    const record = { offset, bytes, memory };
+    this.#held.set(keyOf(chunk, part), record);
+    this.#heldBytes += memory.byteLength;
     return record;
   }
 
@@ -169,19 +185,19 @@ export class DriveReading {
       if (got.kind === 'problem') throw got.error;
       const offset = must(chunk.offsets.get(part), 'where the part begins');
       chunk.offsets.set(part + 1, offset + got.bytes.length);
-      return this.#hold({ chunk: chunk.id, part, offset, bytes: Buffer.from(got.bytes) });
+      return this.#hold(chunk.id, part, offset, got.bytes);
     }
     throw new PenstockError('INTERNAL', 'a plan of one record gave none');
   }
 
   /** As it was when the chunk was written: it says where the footer, the last record, is. */
-  async #trailer(chunk: OpenChunk, at: number): Promise<HeldRecord> {
+  async #trailer(chunk: OpenChunk, at: number): Promise<ChunkRecord> {
     const run = must(chunk.runs.at(-1), 'a chunk has records');
     const part = run.part + run.records - 1;
     if (chunk.offsets.get(part) === undefined) await this.#recordAt(chunk, at - 1);
     const footerAt = must(chunk.offsets.get(part), 'where the footer begins');
     const bytes = encodeTrailer(footerAt, at - footerAt, crcOf);
-    return { chunk: chunk.id, part: part + 1, offset: at, bytes };
+    return { offset: at, bytes };
   }
 
   #chunk(id: string): Promise<OpenChunk> {

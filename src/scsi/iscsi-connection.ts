@@ -3,7 +3,8 @@
  *
  * Contract: it never throws after it is open: whatever ends it is told once by `ended`, with a PenstockError,
  * and nothing is told afterwards. What is sent is not copied: it must stay as it is until the answer. What
- * the other side does not take is bounded by what the session has outstanding; answers to pings by
+ * comes is laid by the system where it belongs, and never into memory of a command that has ended. What the
+ * other side does not take is bounded by what the session has outstanding; answers to pings by
  * LIMITS.iscsiUnsentBytesMax.
  */
 import { connect, type Socket } from 'node:net';
@@ -42,11 +43,8 @@ export class PduConnection {
       port,
       noDelay: true,
       keepAlive: true,
-      // One piece of memory for all that comes: fresh memory for each piece would cost more than the copy.
-      onread: {
-        buffer: Buffer.allocUnsafeSlow(LIMITS.iscsiSocketBytes),
-        callback: (count, buffer) => this.#take(buffer.subarray(0, count)),
-      },
+      // Piece by piece, headers and data apart: copying data costs more than the further call.
+      onread: { buffer: () => this.#room(), callback: (count) => this.#take(count) },
     });
     this.#socket.on('error', (error) => this.#end(lost(error)));
     this.#socket.on('end', () => this.#end(lost(new Error('the target closed the connection'))));
@@ -132,11 +130,15 @@ export class PduConnection {
     this.#socket.destroy();
   }
 
-  #take(bytes: Uint8Array): boolean {
+  #room(): Uint8Array {
+    return this.#isOver ? Buffer.alloc(BHS_BYTES) : this.#parser.room();
+  }
+
+  #take(bytes: number): boolean {
     if (this.#isOver) return true;
     this.#events.heard();
     try {
-      this.#parser.feed(bytes);
+      this.#parser.filled(bytes);
     } catch (thrown) {
       this.#end(toPenstockError(thrown));
     }

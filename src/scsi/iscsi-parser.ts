@@ -1,9 +1,10 @@
 /**
  * Cuts a stream of bytes into PDUs, however it comes in pieces.
  *
- * Contract: no byte of a data segment is read before the header was checked (digest, then bounds); data goes
- * straight to the place that the sink names, or to memory of the parser that the next PDU uses again. After
- * an error nothing more must be fed. Digests are CRC-32C, stored little-endian.
+ * Contract: who has the bytes lays them into `room` and says so by `filled`, in turns. No byte of a data
+ * segment is read before the header was checked (digest, then bounds); data goes straight to the place that
+ * the sink names, or to memory of the parser that the next PDU uses again. After an error neither must be
+ * called again. Digests are CRC-32C, stored little-endian.
  */
 import { assert } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -55,22 +56,32 @@ export class PduParser {
     return this.#pdu !== undefined || this.#filled > 0;
   }
 
-  feed(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) {
-      if (this.#pdu === undefined) at += this.#feedHeader(bytes, at);
-      else if (this.#filled < this.#data.length) at += this.#feedData(bytes, at);
-      else at += this.#feedTail(bytes, at);
+  /** Where the next bytes belong; never empty, and good until the next call of `filled`. */
+  room(): Uint8Array {
+    if (this.#pdu === undefined) return this.#header.subarray(this.#filled, this.#headerBytes);
+    if (this.#filled < this.#data.length) return this.#data.subarray(this.#filled);
+    return this.#tail.subarray(this.#tailFilled, this.#tailBytes);
+  }
+
+  /** So many bytes, at least one, were laid at the beginning of the `room`. */
+  filled(bytes: number): void {
+    assert(bytes > 0 && bytes <= this.room().length, 'bytes were laid where there is room');
+    if (this.#pdu === undefined) {
+      this.#filled += bytes;
+      if (this.#filled === this.#headerBytes) this.#begin();
+    } else if (this.#filled < this.#data.length) {
+      this.#filled += bytes;
+      if (this.#filled === this.#data.length && this.#tailBytes === 0) this.#finish();
+    } else {
+      this.#tailFilled += bytes;
+      if (this.#tailFilled < this.#tailBytes) return;
+      this.#checkData();
+      this.#finish();
     }
   }
 
-  #feedHeader(bytes: Uint8Array, at: number): number {
-    const wanted = BHS_BYTES + (this.#headerDigest ? DIGEST_BYTES : 0);
-    const count = Math.min(wanted - this.#filled, bytes.length - at);
-    this.#header.set(bytes.subarray(at, at + count), this.#filled);
-    this.#filled += count;
-    if (this.#filled === wanted) this.#begin();
-    return count;
+  get #headerBytes(): number {
+    return BHS_BYTES + (this.#headerDigest ? DIGEST_BYTES : 0);
   }
 
   #begin(): void {
@@ -98,25 +109,6 @@ export class PduParser {
       this.#scratch = Buffer.allocUnsafe(Math.max(bytes, LIMITS.iscsiOtherBytesMax));
     }
     return this.#scratch.subarray(0, bytes);
-  }
-
-  #feedData(bytes: Uint8Array, at: number): number {
-    const count = Math.min(this.#data.length - this.#filled, bytes.length - at);
-    this.#data.set(bytes.subarray(at, at + count), this.#filled);
-    this.#filled += count;
-    if (this.#filled === this.#data.length && this.#tailBytes === 0) this.#finish();
-    return count;
-  }
-
-  #feedTail(bytes: Uint8Array, at: number): number {
-    const count = Math.min(this.#tailBytes - this.#tailFilled, bytes.length - at);
-    this.#tail.set(bytes.subarray(at, at + count), this.#tailFilled);
-    this.#tailFilled += count;
-    if (this.#tailFilled === this.#tailBytes) {
-      this.#checkData();
-      this.#finish();
-    }
-    return count;
   }
 
   #checkData(): void {

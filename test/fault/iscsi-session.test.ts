@@ -144,6 +144,30 @@ test('a wrong digest of what comes ends the session; data is not given out as go
   }
 });
 
+test('a connection that ends within data leaves the rest of its memory alone, for good', async () => {
+  await withTarget({}, {}, async (device, target) => {
+    await device.execute(ready);
+    target.device.objects = [Buffer.alloc(1000, 2)];
+    target.script = ({ opcode, cdb, task }) => {
+      if (opcode !== COMMAND || cdb[0] !== 0x08) return undefined;
+      const header = pdu(0x25, 0x81, { 16: task, 20: 0xffffffff, 28: 2, 32: 17 });
+      header.writeUIntBE(1000, 5, 3);
+      return { raw: Buffer.concat([header, Buffer.alloc(400, 1)]) };
+    };
+    const into = Buffer.alloc(1000, 0xee);
+    const lost = device.execute(read(into));
+    const told = fails('DEVICE_LOST', /READ/, lost);
+    await until(() => into[399] === 1);
+    target.cut();
+    await told;
+    target.script = () => undefined;
+    const other = Buffer.alloc(1000);
+    assert.equal((await device.execute(read(other))).received, 1000);
+    assert.deepEqual(other, Buffer.alloc(1000, 2));
+    assert.deepEqual(into, Buffer.concat([Buffer.alloc(400, 1), Buffer.alloc(600, 0xee)]));
+  });
+});
+
 test('a command that takes too long is taken back; the session goes on', async () => {
   const times = { tickMs: 5 };
   await withTarget({}, { times }, async (device, target) => {

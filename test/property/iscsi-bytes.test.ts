@@ -135,8 +135,14 @@ function collect(
   const ends = [...new Set(cuts.map((cut) => cut % (stream.length + 1)))].sort((a, b) => a - b);
   let at = 0;
   for (const end of [...ends, stream.length]) {
-    parser.feed(stream.subarray(at, end));
-    at = end;
+    // As the system does: as much as there is room for, or as has come.
+    while (at < end) {
+      const room = parser.room();
+      const piece = stream.subarray(at, Math.min(end, at + room.length));
+      room.set(piece);
+      parser.filled(piece.length);
+      at += piece.length;
+    }
   }
   return got;
 }
