@@ -90,6 +90,7 @@ async function multiplex(
   await volume.close();
   const link = new DriveLink(RECORD_BYTES, {
     nextVolumes: async () => [],
+    mayReplace: async () => false,
     onLoaded: () => undefined,
     onCommitted: () => undefined,
   });

@@ -7,17 +7,19 @@
  */
 import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
-import { type ErrorRecord, fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
+import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ChunkMediaPlace } from '../format/chunk-media.ts';
 import { CallMemory } from '../pipe/call-memory.ts';
 import { calledChunks } from '../pipe/called-chunks.ts';
 import type {
+  DriveAsk,
   DriveMessage,
   DriveQuestion,
   DriveReport,
   DriveRequest,
   ReadableVolume,
+  Told,
   WritableVolume,
   WriteSession,
 } from './drive-messages.ts';
@@ -31,8 +33,10 @@ const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 5
 export interface DriveNews {
   /** A volume is full: which may be next? The first that can be written is taken. */
   nextVolumes(full: string): Promise<readonly WritableVolume[]>;
-  /** A volume is being written from now on. */
-  onLoaded(volume: string): void;
+  /** May a volume of ours be labelled anew, and what is on it be lost? Nobody can write to it now. */
+  mayReplace(volume: string, isEmpty: boolean): Promise<boolean>;
+  /** A volume is being written from now on; it was another one before it was labelled. */
+  onLoaded(volume: string, replaced: string | undefined): void;
   onCommitted(chunk: CommittedChunk): void;
 }
 
@@ -117,11 +121,15 @@ export class DriveLink {
     if (this.#failure === undefined) await this.#ask({ type: 'barrier' });
   }
 
-  /** Ends what is being written and read. */
+  /** Ends what is being written and read. Nobody else can write to the volumes until `release`. */
   async finish(): Promise<DriveReport> {
     const report = await this.#ask({ type: 'finish' });
     if (report === undefined) throw new PenstockError('INTERNAL', 'a drive without a report');
     return report;
+  }
+
+  async release(): Promise<void> {
+    await this.#ask({ type: 'release' });
   }
 
   /** Ends the thread; a session that was not finished is left as after a crash. */
@@ -157,8 +165,8 @@ export class DriveLink {
 
   #take(message: DriveMessage): void {
     if (message.type === 'committed') this.#news.onCommitted(message.chunk);
-    else if (message.type === 'loaded') this.#news.onLoaded(message.volume);
-    else if (message.type === 'full') void this.#answerFull(message.volume);
+    else if (message.type === 'loaded') this.#news.onLoaded(message.volume, message.replaced);
+    else if (message.type === 'ask') void this.#tell(message.ask, message);
     else {
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
@@ -168,19 +176,17 @@ export class DriveLink {
     }
   }
 
-  async #answerFull(full: string): Promise<void> {
-    let error: ErrorRecord | undefined;
-    let volumes: readonly WritableVolume[] = [];
+  async #tell(ask: number, about: DriveAsk): Promise<void> {
     try {
-      volumes = await this.#news.nextVolumes(full);
+      this.#send({ type: 'told', ask, told: await this.#answerTo(about) });
     } catch (thrown) {
-      error = toErrorRecord(thrown);
+      this.#send({ type: 'told', ask, error: toErrorRecord(thrown) });
     }
-    this.#send({
-      type: 'next',
-      volumes,
-      ...(error === undefined ? {} : { error }),
-    });
+  }
+  async #answerTo(ask: DriveAsk): Promise<Told> {
+    return ask.about === 'next'
+      ? await this.#news.nextVolumes(ask.full)
+      : await this.#news.mayReplace(ask.volume, ask.isEmpty);
   }
 
   #fail(cause: unknown): void {

@@ -39,13 +39,8 @@ export type Medium = ImageMedium | TapeMedium;
 export interface WritableVolume {
   readonly medium: Medium;
   readonly label: VolumeLabel;
-  /** The label as it is to be written; absent when the medium bears it already. */
-  readonly newLabel?: {
-    readonly record: Uint8Array;
-    /** Id of our volume that may be overwritten. */
-    readonly replace?: string;
-    readonly force?: boolean;
-  };
+  /** The label's record as it is to be written; absent when the medium bears it already. */
+  readonly newLabel?: Uint8Array;
 }
 
 /** A volume to be read. */
@@ -118,19 +113,30 @@ export type DriveQuestion =
   | { readonly type: 'discard'; readonly chunk: string }
   /** Ends the session that is being written, and closes the volumes that are read. */
   | { readonly type: 'finish' }
+  /** After `finish`: others may write to the volumes. */
+  | { readonly type: 'release' }
   /** Answered when all that was told before is on its way. */
   | { readonly type: 'barrier' };
 
 /** From the main thread. Questions have an id, under which they are answered. */
 export type DriveRequest =
   | (DriveQuestion & { readonly id: number })
-  /** Volumes of which the first that can be written is next, which the thread has asked for. */
+  /** The answer to what the thread has asked. */
   | {
-      readonly type: 'next';
-      readonly volumes?: readonly WritableVolume[];
+      readonly type: 'told';
+      readonly ask: number;
+      readonly told?: Told;
       readonly error?: ErrorRecord;
     }
   | { readonly type: 'close' };
+
+/** What the thread asks of the main thread, and is told. */
+export type DriveAsk =
+  /** A volume is full: of which volumes is the first that can be written next? */
+  | { readonly about: 'next'; readonly full: string }
+  /** May this volume of ours, which nobody else can write to now, be labelled anew? */
+  | { readonly about: 'replace'; readonly volume: string; readonly isEmpty: boolean };
+export type Told = readonly WritableVolume[] | boolean;
 
 /** From the drive's thread. */
 export type DriveMessage =
@@ -140,7 +146,7 @@ export type DriveMessage =
       readonly report?: DriveReport;
       readonly error?: ErrorRecord;
     }
-  | { readonly type: 'full'; readonly volume: string }
-  /** This volume is being written from now on. */
-  | { readonly type: 'loaded'; readonly volume: string }
+  | ({ readonly type: 'ask'; readonly ask: number } & DriveAsk)
+  /** This volume is being written from now on; another one was there before it was labelled. */
+  | { readonly type: 'loaded'; readonly volume: string; readonly replaced?: string }
   | { readonly type: 'committed'; readonly chunk: CommittedChunk };

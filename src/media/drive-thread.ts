@@ -9,14 +9,17 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { must } from '../base/assert.ts';
 import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import type { VolumeLabel } from '../format/volume-label.ts';
 import { CALL, CallMemory } from '../pipe/call-memory.ts';
 import { serveCalls } from '../pipe/call-server.ts';
 import type {
+  DriveAsk,
   DriveMessage,
   DriveQuestion,
   DriveReport,
   DriveRequest,
   ReadableVolume,
+  Told,
   WritableVolume,
   WriteSession,
 } from './drive-messages.ts';
@@ -24,7 +27,7 @@ import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { Media } from './open-medium.ts';
 import type { Volume } from './volume.ts';
-import { inspectVolume, labelVolume } from './volume-label.ts';
+import { checkLabel, labelVolume } from './volume-label.ts';
 import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
 
 /** What the thread is started with. */
@@ -34,6 +37,8 @@ export interface DriveThreadData {
   readonly cacheFolder: string | undefined;
   readonly memory: SharedArrayBuffer;
 }
+
+type DriveAnswer = Extract<DriveRequest, { type: 'told' }>;
 
 class DriveThread {
   readonly #memory: CallMemory;
@@ -46,7 +51,9 @@ class DriveThread {
   readonly #readable: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Volumes that the session has written. */
   readonly #loaded: Volume[] = [];
-  #next: ((answer: Extract<DriveRequest, { type: 'next' }>) => void) | undefined;
+  /** What was asked of the main thread. */
+  readonly #asked = new Map<number, (answer: DriveAnswer) => void>();
+  #asks = 0;
 
   constructor(memory: CallMemory, post: (message: DriveMessage) => void) {
     this.#memory = memory;
@@ -60,7 +67,7 @@ class DriveThread {
   }
 
   async request(request: DriveRequest): Promise<void> {
-    if (request.type === 'next') this.#next?.(request);
+    if (request.type === 'told') this.#asked.get(request.ask)?.(request);
     else if (request.type === 'close') await this.#close();
     else {
       const { id } = request;
@@ -76,7 +83,8 @@ class DriveThread {
 
   async #answer(question: DriveQuestion): Promise<DriveReport | undefined> {
     if (question.type === 'finish') return await this.#finish();
-    if (question.type === 'write') await this.#begin(question.session, question.volumes);
+    if (question.type === 'release') await this.#letGo();
+    else if (question.type === 'write') await this.#begin(question.session, question.volumes);
     else if (question.type === 'read') await this.#readFrom(question.volumes);
     else if (question.type === 'end-stream') await this.#writing?.endStream(question.stream);
     else if (question.type === 'open-stream') await this.#theWriting().openStream(question.stream);
@@ -104,22 +112,24 @@ class DriveThread {
         this.#post({ type: 'committed', chunk });
       },
       nextVolume: async ({ volume }) => {
+        // What is there is on record before others may write to it.
+        const volumes = await this.#ask({ about: 'next', full: volume });
         await this.#loaded.pop()?.close();
-        return await this.#loadFirst(await this.#askNext(volume));
+        return await this.#loadFirst(volumes as readonly WritableVolume[]);
       },
     });
     this.#writing = new DriveWriting(this.#writer, (sink) => this.#memory.setDurable(sink));
   }
 
-  async #askNext(full: string): Promise<readonly WritableVolume[]> {
-    this.#post({ type: 'full', volume: full });
-    const { volumes, error } = await new Promise<Extract<DriveRequest, { type: 'next' }>>(
-      (resolve) => {
-        this.#next = resolve;
-      },
+  async #ask(about: DriveAsk): Promise<Told> {
+    const ask = this.#asks++;
+    this.#post({ type: 'ask', ask, ...about });
+    const { told, error } = await new Promise<DriveAnswer>((resolve) =>
+      this.#asked.set(ask, resolve),
     );
+    this.#asked.delete(ask);
     if (error !== undefined) throw fromErrorRecord(error);
-    return volumes ?? [];
+    return must(told, 'an answer');
   }
 
   /** The first of the volumes that is there and can be written. POOL_EXHAUSTED with the reasons. */
@@ -127,9 +137,11 @@ class DriveThread {
     const reasons: string[] = [];
     for (const one of volumes) {
       try {
-        const loaded = await this.#load(one);
-        this.#post({ type: 'loaded', volume: one.label.volume });
-        return loaded;
+        const volume = await this.#media.open(one.medium, 'create');
+        const replaced = await this.#labels(volume, one);
+        const loaded = { type: 'loaded', volume: one.label.volume } as const;
+        this.#post(replaced === undefined ? loaded : { ...loaded, replaced });
+        return { volume, label: one.label };
       } catch (error) {
         const isOfOne = error instanceof PenstockError && OF_ONE_VOLUME.has(error.code);
         if (!isOfOne || volumes.length === 1) throw error;
@@ -139,31 +151,28 @@ class DriveThread {
     throw new PenstockError('POOL_EXHAUSTED', ['no volume can be written', ...reasons].join('; '));
   }
 
-  async #load(one: WritableVolume): Promise<LoadedVolume> {
-    const volume = await this.#media.open(one.medium, 'create');
+  /** Looks at the label, or writes it; returns which volume of ours was overwritten. */
+  async #labels(volume: Volume, { label, newLabel }: WritableVolume): Promise<string | undefined> {
     try {
-      await this.#checkLabel(volume, one);
+      if (newLabel === undefined) await checkLabel(volume, label);
+      const replaced =
+        newLabel === undefined
+          ? undefined
+          : await labelVolume(volume, label, {
+              encode: () => Buffer.from(newLabel),
+              mayReplace: (found, isEmpty) => this.#mayReplace(label, found, isEmpty),
+            });
+      this.#loaded.push(volume);
+      return replaced?.volume;
     } catch (error) {
       await volume.close();
       throw error;
     }
-    this.#loaded.push(volume);
-    return { volume, label: one.label };
   }
 
-  async #checkLabel(volume: Volume, { label, newLabel }: WritableVolume): Promise<void> {
-    if (newLabel === undefined) {
-      const found = await inspectVolume(volume);
-      if (found.kind === 'ours' && found.label.volume === label.volume) return;
-      const is = found.kind === 'ours' ? `volume ${found.label.name}` : found.kind;
-      const text = `volume ${label.name} is wanted, and the medium ${volume.name} is ${is}`;
-      throw new PenstockError('VOLUME_FOREIGN', text, { subject: label.name });
-    }
-    await labelVolume(volume, label, {
-      encode: () => Buffer.from(newLabel.record),
-      ...(newLabel.replace === undefined ? {} : { replace: newLabel.replace }),
-      ...(newLabel.force === undefined ? {} : { force: newLabel.force }),
-    });
+  async #mayReplace(label: VolumeLabel, found: VolumeLabel, isEmpty: boolean): Promise<boolean> {
+    if (found.repository !== label.repository || found.pool !== label.pool) return false;
+    return (await this.#ask({ about: 'replace', volume: found.volume, isEmpty })) === true;
   }
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
@@ -183,10 +192,10 @@ class DriveThread {
     const written = report === undefined ? [] : await Promise.all(report.volumes.map(toWritten));
     await this.#reading?.close();
     const reading = this.#reading?.figures ?? NO_READING;
-    await this.#letGo();
     return { written, streaming: report?.figures, reading };
   }
 
+  /** Others may write to the volumes. */
   async #letGo(): Promise<void> {
     for (const volume of this.#loaded.splice(0)) await volume.close().catch(() => undefined);
     this.#writer = undefined;

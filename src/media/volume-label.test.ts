@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeLabel } from '../../test/volume-fixture.ts';
-import { decodeVol1 } from '../format/volume-label.ts';
+import { decodeVol1, type VolumeLabel } from '../format/volume-label.ts';
 import { seededRandom } from '../host/mod.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { inspectVolume, labelVolume } from './volume-label.ts';
@@ -80,18 +80,31 @@ test('what is foreign is named, and only forced to go', async () => {
   }
 });
 
-test('one of ours is replaced only when it is named', async () => {
+test('one of ours is replaced only when it may be; whoever says so knows whether it is empty', async () => {
   const volume = written();
-  const [first, second] = [label(), label()];
+  const [first, second, third] = [label(), label(), label()];
   await labelVolume(volume, first);
   await assert.rejects(labelVolume(volume, second), { code: 'VOLUME_FOREIGN' });
-  await assert.rejects(labelVolume(volume, second, { replace: second.volume }), {
+  const asked: [string, boolean][] = [];
+  const mayReplace = (may: boolean) => (found: VolumeLabel, isEmpty: boolean) => {
+    asked.push([found.volume, isEmpty]);
+    return may;
+  };
+  await assert.rejects(labelVolume(volume, second, { mayReplace: mayReplace(false) }), {
     code: 'VOLUME_FOREIGN',
   });
-  await labelVolume(volume, second, { replace: first.volume });
+  const replaced = await labelVolume(volume, second, { mayReplace: mayReplace(true) });
+  assert.equal(replaced?.volume, first.volume);
   const found = await inspectVolume(volume);
   assert(found.kind === 'ours');
   assert.equal(found.label.volume, second.volume);
+  await volume.append(Buffer.alloc(100, 7));
+  await labelVolume(volume, third, { mayReplace: mayReplace(true) });
+  assert.deepEqual(asked, [
+    [first.volume, true],
+    [first.volume, true],
+    [second.volume, false],
+  ]);
 });
 
 test('a flipped bit anywhere in the label makes it no label of ours', async () => {

@@ -2,8 +2,7 @@
  * What medium is in the drive, and labelling it (format/volume-label.ts).
  *
  * Contract: what is blank, foreign and ours is told apart before anything is written. Nothing that is
- * not blank is overwritten unless the caller forces it, or says which of our volumes it is and that
- * it may go. A label is read again after it was written.
+ * not blank is overwritten unless the caller forces it, or says of a volume of ours that it may go. A label is read again after it was written.
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -82,8 +81,8 @@ async function readOrDamage(volume: Volume, into: Buffer): Promise<VolumeRead | 
 export interface LabelOptions {
   /** Overwrites whatever is there. */
   readonly force?: boolean;
-  /** The volume of ours that may be overwritten: its id. */
-  readonly replace?: string;
+  /** Whether one of ours may be overwritten; `isEmpty`: it has nothing but its labels. */
+  readonly mayReplace?: (found: VolumeLabel, isEmpty: boolean) => Promise<boolean> | boolean;
   /**
    * Makes the label's record; by default it is not sealed. A repository that is encrypted gives
    * `(kind, id, clear) => sealer.encodeRecord(kind, id, clear, undefined)`.
@@ -94,13 +93,14 @@ export interface LabelOptions {
 /**
  * Labels a medium; the position is then behind the labels, where the first session begins.
  *
+ * @returns the label of the volume of ours that was overwritten
  * @throws PenstockError VOLUME_FOREIGN when something is there, VOLUME_PROTECTED, LIMIT, USAGE
  */
 export async function labelVolume(
   volume: Volume,
   label: VolumeLabel,
   options: LabelOptions = {},
-): Promise<void> {
+): Promise<VolumeLabel | undefined> {
   const vol1 = encodeVol1(label.name, label.pool);
   const id = Buffer.from(label.volume, 'hex');
   const record =
@@ -110,8 +110,12 @@ export async function labelVolume(
     throw volumeError('LIMIT', volume.name, undefined, `a label of ${record.length} bytes`);
   // Also what cannot be understood is refused, but for force.
   const found = options.force === true ? undefined : await inspectVolume(volume);
-  const mayGo = found?.kind === 'ours' && found.label.volume === options.replace;
-  if (found !== undefined && found.kind !== 'blank' && !mayGo)
+  const replaced = found?.kind === 'ours' ? found.label : undefined;
+  const mayGo =
+    replaced !== undefined && options.mayReplace !== undefined
+      ? await options.mayReplace(replaced, await isAtEnd(volume))
+      : found === undefined || found.kind === 'blank';
+  if (!mayGo && found !== undefined)
     throw volumeError('VOLUME_FOREIGN', volume.name, 0, `the medium holds ${heldBy(found)}`);
   await volume.rewind();
   await volume.append(vol1);
@@ -126,6 +130,13 @@ export async function labelVolume(
       0,
       'the label does not read back as it was written',
     );
+  return replaced;
+}
+
+/** Whether nothing follows; the position may be another afterwards. */
+async function isAtEnd(volume: Volume): Promise<boolean> {
+  const next = await readOrDamage(volume, Buffer.alloc(volume.limits.recordBytesMax));
+  return next !== 'damaged' && next.kind === 'end';
 }
 
 /**

@@ -16,23 +16,16 @@ import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive
 import { pooledChunks } from '../media/pooled-chunks.ts';
 import type { CommittedChunk } from '../media/volume-commits.ts';
 import type { ReadFigures } from '../media/volume-reader.ts';
+import { KnownVolumes } from './known-volumes.ts';
 import type { Pool } from './pools.ts';
 import { readableVolumes } from './readable-volumes.ts';
 import type { Repository } from './repository.ts';
 import { type ChosenVolume, freshVolumes, isThere, knownLabel, mediumOf } from './volume-choice.ts';
 import { dropLogs, putLog } from './volume-logs.ts';
-import {
-  dropVolume,
-  listVolumes,
-  putVolume,
-  type VolumeChunk,
-  type VolumeRecord,
-} from './volume-records.ts';
+import type { KnownVolume } from './volume-records.ts';
 
 /** Records of these kinds rely on chunks. */
 const RELYING: ReadonlySet<ObjectKind> = new Set(['index', 'archives', 'pending', 'maps']);
-
-type VolumeState = Omit<VolumeRecord, 'revision'>;
 
 /** A chunk that is being written to a volume. */
 export interface VolumeChunkTarget {
@@ -50,20 +43,15 @@ export class PooledStore implements ObjectStore {
   readonly #repository: Repository;
   readonly #pools: readonly Pool[];
   readonly #target: Pool | undefined;
-  readonly #volumes = new Map<string, VolumeState>();
-  readonly #changed = new Set<string>();
-  /** What may be labelled next, and volumes whose label was replaced. */
+  readonly #volumes: KnownVolumes;
+  /** What may be labelled next. */
   readonly #fresh = new Map<string, ChosenVolume>();
-  readonly #replaced = new Set<string>();
-  /** On which volumes each chunk is. */
-  readonly #places = new Map<string, Set<string>>();
   #link: DriveLink | undefined;
-  #flushing: Promise<void> = Promise.resolve();
 
   private constructor(
     repository: Repository,
     pools: readonly Pool[],
-    volumes: readonly VolumeState[],
+    volumes: KnownVolumes,
     target: Pool | undefined,
   ) {
     this.#repository = repository;
@@ -72,11 +60,8 @@ export class PooledStore implements ObjectStore {
     if (this.#root.appendOnly !== undefined) this.appendOnly = this.#root.appendOnly;
     if (this.#root.readsAtOnce !== undefined) this.readsAtOnce = this.#root.readsAtOnce;
     this.#pools = pools;
+    this.#volumes = volumes;
     this.#target = target;
-    for (const volume of volumes) {
-      this.#volumes.set(volume.volume, volume);
-      for (const { id } of volume.chunks) this.#placed(id, volume.volume);
-    }
   }
 
   static async open(
@@ -84,14 +69,7 @@ export class PooledStore implements ObjectStore {
     pools: readonly Pool[],
     target: Pool | undefined,
   ): Promise<PooledStore> {
-    const { volumes } = await listVolumes(repository);
-    return new PooledStore(repository, pools, volumes, target);
-  }
-
-  #placed(chunk: string, volume: string): void {
-    const places = this.#places.get(chunk) ?? new Set();
-    places.add(volume);
-    this.#places.set(chunk, places);
+    return new PooledStore(repository, pools, await KnownVolumes.open(repository), target);
   }
 
   /** Writing ------------------------------------------------------------------------------------ */
@@ -136,20 +114,23 @@ export class PooledStore implements ObjectStore {
   async end(): Promise<DriveReport> {
     const report = await this.#drive().finish();
     for (const { volume, objects, bytes, entry, pages } of report.written) {
-      const { nextLogId: _, ...known } = must(this.#volumes.get(volume), 'a chosen volume');
-      this.#change({
-        ...known,
-        sessions: known.sessions + 1,
-        objects: Math.max(known.objects, objects),
-        bytes: known.bytes + bytes,
-        writtenMs: this.#repository.around.clock.nowMs(),
-      });
+      const known = must(this.#volumes.get(volume), 'a chosen volume');
+      const writtenMs = this.#repository.around.clock.nowMs();
+      this.#volumes.change(volume, ({ nextLogId: _, ...now }) => ({
+        ...now,
+        sessions: now.sessions + 1,
+        objects: Math.max(now.objects, objects),
+        bytes: now.bytes + bytes,
+        writtenMs,
+      }));
       const session = entry?.session ?? known.sessions;
       if (must(this.#target, 'a target').logPlace !== 'medium' && pages.length > 0)
         await putLog(this.#repository, volume, { session, pages, entry });
       else if (known.logRebuilt === true) await dropLogs(this.#repository, volume, session);
     }
     await this.flush();
+    // Only now others may write to the volumes: they find on record what is there.
+    await this.#drive().release();
     return report;
   }
 
@@ -182,84 +163,68 @@ export class PooledStore implements ObjectStore {
   /** Volumes that may be written, the best first. */
   async #choose(full: string | undefined): Promise<readonly WritableVolume[]> {
     const pool = must(this.#target, 'a pool that is written');
-    const known = full === undefined ? undefined : this.#volumes.get(full);
-    if (known !== undefined) this.#change({ ...known, state: 'full' });
-    const own = [...this.#volumes.values()].filter((one) => one.pool === pool.id);
+    if (full !== undefined) this.#volumes.change(full, (known) => ({ ...known, state: 'full' }));
+    await this.#volumes.refresh();
+    const own = this.#volumes.all.filter((one) => one.pool === pool.id);
     const volumes: WritableVolume[] = [];
+    const found: WritableVolume[] = [];
     for (const volume of own) {
-      if (volume.state !== 'appendable') continue;
-      const medium = await mediumOf(this.#repository, pool, volume.name);
-      if (await isThere(medium)) {
-        const record: VolumeRecord = { ...volume, revision: 0 };
-        volumes.push({ medium, label: knownLabel(this.#repository, pool, record) });
-      } else this.#change({ ...volume, state: 'missing' });
+      const { state, name } = volume;
+      if (state !== 'appendable' && state !== 'missing') continue;
+      const medium = await mediumOf(this.#repository, pool, name);
+      const writable = { medium, label: knownLabel(this.#repository, pool, volume) };
+      if (!(await isThere(medium))) this.#setState(volume, 'missing');
+      else if (state === 'appendable') volumes.push(writable);
+      else {
+        // It was away, and has come back.
+        this.#setState(volume, 'appendable');
+        found.push(writable);
+      }
     }
-    const records = own.map((one) => ({ ...one, revision: 0 }));
     this.#fresh.clear();
-    for (const fresh of await freshVolumes(this.#repository, pool, records)) {
+    for (const fresh of await freshVolumes(this.#repository, pool, own))
       this.#fresh.set(fresh.record.volume, fresh);
-      volumes.push(fresh.writable);
-    }
     await this.flush();
-    return volumes;
+    return [...volumes, ...found, ...[...this.#fresh.values()].map(({ writable }) => writable)];
+  }
+  #setState({ volume, state: before }: KnownVolume, state: KnownVolume['state']): void {
+    if (state !== before) this.#volumes.change(volume, (known) => ({ ...known, state }));
+  }
+
+  /**
+   * Whether a volume of this repository, which the drive holds for us alone, may be labelled anew: when
+   * nothing on it is needed by now, or it is not known and has nothing but a label.
+   */
+  async #mayReplace(volume: string, isEmpty: boolean): Promise<boolean> {
+    await this.#volumes.refresh();
+    const known = this.#volumes.get(volume);
+    return known === undefined ? isEmpty : known.state === 'expired';
   }
 
   /** A volume is written: of one with a new label the repository is to know. */
-  #loaded(volume: string): void {
+  #loaded(volume: string, replaced: string | undefined): void {
     const fresh = this.#fresh.get(volume);
-    if (fresh === undefined) return;
-    const { replace } = fresh.writable.newLabel ?? {};
-    if (replace !== undefined) {
-      this.#volumes.delete(replace);
-      this.#replaced.add(replace);
-    }
-    this.#change(fresh.record);
+    if (fresh !== undefined) this.#volumes.add(fresh.record, replaced);
   }
 
   #committed({ chunk, stream, bytes, places }: CommittedChunk): void {
     for (const { volume, firstObject, endObject } of places) {
-      const known = this.#volumes.get(volume);
-      if (known === undefined) continue;
-      const added: VolumeChunk = {
+      this.#volumes.addChunk(volume, {
         id: chunk,
         bytes: bytes + TRAILER_BYTES,
         committedMs: this.#repository.around.clock.nowMs(),
         stream,
         firstObject,
         endObject,
-      };
-      this.#change({
-        ...known,
-        objects: Math.max(known.objects, endObject),
-        chunks: [...known.chunks.filter(({ id }) => id !== chunk), added],
       });
-      this.#placed(chunk, volume);
     }
-  }
-
-  #change(volume: VolumeState): void {
-    this.#volumes.set(volume.volume, volume);
-    this.#changed.add(volume.volume);
   }
 
   /** Stores what has changed of volumes. */
-  flush(): Promise<void> {
-    this.#flushing = this.#flushing.then(() => this.#flush());
-    return this.#flushing;
-  }
-  async #flush(): Promise<void> {
+  async flush(): Promise<void> {
     // What the drive has told before is heard first.
     await this.#link?.barrier();
-    for (const id of [...this.#replaced]) {
-      this.#replaced.delete(id);
-      await dropVolume(this.#repository, id);
-      await dropLogs(this.#repository, id);
-    }
-    for (const id of [...this.#changed]) {
-      this.#changed.delete(id);
-      const volume = this.#volumes.get(id);
-      if (volume !== undefined) await putVolume(this.#repository, volume);
-    }
+    await this.#volumes.flush();
   }
 
   /** Reading ------------------------------------------------------------------------------------ */
@@ -273,17 +238,14 @@ export class PooledStore implements ObjectStore {
     return (chunk) => this.#isInTarget(chunk);
   }
   #isInTarget(chunk: string): boolean {
-    for (const id of this.#places.get(chunk) ?? []) {
-      const volume = this.#volumes.get(id);
-      if (volume?.pool === this.#target?.id && volume?.state !== 'missing') return true;
-    }
-    return false;
+    return this.#volumes
+      .volumesWith(chunk)
+      .some(({ pool, state }) => pool === this.#target?.id && state !== 'missing');
   }
 
   /** Number of the pool whose volumes have the chunk; 0: it is in the root pool only. */
   poolNumber(chunk: string): number {
-    const [first] = this.#places.get(chunk) ?? [];
-    const volume = first === undefined ? undefined : this.#volumes.get(first);
+    const [volume] = this.#volumes.volumesWith(chunk);
     return volume === undefined ? 0 : this.#pools.findIndex(({ id }) => id === volume.pool) + 1;
   }
 
@@ -294,7 +256,7 @@ export class PooledStore implements ObjectStore {
 
   get chunkMedia(): ChunkMediaPlace {
     const toDrive = this.#target !== undefined;
-    if (!toDrive && this.#places.size === 0) return this.#root.chunkMedia;
+    if (!toDrive && !this.#volumes.hasChunks) return this.#root.chunkMedia;
     return pooledChunks({
       root: this.#root.chunkMedia,
       drive: this.#drive().chunkMedia,
@@ -313,8 +275,8 @@ export class PooledStore implements ObjectStore {
   async rootChunks(): Promise<ReadonlySet<string>> {
     return new Set((await this.#root.list('chunks')).map(({ name }) => name));
   }
-  get volumes(): readonly Omit<VolumeRecord, 'revision'>[] {
-    return [...this.#volumes.values()];
+  get volumes(): readonly KnownVolume[] {
+    return this.#volumes.all;
   }
   get pools(): readonly Pool[] {
     return this.#pools;
@@ -334,16 +296,7 @@ export class PooledStore implements ObjectStore {
   /** The chunk is not needed in the repository's own storage (no volume named), or on that volume. */
   async release(chunk: string, volume?: string): Promise<void> {
     if (volume === undefined) await this.#root.remove('chunks', chunk);
-    else this.#drop(chunk, volume);
-  }
-  #drop(chunk: string, id: string): void {
-    const volume = must(this.#volumes.get(id), 'a volume that is known');
-    const chunks = volume.chunks.filter((one) => one.id !== chunk);
-    const isExpired = chunks.length === 0 && volume.state !== 'missing';
-    this.#change({ ...volume, chunks, state: isExpired ? 'expired' : volume.state });
-    const places = this.#places.get(chunk);
-    places?.delete(id);
-    if (places?.size === 0) this.#places.delete(chunk);
+    else this.#volumes.releaseChunk(volume, chunk);
   }
 
   #drive(): DriveLink {
@@ -351,7 +304,8 @@ export class PooledStore implements ObjectStore {
     const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
     this.#link = new DriveLink(recordBytes, {
       nextVolumes: (full) => this.#choose(full),
-      onLoaded: (volume) => this.#loaded(volume),
+      mayReplace: (volume, isEmpty) => this.#mayReplace(volume, isEmpty),
+      onLoaded: (volume, replaced) => this.#loaded(volume, replaced),
       onCommitted: (chunk) => this.#committed(chunk),
     });
     // What cannot be told is an error of whoever reads.
@@ -373,9 +327,10 @@ export class PooledStore implements ObjectStore {
 
   async list(kind: ObjectKind): Promise<StoredObject[]> {
     const listed = await this.#root.list(kind);
-    if (kind !== 'chunks' || this.#places.size === 0) return listed;
+    if (kind !== 'chunks') return listed;
+    await this.#volumes.refresh();
     const names = new Set(listed.map(({ name }) => name));
-    for (const { chunks } of this.#volumes.values()) {
+    for (const { chunks } of this.#volumes.all) {
       for (const { id, bytes, committedMs } of chunks) {
         if (names.has(id)) continue;
         names.add(id);
@@ -395,11 +350,10 @@ export class PooledStore implements ObjectStore {
   }
 
   async remove(kind: ObjectKind, name: string): Promise<boolean> {
-    const places = kind === 'chunks' ? this.#places.get(name) : undefined;
     const removed = await this.#root.remove(kind, name);
-    if (places === undefined) return removed;
-    for (const id of [...places]) this.#drop(name, id);
-    return true;
+    const volumes = kind === 'chunks' ? this.#volumes.volumesWith(name) : [];
+    for (const { volume } of volumes) this.#volumes.releaseChunk(volume, name);
+    return removed || volumes.length > 0;
   }
 
   async publish(from: ObjectKind, to: ObjectKind, name: string): Promise<boolean> {

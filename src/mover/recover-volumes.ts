@@ -16,7 +16,7 @@ import { openTapeImage } from '../media/tape-image.ts';
 import { type SurveyedVolume, surveyVolume, wholeChunks } from '../media/volume-survey.ts';
 import { addPool, listPools, type Pool } from './pools.ts';
 import { isRepository, type Repository } from './repository.ts';
-import { listVolumes, putVolume } from './volume-records.ts';
+import { addVolume, listVolumes } from './volume-records.ts';
 
 export interface FoundVolume extends SurveyedVolume {
   /** The folder in which its image is. */
@@ -146,7 +146,7 @@ export async function recoverVolumes(
     const isLast = volumes.every(
       (other) => other.label.pool !== label.pool || other.label.sequence <= label.sequence,
     );
-    await putVolume(repository, {
+    await addVolume(repository, {
       volume: label.volume,
       pool: pool.id,
       name: label.name,

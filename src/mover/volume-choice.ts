@@ -12,12 +12,12 @@ import { CWD, FileStatus, openFiles } from '../host/mod.ts';
 import type { Medium, TapeMedium, WritableVolume } from '../media/drive-messages.ts';
 import type { Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
-import type { VolumeRecord } from './volume-records.ts';
+import type { KnownVolume } from './volume-records.ts';
 
 export interface ChosenVolume {
   readonly writable: WritableVolume;
   /** What the repository is to know of it once it was labelled. */
-  readonly record: Omit<VolumeRecord, 'revision'>;
+  readonly record: KnownVolume;
 }
 
 /** The medium of a volume. USAGE where the secret for a drive cannot be read. */
@@ -66,13 +66,13 @@ async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] | undef
 export async function freshVolumes(
   repository: Repository,
   pool: Pool,
-  volumes: readonly VolumeRecord[],
+  volumes: readonly KnownVolume[],
 ): Promise<ChosenVolume[]> {
   let sequence = Math.max(0, ...volumes.map((one) => one.sequence));
   const fresh: ChosenVolume[] = [];
-  for (const { state, name, volume } of volumes) {
+  for (const { state, name } of volumes) {
     if (state !== 'expired' || !(await isThere(await mediumOf(repository, pool, name)))) continue;
-    fresh.push(await labelled(repository, pool, name, ++sequence, volume));
+    fresh.push(await labelled(repository, pool, name, ++sequence));
   }
   for (const name of await newNames(repository, pool, volumes))
     fresh.push(await labelled(repository, pool, name, ++sequence));
@@ -85,7 +85,6 @@ export async function labelled(
   pool: Pool,
   name: string,
   sequence: number,
-  replace?: string,
 ): Promise<ChosenVolume> {
   const id = repository.around.random.bytes(16);
   const createdMs = repository.around.clock.nowMs();
@@ -105,7 +104,7 @@ export async function labelled(
     writable: {
       medium: await mediumOf(repository, pool, name),
       label,
-      newLabel: { record, ...(replace === undefined ? {} : { replace }) },
+      newLabel: record,
     },
     record: {
       volume: label.volume,
@@ -124,7 +123,7 @@ export async function labelled(
 }
 
 /** The label of a volume that has one: what the drive is to find. */
-export function knownLabel(repository: Repository, pool: Pool, record: VolumeRecord): VolumeLabel {
+export function knownLabel(repository: Repository, pool: Pool, record: KnownVolume): VolumeLabel {
   return {
     volume: record.volume,
     name: record.name,
@@ -162,7 +161,7 @@ const NAMES_OFFERED = 8;
 async function newNames(
   repository: Repository,
   pool: Pool,
-  volumes: readonly VolumeRecord[],
+  volumes: readonly KnownVolume[],
 ): Promise<readonly string[]> {
   const taken = new Set(volumes.map(({ name }) => name));
   const any = await mediumOf(repository, pool, '');

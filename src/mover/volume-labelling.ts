@@ -18,7 +18,7 @@ import type { Repository } from './repository.ts';
 import { isThere, labelled, mediumOf } from './volume-choice.ts';
 import { type NamedVolume, volumeAgain, withAnyMedium } from './volume-find.ts';
 import { dropLogs } from './volume-logs.ts';
-import { dropVolume, listVolumes, putVolume, type VolumeRecord } from './volume-records.ts';
+import { addVolume, dropVolume, listVolumes, type VolumeRecord } from './volume-records.ts';
 
 export interface LabelRequest {
   /** What is on the cartridge: 1 to 6 capital letters and digits. */
@@ -58,9 +58,9 @@ export async function labelMedium(
     const sequence =
       1 + Math.max(0, ...volumes.map((one) => (one.pool === pool.id ? one.sequence : 0)));
     const { writable, record } = await labelled(repository, pool, name, sequence);
-    const bytes = Buffer.from(writable.newLabel?.record ?? []);
+    const bytes = Buffer.from(writable.newLabel ?? []);
     await labelVolume(volume, writable.label, { encode: () => bytes, force: true });
-    const stored = await putVolume(repository, record);
+    const stored = await addVolume(repository, record);
     for (const { volume: id } of [...same, ...known]) await forgetVolume(repository, id);
     const replaced = found.kind === 'blank' ? undefined : heldBy(found);
     return { pool, record: stored, replaced };

@@ -17,7 +17,7 @@ import { knownLabel } from './volume-choice.ts';
 import { type NamedVolume, volumeAgain, withMedium } from './volume-find.ts';
 import { isDamagedLog, type SessionOnMedium, sessionsOnMedium } from './volume-log-reading.ts';
 import { dropLogs, type LogBeside, putLog, readLogs } from './volume-logs.ts';
-import { putVolume } from './volume-records.ts';
+import { changeVolume } from './volume-records.ts';
 
 const LOG_ID = /^[A-Za-z0-9._:@/+-]+$/;
 
@@ -31,7 +31,7 @@ export async function initiateLog(
     throw new PenstockError('USAGE', `not an identifier of a log: ${id}`, {
       hint: `use 1 to ${LIMITS.logIdCharactersMax} letters, digits and . _ : @ / + -`,
     });
-  await putVolume(repository, { ...record, nextLogId: id });
+  await changeVolume(repository, record.volume, (known) => ({ ...known, nextLogId: id }));
 }
 
 export interface Appended {
@@ -74,12 +74,13 @@ export async function appendLog(
     await session.synchronise();
     const entry = await session.end();
     if (open !== undefined) await dropLogs(repository, record.volume, open.session);
-    await putVolume(repository, {
-      ...record,
-      sessions: record.sessions + 1,
-      objects: entry.endObject,
-      writtenMs: repository.around.clock.nowMs(),
-    });
+    const writtenMs = repository.around.clock.nowMs();
+    await changeVolume(repository, record.volume, (known) => ({
+      ...known,
+      sessions: known.sessions + 1,
+      objects: Math.max(known.objects, entry.endObject),
+      writtenMs,
+    }));
     return { sessions: [...logs.keys(), ...(open === undefined ? [] : [open.session])] };
   });
 }
@@ -106,8 +107,7 @@ export async function clearLog(repository: Repository, found: NamedVolume): Prom
       });
     }
   });
-  const { logRebuilt: _, ...known } = (await volumeAgain(repository, found)).record;
-  await putVolume(repository, known);
+  await changeVolume(repository, record.volume, ({ logRebuilt: _, ...known }) => known);
   await dropLogs(repository, record.volume);
   return beside.map(({ session }) => session);
 }
@@ -161,8 +161,7 @@ export async function rebuildLog(
       await putLog(repository, record.volume, { session: session.session, pages, entry });
     }
     if (rebuilt.some(({ was }) => was !== 'right')) {
-      const { record: known } = await volumeAgain(repository, found);
-      await putVolume(repository, { ...known, logRebuilt: true });
+      await changeVolume(repository, record.volume, (known) => ({ ...known, logRebuilt: true }));
     }
     return rebuilt;
   });

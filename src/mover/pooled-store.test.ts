@@ -1,0 +1,264 @@
+/**
+ * Goal: processes that use the volumes of one pool at the same time lose nothing of each other: neither in
+ * what is known of a volume, nor by labelling one anew that another has just written to.
+ * Method: two stores over one repository, as two processes have them, each with a drive of its own; one
+ * acts where the other stands between two steps.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type MadeChunk, makeChunk, makeStream } from '../../test/volume-fixture.ts';
+import { fromText } from '../base/bytes.ts';
+import { LIMITS } from '../base/limits.ts';
+import { TRAILER_BYTES } from '../format/chunk.ts';
+import type { ObjectKind } from '../format/object-store.ts';
+import { openClock, openRandom } from '../host/mod.ts';
+import { openDirectoryStore } from '../media/directory-store.ts';
+import { PooledStore } from './pooled-store.ts';
+import { addPool, leastBlockBytes, type Pool } from './pools.ts';
+import { createRepository, type Repository } from './repository.ts';
+import { listVolumes } from './volume-records.ts';
+
+const MIB = 2 ** 20;
+const around = { clock: openClock(), random: openRandom() };
+
+interface Place {
+  readonly repository: Repository;
+  readonly pool: Pool;
+  /** One more process: what it knows is of now. */
+  process(): Promise<PooledStore>;
+  volumes(): Promise<{ name: string; volume: string; state: string; chunks: string[] }[]>;
+}
+
+async function withPool(work: (place: Place) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'penstock pooled '));
+  const store = openDirectoryStore(fromText(join(folder, 'repository')), true);
+  mkdirSync(join(folder, 'tapes'));
+  const repository = await createRepository(store, undefined, around);
+  const open: PooledStore[] = [];
+  try {
+    const blockBytes = leastBlockBytes(repository);
+    const volumeBytes = LIMITS.volumeBytesMin + 8 * blockBytes;
+    const pool = await addPool(repository, {
+      ...{ name: 'tapes', kind: 'tape-image', path: fromText(join(folder, 'tapes')), volumeBytes },
+      ...{ blockBytes, chunkBytes: 64 * MIB, markBytes: 0, logPlace: 'both', logEntries: 'run' },
+    });
+    await work({
+      repository,
+      pool,
+      process: async () => {
+        const own = Object.create(repository, { store: { value: watched(repository) } });
+        const store = await PooledStore.open(own as Repository, [pool], pool);
+        open.push(store);
+        return store;
+      },
+      volumes: async () => {
+        const { volumes } = await listVolumes(repository);
+        return volumes.map(({ name, volume, state, chunks }) => ({
+          ...{ name, volume, state, chunks: chunks.map(({ id }) => id) },
+        }));
+      },
+    });
+  } finally {
+    for (const one of open) await one.close().catch(() => undefined);
+    await repository.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Called before a listing of the kind, once. */
+let meanwhile: { kind: ObjectKind; work: () => Promise<void> } | undefined;
+
+/** The repository's storage, which stays open when a process ends. */
+function watched({ store }: Repository): Repository['store'] {
+  const list = async (kind: ObjectKind) => {
+    const due = meanwhile?.kind === kind ? meanwhile : undefined;
+    if (due !== undefined) meanwhile = undefined;
+    await due?.work();
+    return await store.list(kind);
+  };
+  return new Proxy(store, {
+    get: (target, name) => {
+      if (name === 'list') return list;
+      if (name === 'close') return async () => undefined;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+const someChunk = (): MadeChunk => makeChunk(around.random, makeStream(around.random), 3, 100_000);
+
+/** A session that writes a chunk. */
+async function write(store: PooledStore, { chunk, records }: MadeChunk): Promise<void> {
+  await store.begin({ id: makeStream(around.random), writer: 'test' });
+  const target = store.createOnVolume(chunk);
+  let position = 0;
+  for (const record of [...records, Buffer.alloc(TRAILER_BYTES)]) {
+    await target.write(record, position);
+    position += record.length;
+  }
+  await target.end();
+  await store.end();
+}
+
+test('who only removes chunks does not undo what another process wrote meanwhile', async () => {
+  await withPool(async ({ process, volumes }) => {
+    const [first, second, third] = [someChunk(), someChunk(), someChunk()];
+    const before = await process();
+    await write(before, first);
+    await write(before, second);
+    const remover = await process();
+    await write(await process(), third);
+    await remover.remove('chunks', first.chunk);
+    await remover.flush();
+    const [volume, ...others] = await volumes();
+    assert.deepEqual(others, []);
+    assert.deepEqual(volume?.chunks.sort(), [second.chunk, third.chunk].sort());
+    // What was removed stays so, whoever stores next.
+    await write(before, someChunk());
+    assert.equal((await volumes())[0]?.chunks.includes(first.chunk), false);
+  });
+});
+
+test('what another process wrote is listed by one that was open before', async () => {
+  await withPool(async ({ process }) => {
+    const [reader, writer] = [await process(), await process()];
+    const chunk = someChunk();
+    await write(writer, chunk);
+    const listed = await reader.list('chunks');
+    assert.deepEqual(
+      listed.map(({ name }) => name),
+      [chunk.chunk],
+    );
+  });
+});
+
+test('a volume on which nothing was needed is not labelled anew once another has written to it', async () => {
+  await withPool(async ({ process, volumes }) => {
+    const [old, fresh] = [someChunk(), someChunk()];
+    const writer = await process();
+    await write(writer, old);
+    // It writes on while the last of its chunks is released: the volume is expired for a moment.
+    await writer.begin({ id: makeStream(around.random), writer: 'test' });
+    const target = writer.createOnVolume(fresh.chunk);
+    const pruner = await process();
+    await pruner.remove('chunks', old.chunk);
+    await pruner.flush();
+    const [expired] = await volumes();
+    assert.equal(expired?.state, 'expired');
+    // Another has chosen it, and finds it free once the first has ended.
+    const other = await process();
+    const ended = Promise.withResolvers<void>();
+    meanwhile = {
+      kind: 'keys',
+      work: async () => {
+        let position = 0;
+        for (const record of [...fresh.records, Buffer.alloc(TRAILER_BYTES)]) {
+          await target.write(record, position);
+          position += record.length;
+        }
+        await target.end();
+        await writer.end();
+        ended.resolve();
+      },
+    };
+    const another = someChunk();
+    await write(other, another);
+    await ended.promise;
+    const now = await volumes();
+    const kept = now.find(({ volume }) => volume === expired.volume);
+    assert.deepEqual(kept?.chunks, [fresh.chunk]);
+    const its = now.find(({ chunks }) => chunks.includes(another.chunk));
+    assert.notEqual(its?.volume, expired.volume);
+    assert.notEqual(its?.name, expired.name);
+    // And what is there can be read.
+    const reader = await process();
+    await reader.readFrom();
+    assert.deepEqual(
+      (await reader.list('chunks')).map(({ name }) => name).sort(),
+      [fresh.chunk, another.chunk].sort(),
+    );
+  });
+});
+
+test('an expired volume is labelled anew, and the one that it was is forgotten', async () => {
+  await withPool(async ({ process, volumes }) => {
+    const [old, fresh] = [someChunk(), someChunk()];
+    const writer = await process();
+    await write(writer, old);
+    await writer.remove('chunks', old.chunk);
+    await writer.flush();
+    const [expired] = await volumes();
+    assert.equal(expired?.state, 'expired');
+    await write(await process(), fresh);
+    const now = await volumes();
+    assert.deepEqual(
+      now.map(({ name, state, chunks }) => ({ name, state, chunks })),
+      [{ name: expired.name, state: 'appendable', chunks: [fresh.chunk] }],
+    );
+    assert.notEqual(now[0]?.volume, expired.volume);
+  });
+});
+
+test('a volume that was away is used again once it is back', async () => {
+  await withPool(async ({ process, pool, volumes }) => {
+    const [first, second, third] = [someChunk(), someChunk(), someChunk()];
+    await write(await process(), first);
+    const image = `${pool.path}/${(await volumes())[0]?.name}.tap`;
+    renameSync(image, `${image}.away`);
+    await write(await process(), second);
+    const [away, other] = await volumes();
+    assert.equal(away?.state, 'missing');
+    assert.deepEqual(other?.chunks, [second.chunk]);
+    // A backup does not count on what is away.
+    const isKnown = await (await process()).knowing();
+    assert.deepEqual(
+      [first, second].map(({ chunk }) => isKnown(chunk)),
+      [false, true],
+    );
+    renameSync(`${image}.away`, image);
+    await write(await process(), third);
+    const states = (await volumes()).map(({ state }) => state);
+    assert.deepEqual(states, ['appendable', 'appendable']);
+  });
+});
+
+test('chunks on a volume that was labelled anew are not taken for stored', async () => {
+  await withPool(async ({ process, repository, volumes }) => {
+    const writer = await process();
+    await write(writer, someChunk());
+    await writer.begin({ id: makeStream(around.random), writer: 'test' });
+    const chunk = someChunk();
+    await writer.putChunk(chunk.chunk, [...chunk.records, Buffer.alloc(TRAILER_BYTES)]);
+    // As if its lock had been lost.
+    const [known] = await volumes();
+    for (const { name } of await repository.store.list('maps'))
+      if (name.startsWith(`volume-${known?.volume}-`)) await repository.store.remove('maps', name);
+    const stored = writer.put('archives', 'a'.repeat(32), Buffer.alloc(10));
+    await assert.rejects(stored, { code: 'VOLUME_CHANGED' });
+    await assert.rejects(writer.flush(), { code: 'VOLUME_CHANGED' });
+    assert.deepEqual(await repository.store.list('archives'), []);
+  });
+});
+
+test('what could not be stored is stored by the next flush', async () => {
+  await withPool(async ({ process, volumes }) => {
+    const [first, second] = [someChunk(), someChunk()];
+    const writer = await process();
+    await write(writer, first);
+    await write(writer, second);
+    await writer.remove('chunks', first.chunk);
+    meanwhile = {
+      kind: 'maps',
+      work: async () => {
+        throw new Error('not now');
+      },
+    };
+    await assert.rejects(writer.flush(), /not now/);
+    await writer.flush();
+    assert.deepEqual((await volumes())[0]?.chunks, [second.chunk]);
+  });
+});
