@@ -6,8 +6,8 @@
  *     node bench/pipe-network.ts [CONNECTIONS] [MIB_PER_BUFFER]
  */
 import { randomBytes } from 'node:crypto';
-import { receiveStage, sendStage } from '../src/channel/net/controller.ts';
 import { DataPort } from '../src/channel/net/data-port.ts';
+import { receiveStage, sendStage } from '../src/channel/net/reach.ts';
 import { startPipe } from '../src/pipe/mod.ts';
 import { identities } from '../test/agent-pair.ts';
 import { throughBareTls } from './bare-tls.ts';

@@ -13,7 +13,8 @@ export type { AttachedHead, AttachedTail, Attachment } from './channel/local/att
 export type { UnboundOptions } from './channel/local/unbound.ts';
 export { unboundModule } from './channel/local/unbound-stage.ts';
 export type { FarStage } from './channel/net/control-channel.ts';
-export type { ExtendedPipe, FarHalf } from './channel/net/controller.ts';
+export type { ExtendedPipe } from './channel/net/controller.ts';
+export type { FarHalf, OnwardHalf } from './channel/net/reach.ts';
 export { takeChapSecrets } from './cli/chap-secrets.ts';
 export { userStateDirectory } from './cli/state.ts';
 export type { LabelRecord, VolumeLabel } from './format/volume-label.ts';

@@ -317,6 +317,12 @@ export const LIMITS = {
   pipesOwnerWaitingMax: 16,
   /** How long a pipe of this machine waits in the queue of another one while it has a turn here. */
   pipeQueueMs: 600_000,
+  /** Machines of one pipe. */
+  pipeMachinesMax: 8,
+  /** Machines that a paired one may reach through this one. */
+  peerOnwardMax: 64,
+  /** The name of a machine. */
+  hostNameLengthMax: 255,
   /** Stages of a half that another machine asks for. */
   farStagesMax: 16,
   /** Modules of one of its stages. */

@@ -3,25 +3,39 @@
  *
  * Contract: a half lives as long as its control channel: when that is lost, when the machine that began
  * it is no longer paired, or when the monitor closes, it is stopped, and nothing of it is left. While there
- * is no room for it, it waits its turn. The data port is opened with the first half, two above the monitor's own where that is free.
+ * is no room for it, it waits its turn. One that goes on to another machine begins only once that has begun
+ * its own, and joins the two: what ends one ends all. The data port is opened with the first half, two above the monitor's own where that is free.
  */
 import { randomBytes } from 'node:crypto';
+import { assert } from '../base/assert.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { openAttachPort } from '../channel/local/attach-port.ts';
-import { ControlChannel, type Initiation } from '../channel/net/control-channel.ts';
-import { receiveStage, sendStage } from '../channel/net/controller.ts';
+import type { Server } from '../channel/net/api-client.ts';
+import {
+  ControlChannel,
+  type Initiation,
+  type OnwardPart,
+} from '../channel/net/control-channel.ts';
 import { DataPort } from '../channel/net/data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from '../channel/net/frame.ts';
-import { HalfPipe } from '../channel/net/half-pipe.ts';
-import type { Peer } from '../channel/net/peers.ts';
+import { HalfPipe, type JoinedSide, joinHalves } from '../channel/net/half-pipe.ts';
+import { formatAddress, type Peer } from '../channel/net/peers.ts';
 import { shareRate } from '../channel/net/rate-limit.ts';
+import {
+  betweenAgents,
+  type FarHalf,
+  type Reached,
+  reachPipe,
+  receiveStage,
+  sendStage,
+} from '../channel/net/reach.ts';
 import { toWireError } from '../channel/wire-error.ts';
-import { type PipeSpec, startPipe } from '../pipe/mod.ts';
+import { type Pipe, type PipeSpec, type StageSpec, startPipe } from '../pipe/mod.ts';
 import type { MonitorContext, MonitorSocket } from './context.ts';
-import { checkFarStages, checkInitiation, farStages } from './pipe-initiation.ts';
+import { checkFarStages, checkInitiation, checkMayReach, farStages } from './pipe-initiation.ts';
 import { registered } from './pipe-registry.ts';
-import { type PipeTurns, type Turn, wishOf } from './pipe-turns.ts';
+import { type PipeTurns, type Turn, turnsTogether, wishOf } from './pipe-turns.ts';
 
 export class FarPipes {
   readonly #context: MonitorContext;
@@ -67,7 +81,9 @@ export class FarPipes {
       throw new PenstockError('NET_BUSY', 'the monitor is being stopped');
     }
     checkFarStages(asked.stages, peer, this.#context.pipes);
+    const next = this.#nextServer(asked, peer);
     const { name, program, machine, flow, device } = asked;
+    await this.#turns.ended(name, peer.fingerprint);
     const turn = this.#turns.ask({
       name,
       program,
@@ -84,32 +100,81 @@ export class FarPipes {
           void turn.leave(new PenstockError('PIPE_STOPPED', 'who began the pipe has given it up')),
         closed: () => void turn.leave(new PenstockError('NET_LOST', 'who began the pipe is gone')),
       });
-      const { buffers } = await turn.admitted;
+      const { buffers, rest } =
+        next === undefined
+          ? { ...(await turn.admitted), rest: undefined }
+          : await turnsTogether(turn, (onQueued) =>
+              this.#reach(asked, next, turn.signal, (place) => {
+                onQueued(place);
+                channel.send({ type: 'queued', place });
+              }),
+            );
       channel.unlisten();
-      await this.#run(channel, { ...asked, maxBuffers: buffers }, peer, turn);
+      await this.#run({
+        channel,
+        asked: { ...asked, maxBuffers: buffers },
+        peer,
+        turn,
+        next: rest,
+      });
     } finally {
       turn.end();
     }
   }
 
-  async #run(channel: ControlChannel, asked: Initiation, peer: Peer, turn: Turn): Promise<void> {
+  /** The machine to which the pipe goes on. NET_DENIED, NET_UNTRUSTED. */
+  #nextServer({ onward }: Initiation, peer: Peer): Server | undefined {
+    if (onward === undefined) return undefined;
+    const { host, port } = onward;
+    checkMayReach(peer, formatAddress(host, port));
+    return { host, port, fingerprint: this.#context.peers.server(host, port).fingerprint };
+  }
+
+  #reach(
+    asked: Initiation,
+    server: Server,
+    signal: AbortSignal,
+    onQueued: (place: number) => void,
+  ): Promise<Reached> {
+    const { onward, agents: _agents, stages: _stages, ...rest } = asked;
+    assert(onward !== undefined, 'it is asked for');
+    return reachPipe({
+      ...rest,
+      near: asked,
+      far: halfOf(onward),
+      identity: this.#context.identity,
+      server,
+      signal,
+      onQueued,
+    });
+  }
+
+  async #run({ channel, asked, peer, turn, next }: Admitted): Promise<void> {
     const { log, state } = this.#context;
     const { flow, program, machine, device, name } = asked;
     const id = randomBytes(ID_BYTES).toString('hex');
     const secret = randomBytes(TOKEN_BYTES);
     let half: HalfPipe | undefined;
-    const spec = this.#spec(asked, peer, { id, secret }, () => half);
-    const port = await this.#dataPort();
-    turn.signal.throwIfAborted();
-    const pipe = await startPipe(spec);
+    const spec = this.#spec(asked, peer, { id, secret }, next?.agents, () => half);
     const agentStage = flow === 'push' ? 'receive' : 'send';
-    half = new HalfPipe(pipe, channel, {
-      farName: peer.name,
-      agentStage,
-      ...(flow === 'pull' ? { headStage: asked.stages[0]?.name ?? '' } : {}),
-    });
-    const { done } = half;
-    const stop = (reason: PenstockError): Promise<void> => pipe.stop(reason);
+    const back = { channel, farName: peer.name, agentStage } as const;
+    let port: DataPort;
+    let pipe: Pipe;
+    try {
+      port = await this.#dataPort();
+      turn.signal.throwIfAborted();
+      pipe = await startPipe(spec);
+    } catch (thrown) {
+      await next?.giveUp(toPenstockError(thrown));
+      throw thrown;
+    }
+    const halves =
+      next === undefined ? [single(pipe, back, asked)] : joined(pipe, back, next, flow);
+    [half] = halves;
+    const done = Promise.all(halves.map((one) => one.done));
+    const stop = async (reason: PenstockError): Promise<void> => {
+      await Promise.all(halves.map((one) => one.stop(reason)));
+    };
     const programs = await openAttachPort(spec, {
       stateDirectory: state.path,
       pipe,
@@ -135,14 +200,15 @@ export class FarPipes {
     }
   }
 
-  /** The half with its agents. */
+  /** The half with its agents; `onward` connect to the next machine. */
   #spec(
     asked: Initiation,
     peer: Peer,
     link: { readonly id: string; readonly secret: Buffer },
+    onward: StageSpec | undefined,
     half: () => HalfPipe | undefined,
   ): PipeSpec {
-    const { flow, agents, bytesPerSecond } = asked;
+    const { flow, agents, bytesPerSecond, ordered } = asked;
     const stages = farStages(asked.stages, peer, this.#context.pipes);
     const options = {
       identity: { ...this.#context.identity, peerFingerprint: peer.fingerprint },
@@ -152,17 +218,15 @@ export class FarPipes {
       lostMs: asked.lostMs,
       ...(bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) }),
     };
+    const back = (flow === 'push' ? receiveStage : sendStage)(agents, options);
     return {
       name: asked.name,
       maxBuffers: asked.maxBuffers,
       payloadBytes: asked.payloadBytes,
       directoryBytes: asked.directoryBytes,
-      stages:
-        flow === 'push'
-          ? [receiveStage(agents, options), ...stages]
-          : [...stages, sendStage(agents, options)],
+      stages: stagesBetween(flow, back, stages, onward, ordered),
       onMessage: (stage, instance, message) => {
-        half()?.posted(message);
+        if (onward === undefined) half()?.posted(message);
         half()?.tell({ type: 'post', stage, instance, message });
       },
       onWarning: (stage, instance, record) =>
@@ -186,4 +250,45 @@ export class FarPipes {
       return await DataPort.open(hosts, 0);
     }
   }
+}
+
+/** A pipe that has its turn. */
+interface Admitted {
+  readonly channel: ControlChannel;
+  readonly asked: Initiation;
+  readonly peer: Peer;
+  readonly turn: Turn;
+  readonly next: Reached | undefined;
+}
+
+/** What the next machine is asked for. */
+function halfOf({ host: _host, port: _port, onward, ...half }: OnwardPart): FarHalf {
+  if (onward === undefined) return half;
+  const { host, port } = onward;
+  return { ...half, onward: { ...halfOf(onward), machine: { host, port } } };
+}
+
+/** The half of a pipe that ends here. */
+function single(pipe: Pipe, back: JoinedSide, { flow, stages }: Initiation): HalfPipe {
+  const headStage = flow === 'pull' ? { headStage: stages[0]?.name ?? '' } : {};
+  return new HalfPipe(pipe, back.channel, { ...back, ...headStage }).begin();
+}
+
+/** Both halves of a pipe that goes on from here. */
+function joined(pipe: Pipe, back: JoinedSide, next: Reached, flow: Initiation['flow']): HalfPipe[] {
+  const agentStage = flow === 'push' ? 'send' : 'receive';
+  return joinHalves(pipe, back, { channel: next.channel, farName: next.address, agentStage });
+}
+
+/** The stages of a machine in the order of the flow, between its agents. */
+function stagesBetween(
+  flow: Initiation['flow'],
+  back: StageSpec,
+  stages: readonly StageSpec[],
+  onward: StageSpec | undefined,
+  ordered: boolean | undefined,
+): StageSpec[] {
+  if (onward === undefined) return flow === 'push' ? [back, ...stages] : [...stages, back];
+  const [first, last] = flow === 'push' ? [back, onward] : [onward, back];
+  return betweenAgents(first, stages, last, ordered);
 }

@@ -20,7 +20,7 @@ import {
 import { toWireError } from '../channel/wire-error.ts';
 import type { MonitorContext } from './context.ts';
 import { type LocalRequest, SOCKET_NAME } from './local-requests.ts';
-import type { NearPipes } from './near-pipes.ts';
+import type { FarPart, NearPipes } from './near-pipes.ts';
 import type { PipeRegistry } from './pipe-registry.ts';
 import { isPipeView, type PipeView } from './pipe-view.ts';
 
@@ -137,26 +137,30 @@ function checkedView(value: unknown, name: string): PipeView {
   throw new PenstockError('USAGE', 'what was sent does not describe a pipe');
 }
 
+type Fields = { readonly [field: string]: unknown };
+
 /** What a command sent, field by field; the rest is for who starts the pipe. */
 function startRequest(sent: unknown): Parameters<NearPipes['start']>[0] {
-  const { name, far, through, farThrough, device, farDevice, waitMs } = (sent ?? {}) as {
-    [field: string]: unknown;
-  };
+  const { name, far, through, device, waitMs } = (sent ?? {}) as Fields;
   const words = (value: unknown): string[] => {
     if (Array.isArray(value) && value.every((word) => typeof word === 'string')) return value;
     throw new PenstockError('USAGE', 'the modules are no list of names');
   };
   const text = (value: unknown): string | undefined =>
     typeof value === 'string' && value.length <= 200 ? value : undefined;
-  const { flow, host, port } = (far ?? {}) as { [field: string]: unknown };
-  const isFar = (flow === 'push' || flow === 'pull') && typeof host === 'string';
+  const { flow, machines } = (far ?? {}) as Fields;
+  const isFar = (flow === 'push' || flow === 'pull') && Array.isArray(machines);
+  const part = (machine: Fields | null): FarPart => ({
+    host: String(machine?.host).slice(0, LIMITS.hostNameLengthMax),
+    port: Number(machine?.port),
+    through: words(machine?.through),
+    device: text(machine?.device),
+  });
   return {
     name: text(name),
-    ...(isFar ? { far: { flow, host, port: Number(port) } } : {}),
+    ...(isFar ? { far: { flow, machines: machines.map(part) } } : {}),
     through: words(through),
-    farThrough: words(farThrough),
     device: text(device),
-    farDevice: text(farDevice),
     waitMs: typeof waitMs === 'number' && waitMs > 0 ? waitMs : undefined,
   };
 }

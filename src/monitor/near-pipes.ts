@@ -5,6 +5,7 @@
  *   here:            head ──▶ commands … ──▶ tail
  *   to HOST:         head ──▶ commands … ══ network ══▶ its commands … ──▶ tail
  *   from HOST:       tail ◀── commands … ◀══ network ══ its commands … ◀── head
+ *   to B, to C:      head ──▶ commands … ══▶ commands of B … ══▶ commands of C … ──▶ tail
  *
  * Contract: `start` resolves once the pipe runs or is queued, and rejects with what hinders it. A pipe lives
  * in the monitor, whoever asked for it. Commands are those that the administrator of each machine named.
@@ -16,26 +17,34 @@ import { openAttachPort } from '../channel/local/attach-port.ts';
 import { unboundModule } from '../channel/local/unbound-stage.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import type { FarStage } from '../channel/net/control-channel.ts';
-import { extendPipe, type FarHalf } from '../channel/net/controller.ts';
+import { startNear } from '../channel/net/controller.ts';
+import { type FarHalf, reachPipe } from '../channel/net/reach.ts';
 import { makePipeName, type Pipe, type PipeSpec, type StageSpec, startPipe } from '../pipe/mod.ts';
 import type { MonitorContext } from './context.ts';
 import { commandOf, UNBOUND } from './pipe-modules.ts';
 import { registered } from './pipe-registry.ts';
-import { type PipeTurns, type Turn, wishOf } from './pipe-turns.ts';
+import { type PipeTurns, type Turn, turnsTogether, wishOf } from './pipe-turns.ts';
 import type { PipeFacts } from './pipe-view.ts';
 
 /** What `penstock pipe start` asks for. */
 export interface StartRequest {
   readonly name?: string | undefined;
-  /** The other machine, and on which side of this one it is; undefined: all is here. */
-  readonly far?: { readonly flow: 'push' | 'pull'; readonly host: string; readonly port: number };
-  /** Commands of this machine's list, and of the other one's, in the order of the flow. */
+  /** The other machines, the next one first, and on which side of this one they are; undefined: all is here. */
+  readonly far?: { readonly flow: 'push' | 'pull'; readonly machines: readonly FarPart[] };
+  /** Commands of this machine's list, in the order of the flow. */
   readonly through: readonly string[];
-  readonly farThrough: readonly string[];
   readonly device?: string | undefined;
-  readonly farDevice?: string | undefined;
   /** How long each end waits for its program. */
   readonly waitMs?: number | undefined;
+}
+
+/** What is asked for on another machine. */
+export interface FarPart {
+  readonly host: string;
+  readonly port: number;
+  /** Commands of its list, in the order of the flow. */
+  readonly through: readonly string[];
+  readonly device?: string | undefined;
 }
 
 /** What it is answered. */
@@ -55,7 +64,7 @@ interface Plan {
   readonly near: PipeSpec & { readonly name: string; readonly minBuffers: number };
   readonly facts: PipeFacts;
   readonly far:
-    | { readonly server: Server; readonly flow: 'push' | 'pull'; half: FarHalf }
+    | { readonly server: Server; readonly flow: 'push' | 'pull'; readonly half: FarHalf }
     | undefined;
 }
 
@@ -109,8 +118,7 @@ export class NearPipes {
     const { log, state } = this.#context;
     const { name } = plan.near;
     try {
-      const { buffers } = await turn.admitted;
-      const { pipe, done, stop } = await this.#begin(plan, buffers, turn, onQueued);
+      const { pipe, done, stop } = await this.#begin(plan, turn, onQueued);
       const { program, machine } = plan.facts;
       let programs: PipeFacts['programs'];
       try {
@@ -131,38 +139,35 @@ export class NearPipes {
     }
   }
 
-  async #begin(
-    { near, far }: Plan,
-    buffers: number,
-    turn: Turn,
-    onQueued: (place: number) => void,
-  ): Promise<Begun> {
-    const spec = { ...near, maxBuffers: buffers };
+  async #begin({ near, far }: Plan, turn: Turn, onQueued: (place: number) => void): Promise<Begun> {
     if (far === undefined) {
-      const pipe = await startPipe(spec);
+      const { buffers } = await turn.admitted;
+      const pipe = await startPipe({ ...near, maxBuffers: buffers });
       return { pipe, done: pipe.done, stop: (reason) => pipe.stop(reason) };
     }
-    const extended = await extendPipe({
-      identity: this.#context.identity,
-      server: far.server,
-      program: PROGRAM,
-      flow: far.flow,
-      near: spec,
-      far: far.half,
-      signal: turn.signal,
-      onQueued: (place) => {
-        turn.queuedThere(place);
-        onQueued(place);
-      },
-    });
+    const { server, flow, half } = far;
+    const { buffers, rest } = await turnsTogether(turn, (onQueuedThere) =>
+      reachPipe({
+        identity: this.#context.identity,
+        server,
+        program: PROGRAM,
+        flow,
+        near,
+        far: half,
+        signal: turn.signal,
+        onQueued: (place) => {
+          onQueuedThere(place);
+          onQueued(place);
+        },
+      }),
+    );
+    const spec = { ...near, maxBuffers: buffers };
+    const extended = await startNear({ flow, near: spec }, rest);
     return { pipe: extended.near, done: extended.done, stop: (reason) => extended.stop(reason) };
   }
 
   #plan(asked: StartRequest): Plan {
-    const { through, farThrough, far, device, waitMs = LIMITS.programWaitMs } = asked;
-    if (far === undefined && farThrough.length > 0) {
-      throw new PenstockError('PIPE_CONFIG', 'the pipe has no half on another machine');
-    }
+    const { through, far, device, waitMs = LIMITS.programWaitMs } = asked;
     const head: StageSpec = { name: 'head', modules: [unboundModule({ waitMs })] };
     const tail: StageSpec = { name: 'tail', modules: [unboundModule({ waitMs })] };
     const middle = through.map((word, i) => this.#commandStage(word, i));
@@ -180,7 +185,14 @@ export class NearPipes {
     const flow = far?.flow ?? 'local';
     const facts = { program: PROGRAM, machine: hostname(), flow, device } as const;
     if (far === undefined) return { near, facts, far };
-    const { host, port } = far;
+    const [next, ...others] = far.machines;
+    if (next === undefined || others.length + 2 > LIMITS.pipeMachinesMax) {
+      throw new PenstockError(
+        'PIPE_CONFIG',
+        `a pipe has 2 to ${LIMITS.pipeMachinesMax} machines, where it reaches another one`,
+      );
+    }
+    const { host, port } = next;
     const { fingerprint } = this.#context.peers.server(host, port);
     return {
       near,
@@ -188,11 +200,7 @@ export class NearPipes {
       far: {
         server: { host, port, fingerprint },
         flow: far.flow,
-        half: {
-          ...buffersFor(1 + farThrough.length),
-          stages: farStagesOf(far.flow, farThrough, waitMs),
-          ...(asked.farDevice === undefined ? {} : { device: asked.farDevice }),
-        },
+        half: farHalf(far.flow, next, others, waitMs),
       },
     };
   }
@@ -208,18 +216,32 @@ export class NearPipes {
   }
 }
 
-function farStagesOf(
+/** What the next machine is asked for, and those behind it. */
+function farHalf(
   flow: 'push' | 'pull',
-  commands: readonly string[],
+  { through, device }: FarPart,
+  [next, ...others]: readonly FarPart[],
   waitMs: number,
-): FarStage[] {
-  const unbound = [{ name: UNBOUND, options: { waitMs } }];
-  const middle = commands.map((word, i): FarStage => {
+): FarHalf {
+  const commands = through.map((word, i): FarStage => {
     return { name: stageName(word, i), modules: [{ name: word }], allocates: true };
   });
-  return flow === 'push'
-    ? [...middle, { name: 'tail', modules: unbound }]
-    : [{ name: 'head', modules: unbound }, ...middle];
+  const half = {
+    // Agents allocate too, in the middle and where the tail is.
+    ...buffersFor(1 + through.length),
+    ...(device === undefined ? {} : { device }),
+  };
+  if (next !== undefined) {
+    const { host, port } = next;
+    const onward = { ...farHalf(flow, next, others, waitMs), machine: { host, port } };
+    return { ...half, stages: commands, onward };
+  }
+  const unbound = [{ name: UNBOUND, options: { waitMs } }];
+  const stages =
+    flow === 'push'
+      ? [...commands, { name: 'tail', modules: unbound }]
+      : [{ name: 'head', modules: unbound }, ...commands];
+  return { ...half, stages };
 }
 
 function stageName(word: string, number: number): string {

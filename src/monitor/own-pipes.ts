@@ -37,7 +37,7 @@ export interface FarMachine {
 
 export interface FarPipeOptions
   extends PipeOwner,
-    Omit<ExtendOptions, 'identity' | 'server' | 'program'> {
+    Omit<ExtendOptions, 'identity' | 'server' | 'program' | 'machine'> {
   readonly machine: FarMachine;
 }
 

@@ -73,6 +73,7 @@ export function pairRoutes(server: MonitorServer, context: MonitorContext): void
       access: grant.access,
       copyPaths: grant.copyPaths,
       modules: grant.modules ?? [],
+      onward: grant.onward ?? [],
     });
     log.info('paired', { name: peer.name, fingerprint, address });
     return {

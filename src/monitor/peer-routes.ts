@@ -18,6 +18,7 @@ const PEER_SCHEMA = {
     access: ACCESS_SCHEMA,
     copyPaths: { type: 'array', items: { type: 'string' } },
     modules: { type: 'array', items: { type: 'string' } },
+    onward: { type: 'array', items: { type: 'string' } },
   },
 } as const;
 

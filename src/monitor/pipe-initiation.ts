@@ -5,7 +5,12 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type FarStage, type Initiation, PIPE_VERSION } from '../channel/net/control-channel.ts';
+import {
+  type FarStage,
+  type Initiation,
+  type OnwardPart,
+  PIPE_VERSION,
+} from '../channel/net/control-channel.ts';
 import { FRAME_WORDS } from '../channel/net/frame.ts';
 import type { Peer } from '../channel/net/peers.ts';
 import type { StageSpec } from '../pipe/mod.ts';
@@ -39,11 +44,43 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   if (asked.bytesPerSecond !== undefined) {
     whole('bytesPerSecond', asked.bytesPerSecond, 1, Number.MAX_SAFE_INTEGER);
   }
-  const { stages } = asked;
-  if (!Array.isArray(stages) || stages.length < 1 || stages.length > LIMITS.farStagesMax) {
-    refuse(`a half has 1 to ${LIMITS.farStagesMax} stages`);
+  stageList(asked.stages, asked.onward);
+  let machines = 2;
+  for (let part = asked.onward; part !== undefined; part = part.onward) {
+    if (++machines > LIMITS.pipeMachinesMax) {
+      refuse(`a pipe has ${LIMITS.pipeMachinesMax} machines at most`);
+    }
+    checkOnward(part);
   }
   return asked as Initiation;
+}
+
+/** Of the part of a third machine only what this one needs; that machine looks at the rest. */
+function checkOnward(part: OnwardPart): void {
+  if (typeof part !== 'object' || part === null) refuse('the next machine is an object');
+  text('the name of the next machine', part.host, LIMITS.hostNameLengthMax);
+  whole('the port of the next machine', part.port, 1, 65_535);
+  stageList(part.stages, part.onward);
+  for (const field of ['maxBuffers', 'minBuffers'] as const) {
+    if (part[field] !== undefined) whole(field, part[field], 1, LIMITS.buffersMax);
+  }
+  if (part.device !== undefined) text('device', part.device, LIMITS.peerNameLengthMax);
+}
+
+function stageList(stages: unknown, onward: OnwardPart | undefined): void {
+  const least = onward === undefined ? 1 : 0;
+  if (!Array.isArray(stages) || stages.length < least || stages.length > LIMITS.farStagesMax) {
+    refuse(`a half has ${least} to ${LIMITS.farStagesMax} stages`);
+  }
+}
+
+/** Whether this machine lets the other one lead its pipes on to a third. NET_DENIED. */
+export function checkMayReach(peer: Peer, address: string): void {
+  if (peer.onward?.includes(address) === true) return;
+  throw new PenstockError('NET_DENIED', `this machine lets ${peer.name} reach no other one`, {
+    subject: address,
+    hint: `pair with a token of \`penstock pair token --onward ${address}\``,
+  });
 }
 
 /** Looks at the stages of the far half, without making anything of them. PIPE_CONFIG, NET_DENIED. */

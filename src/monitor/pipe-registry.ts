@@ -67,6 +67,13 @@ export class PipeRegistry {
     throw new PenstockError('PIPE_CONFIG', `there is a pipe ${name} already`);
   }
 
+  /** Resolves when a pipe of this name and owner that is being stopped is over, at once where none is. */
+  async ended(name: string, owner: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry?.owner !== owner || !entry.view().stopping) return;
+    await entry.done.catch(() => {});
+  }
+
   /** How many there are in a state. */
   count(state: PipeView['state']): number {
     return this.#all().filter((entry) => entry.view().state === state).length;

@@ -6,9 +6,10 @@
  *      └───────────┴─────▶ left: stopped by name, or who asked has gone
  *
  * Contract: the name is taken from the first moment to the last; whatever ends a turn, its memory and
- * device are free for the next. Also one that is queued or starting can be stopped.
+ * device are free for the next. Also one that is queued or starting can be stopped. A pipe of several
+ * machines keeps nothing on one while it waits for another (`turnsTogether`).
  */
-import { PenstockError } from '../base/errors.ts';
+import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import {
   type Admission,
@@ -40,24 +41,31 @@ export class PipeTurns {
     });
   }
 
+  /** Waits until a pipe of this name and owner that is being stopped is over: it may be begun again. */
+  async ended(name: string, owner: string): Promise<void> {
+    await this.#registry.ended(name, owner);
+  }
+
   /** Asks for a turn. PIPE_CONFIG (the name is taken), LIMIT, NET_BUSY. */
   ask(request: TurnRequest): Turn {
     this.#registry.refuseTaken(request.name);
     const { owner, device } = request;
-    const turn = new Turn(this.#queue.ask({ ...request.wish, owner, device }), request, (entry) =>
-      this.#registry.add(entry),
+    const turn = new Turn(
+      () => this.#queue.ask({ ...request.wish, owner, device }),
+      request,
+      (entry) => this.#registry.add(entry),
+      () => this.#asking.delete(turn),
     );
     this.#asking.add(turn);
-    const forget = (): void => void this.#asking.delete(turn);
-    turn.admitted.then(forget, forget);
     turn.moved();
     return turn;
   }
 }
 
 export class Turn {
-  readonly admitted: Promise<Admission>;
-  readonly #waiter: Waiter;
+  #waiter: Waiter;
+  readonly #ask: () => Waiter;
+  readonly #ended: () => void;
   readonly #request: TurnRequest;
   readonly #add: (entry: RegisteredPipe) => () => void;
   readonly #over: PromiseWithResolvers<void> = Promise.withResolvers();
@@ -66,14 +74,21 @@ export class Turn {
   #pipe: RegisteredPipe | undefined;
   #stopped: PenstockError | undefined;
   readonly #left = new AbortController();
+  #isAsked = true;
   #place = 0;
   #placeThere = 0;
 
-  constructor(waiter: Waiter, request: TurnRequest, add: (entry: RegisteredPipe) => () => void) {
-    this.#waiter = waiter;
+  constructor(
+    ask: () => Waiter,
+    request: TurnRequest,
+    add: (entry: RegisteredPipe) => () => void,
+    ended: () => void,
+  ) {
+    this.#ask = ask;
+    this.#ended = ended;
+    this.#waiter = ask();
     this.#request = request;
     this.#add = add;
-    this.admitted = waiter.admitted;
     this.#remove = add({
       name: request.name,
       owner: request.owner,
@@ -89,9 +104,36 @@ export class Turn {
     return this.#left.signal;
   }
 
-  /** It waits on another machine, for its own part has its turn. */
-  queuedThere(place: number): void {
-    this.#placeThere = place;
+  /** Its memory and device are its own; rejects with the reason when it is given up. */
+  get admitted(): Promise<Admission> {
+    return this.#waiter.admitted;
+  }
+
+  /** It waits on another machine: what it has here others may have meanwhile. */
+  giveBack(placeThere: number): void {
+    this.#placeThere = placeThere;
+    if (!this.#isAsked) return;
+    this.#isAsked = false;
+    this.#release();
+  }
+
+  /** Asks for its turn anew, after it was given back. NET_BUSY. */
+  askAgain(): void {
+    if (this.#stopped !== undefined) throw this.#stopped;
+    this.#placeThere = 0;
+    this.#waiter = this.#ask();
+    this.#isAsked = true;
+    this.moved();
+  }
+
+  /** It has its turn, or waits for it here. */
+  get isAsked(): boolean {
+    return this.#isAsked;
+  }
+
+  /** It waits here. */
+  get isWaiting(): boolean {
+    return this.#waiter.place > 0;
   }
 
   moved(): void {
@@ -121,12 +163,17 @@ export class Turn {
   /** It is over, however far it came. May be called again. */
   end(): void {
     this.#remove();
+    this.#ended();
+    this.#release();
+    this.#over.resolve();
+  }
+
+  #release(): void {
     this.#waiter.leave(new PenstockError('PIPE_STOPPED', 'the pipe was stopped'));
     this.#waiter.admitted.then(
       (admission) => admission.release(),
       () => {},
     );
-    this.#over.resolve();
   }
 
   #view(): PipeView {
@@ -146,6 +193,44 @@ export class Turn {
       buffers: { total: wish.buffersMost, free: 0, bytesEach: wish.bufferBytes },
       stages: [],
     };
+  }
+}
+
+/** Where the rest of a pipe waits for the part that is here. */
+export interface Rest {
+  giveUp(reason: PenstockError): Promise<void>;
+}
+
+/**
+ * The turns of a pipe on this machine and on others, which `reach` asks for.
+ *
+ * Contract: nothing is kept here while the others are waited for, nor there while this one is, so that pipes
+ * that want the same machines in different orders never wait for each other: whoever cannot have all at
+ * once waits, with nothing, where it was refused, and then tries again.
+ */
+export async function turnsTogether<R extends Rest>(
+  turn: Turn,
+  reach: (onQueued: (place: number) => void) => Promise<R>,
+): Promise<{ readonly buffers: number; readonly rest: R }> {
+  const endMs = performance.now() + LIMITS.pipeQueueMs;
+  for (;;) {
+    const { buffers } = await turn.admitted;
+    const rest = await reach((place) => turn.giveBack(place));
+    if (turn.isAsked) return { buffers, rest };
+    try {
+      turn.askAgain();
+    } catch (thrown) {
+      await rest.giveUp(toPenstockError(thrown));
+      throw thrown;
+    }
+    if (!turn.isWaiting) return { buffers: (await turn.admitted).buffers, rest };
+    await rest.giveUp(new PenstockError('PIPE_STOPPED', 'the pipe waits for its turn elsewhere'));
+    if (performance.now() > endMs) {
+      throw new PenstockError(
+        'NET_BUSY',
+        `the machines of the pipe had no room at the same time within ${LIMITS.pipeQueueMs / 1000} s`,
+      );
+    }
   }
 }
 

@@ -5,8 +5,8 @@ import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
 import type { Server } from '../channel/net/api-client.ts';
 import type { FarStage } from '../channel/net/control-channel.ts';
-import type { OpenedChannel } from '../channel/net/controller.ts';
 import type { Identity } from '../channel/net/identity.ts';
+import type { OpenedChannel } from '../channel/net/reach.ts';
 import type { Looked } from '../modules/copy-look.ts';
 import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
 import { buffersFor, copyPipe, leastBuffersFor } from './copy-pipe.ts';
@@ -72,7 +72,7 @@ export class CopyRunner {
   /** Opens the channels of the pipes that are likely to come, while it is looked what there is to do. */
   async openAhead(server: Server, pipes: number): Promise<void> {
     const { identity } = must(this.#network, 'a network');
-    const { openPipeChannel } = await import('../channel/net/controller.ts');
+    const { openPipeChannel } = await import('../channel/net/reach.ts');
     for (let i = 0; i < pipes; i++) {
       const opened = openPipeChannel(identity, server, this.#signal);
       // Whoever takes it hears of it.

@@ -21,7 +21,7 @@ export function warmRestore(): void {
   warmThread('restore', [{ module: moduleFile('restore-files') }]);
 }
 
-/** The agents' code (channel/net/controller.ts), named without loading what they are controlled with. */
+/** The agents' code (channel/net/reach.ts), named without loading what they are controlled with. */
 const agent = (name: string): URL => new URL(name, new URL('../channel/net/', import.meta.url));
 
 /**

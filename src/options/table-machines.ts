@@ -201,6 +201,13 @@ export const MACHINE_COMMANDS = {
         many: true,
         help: 'a module of `serve --module` that its pipes may use here, or `unbound`: an end that `penstock attach` takes',
       },
+      onward: {
+        flag: 'onward',
+        kind: 'text',
+        value: 'HOST[:PORT]',
+        many: true,
+        help: 'a server that this machine is paired with, to which its pipes may go on; there they may do what this machine may',
+      },
     },
     examples: [
       { line: 'penstock pair token --repo home', help: 'for backups into one repository' },

@@ -42,6 +42,9 @@ export const PIPE_COMMANDS = {
         'with `penstock attach NAME --as head` and `--as tail`. With --to the tail is on another ' +
         'machine, with --from the head is; that machine must have granted this one the module `unbound` ' +
         '(`penstock pair token --module unbound`).',
+      'With several --to or --from the pipe goes through all these machines. Each is paired with the one before ' +
+        'it, and lets that one go on to the next (`penstock pair token --onward HOST`). The head and the tail ' +
+        'are at the two ends.',
       'Returns when the pipe runs, or has a place in the queue, and prints its name. The pipe ends when its ' +
         'head has sent all and its tail has taken all; it stops when a program dies before, or nobody ' +
         'is attached in time.',
@@ -54,15 +57,17 @@ export const PIPE_COMMANDS = {
         flag: 'to',
         kind: 'text',
         value: 'HOST[:PORT]',
+        many: true,
         conflicts: ['from'],
-        help: 'the paired machine on which the tail is',
+        help: 'the paired machine on which the tail is; given again, the pipe goes on from there to the next',
       },
       from: {
         flag: 'from',
         kind: 'text',
         value: 'HOST[:PORT]',
+        many: true,
         conflicts: ['to'],
-        help: 'the paired machine on which the head is',
+        help: 'the paired machine on which the head is; given again, the pipe comes from the next one behind it',
       },
       through: {
         flag: 'through',
@@ -74,9 +79,9 @@ export const PIPE_COMMANDS = {
       farThrough: {
         flag: 'far-through',
         kind: 'text',
-        value: 'MODULE',
+        value: '[MACHINE=]MODULE',
         many: true,
-        help: 'the same on the other machine, by a name of its list',
+        help: 'the same on another machine, by a name of its list; the last machine where none is named',
       },
       device: {
         flag: 'device',
@@ -87,8 +92,9 @@ export const PIPE_COMMANDS = {
       farDevice: {
         flag: 'far-device',
         kind: 'text',
-        value: 'NAME',
-        help: 'the same on the other machine',
+        value: '[MACHINE=]NAME',
+        many: true,
+        help: 'the same on another machine',
       },
       waitMs: {
         flag: 'wait',
@@ -102,6 +108,10 @@ export const PIPE_COMMANDS = {
       {
         line: 'penstock pipe start photos --to backup.example.org',
         help: 'from this machine to another one',
+      },
+      {
+        line: 'penstock pipe start photos --to gate.example.org --to vault.example.org',
+        help: 'to a machine behind another one',
       },
       {
         line: 'tar c photos | penstock attach photos --as head',

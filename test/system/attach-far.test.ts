@@ -53,10 +53,10 @@ before(async () => {
 
 /** Starts a pipe as the command does. */
 async function begin(name: string, more: Partial<StartRequest> = {}): Promise<void> {
-  await askStart(near.folder, { name, through: [], farThrough: [], ...more });
+  await askStart(near.folder, { name, through: [], ...more });
 }
-const toFar = (): Pick<StartRequest, 'far'> => ({
-  far: { flow: 'push', host: '127.0.0.1', port: far.port },
+const toFar = (through: readonly string[] = []): Pick<StartRequest, 'far'> => ({
+  far: { flow: 'push', machines: [{ host: '127.0.0.1', port: far.port, through }] },
 });
 
 for (const flow of ['to', 'from'] as const) {
@@ -149,9 +149,16 @@ test('a program that is killed stops the pipe on both machines, and is named as 
 test('a command of the other machine that fails is the cause that both are told', {
   skip: !hasGzip,
 }, async (t) => {
-  await begin('broken', { ...toFar(), farThrough: ['unpack'] });
+  await begin('broken', toFar(['unpack']));
   const tail = attached(t, ['broken', '--as', 'tail', ...far.state]);
   const head = attached(t, ['broken', '--as', 'head', ...near.state]);
+  for (const daemon of [near, far]) {
+    const isAttached = async (): Promise<boolean> =>
+      (await pipesOf(daemon)).some(({ stages }) =>
+        stages.some((one) => one.programs?.length === 1),
+      );
+    while (!(await isAttached())) await sleep(10);
+  }
   head.child.stdin?.write(noise(300_000, 'no gzip file'));
   for (const { ended } of [head, tail]) {
     const { status, stderr } = await ended;
@@ -191,7 +198,8 @@ test('an end is given to one program; agents of the network are no ends; who is 
 test('a daemon that is killed ends the pipe for the programs of both machines', async (t) => {
   const third = await startDaemon(t);
   pairDaemons(near, third, ['--module', 'unbound']);
-  await begin('lost', { far: { flow: 'pull', host: '127.0.0.1', port: third.port } });
+  const machine = { host: '127.0.0.1', port: third.port, through: [] };
+  await begin('lost', { far: { flow: 'pull', machines: [machine] } });
   const tail = attached(t, ['lost', '--as', 'tail', ...near.state]);
   const head = attached(t, ['lost', '--as', 'head', ...third.state]);
   head.child.stdin?.write('x');

@@ -43,7 +43,7 @@ before(async () => {
 
 /** Starts a pipe as the command does. */
 async function begin(name: string, more: Partial<StartRequest> = {}): Promise<void> {
-  await askStart(near.folder, { name, through: [], farThrough: [], ...more });
+  await askStart(near.folder, { name, through: [], ...more });
 }
 
 test('a stream passes from one program to another on one machine', async (t) => {

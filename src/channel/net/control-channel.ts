@@ -25,6 +25,17 @@ export interface FarStage {
   readonly to?: string | readonly string[];
 }
 
+/** The part of a pipe on a machine that the far one reaches (P9), by the address under which it is paired there. */
+export interface OnwardPart {
+  readonly host: string;
+  readonly port: number;
+  readonly stages: readonly FarStage[];
+  readonly maxBuffers?: number;
+  readonly minBuffers?: number;
+  readonly device?: string;
+  readonly onward?: OnwardPart;
+}
+
 /** What begins a pipe (P8, P9). */
 export interface Initiation {
   readonly type: 'initiate';
@@ -49,6 +60,10 @@ export interface Initiation {
   readonly lostMs?: number;
   /** The most that the half sends that is asked for. */
   readonly bytesPerSecond?: number;
+  /** Whether order is kept from machine to machine. Default true. */
+  readonly ordered?: boolean;
+  /** The half is not the last one: where the pipe goes on from there. */
+  readonly onward?: OnwardPart;
 }
 
 export type PipeMessage =
@@ -88,7 +103,7 @@ export type PipeMessage =
   | { readonly type: 'safe'; readonly value: unknown };
 
 /** The version of these messages and of the frames; both sides must have the same. */
-export const PIPE_VERSION = 1;
+export const PIPE_VERSION = 2;
 
 const TYPES = [
   'initiate',
@@ -112,6 +127,8 @@ export class ControlChannel {
   readonly #socket: WebSocket;
   readonly #early: PipeMessage[] = [];
   readonly #timer: NodeJS.Timeout;
+  /** Resolves when the other side has ended it too, or is not to be heard any more. */
+  readonly gone: Promise<void>;
   #events: ChannelEvents | undefined;
   #heardMs: number = performance.now();
   #open = true;
@@ -123,6 +140,7 @@ export class ControlChannel {
     socket.on('pong', () => this.#heard());
     socket.on('error', () => this.close());
     socket.on('close', () => this.#closed());
+    this.gone = new Promise((resolve) => socket.once('close', () => resolve()));
     this.#timer = setInterval(() => this.#look(), LIMITS.pipeBeatMs);
   }
 
@@ -185,7 +203,8 @@ export class ControlChannel {
     if (!this.#open) return;
     this.#socket.close();
     // The other side may never answer.
-    setTimeout(() => this.#socket.terminate(), LIMITS.pipeBeatMs).unref();
+    const late = setTimeout(() => this.#socket.terminate(), LIMITS.pipeBeatMs);
+    void this.gone.then(() => clearTimeout(late));
     this.#closed();
   }
 

@@ -9,6 +9,9 @@
  * machine is over, and the other has said that it has ended or can no longer be heard. It rejects with the
  * first cause, wherever it was. Control messages and their answers are plain JSON.
  *
+ * A machine in the middle of a pipe has two of them, one for each side; what each hears that is for the other
+ * side it hands on (`joinHalves`), and it says that it has ended only once all behind it has.
+ *
  * A module of the tail that posts `{ safe: … }` says how far the data is safe. It is told to the head's
  * machine, where `onSafe` and the modules of the first stage get it: `control({ type: 'safe', value })`.
  */
@@ -27,7 +30,14 @@ export interface HalfPipeOptions {
   onFarPost?(stage: string, instance: number, message: unknown): void;
   onFarWarning?(stage: string, instance: number, record: unknown): void;
   onSafe?(value: unknown): void;
+  /** What is over besides when this half says that it has ended: the counters of what lies behind it. */
+  readonly beyond?: Promise<FarCounters>;
+  /** Hands a control message on, for a stage that is not on this machine. */
+  controlBeyond?(stage: string, message: unknown): Promise<unknown[]>;
 }
+
+/** Counters of stages on other machines. */
+export type FarCounters = Readonly<Record<string, readonly number[]>>;
 
 interface Waiter {
   readonly resolve: (values: unknown[]) => void;
@@ -37,11 +47,12 @@ interface Waiter {
 export class HalfPipe {
   readonly pipe: Pipe;
   /** Settles when both halves are over: with the counters of the other one. */
-  readonly done: Promise<Readonly<Record<string, readonly number[]>>>;
+  readonly done: Promise<FarCounters>;
+  /** As `done`, but for what lies beyond the channel alone. */
+  readonly farDone: Promise<FarCounters>;
   readonly #channel: ControlChannel;
   readonly #options: HalfPipeOptions;
-  readonly #far: PromiseWithResolvers<Readonly<Record<string, readonly number[]>>> =
-    Promise.withResolvers();
+  readonly #far: PromiseWithResolvers<FarCounters> = Promise.withResolvers();
   readonly #waiters = new Map<number, Waiter>();
   #asked = 0;
   #answering = 0;
@@ -53,13 +64,20 @@ export class HalfPipe {
     this.pipe = pipe;
     this.#channel = channel;
     this.#options = options;
-    this.#far.promise.catch(() => {});
+    this.farDone = this.#far.promise;
+    this.farDone.catch(() => {});
+    options.beyond?.catch(() => {});
     this.done = this.#settle();
     this.done.catch(() => {});
-    channel.listen({
+  }
+
+  /** Hears the other machine from now on. */
+  begin(): this {
+    this.#channel.listen({
       message: (message) => this.#message(message),
       closed: () => this.#lost(),
     });
+    return this;
   }
 
   /** Stops both halves; resolves when this one is over. */
@@ -97,11 +115,13 @@ export class HalfPipe {
     }
   }
 
-  async #settle(): Promise<Readonly<Record<string, readonly number[]>>> {
+  async #settle(): Promise<FarCounters> {
     try {
       const { counters } = await this.pipe.done;
       this.#nearOver = true;
-      this.#channel.send({ type: 'ended', counters });
+      const { beyond } = this.#options;
+      const behind = await Promise.race([beyond, this.#far.promise.then(() => beyond)]);
+      this.#channel.send({ type: 'ended', counters: { ...counters, ...behind } });
       return await this.#far.promise;
     } catch (thrown) {
       const error = toPenstockError(thrown);
@@ -177,7 +197,12 @@ export class HalfPipe {
     if (typeof id !== 'number' || this.#answering >= LIMITS.pipeMessagesEarlyMax) return;
     this.#answering++;
     try {
-      const values = await this.pipe.control(String(stage), message);
+      const { controlBeyond } = this.#options;
+      const isHere = this.pipe.segment.config.stages.some(({ name }) => name === stage);
+      const values =
+        isHere || controlBeyond === undefined
+          ? await this.pipe.control(String(stage), message)
+          : await controlBeyond(String(stage), message);
       this.#channel.send({ type: 'answer', id, values: values.map((value) => value ?? null) });
     } catch (thrown) {
       this.#channel.send({ type: 'answer', id, error: toWireError(toPenstockError(thrown)) });
@@ -196,6 +221,50 @@ export class HalfPipe {
     if (error === undefined) waiter?.resolve(Array.isArray(values) ? [...values] : []);
     else waiter?.reject(fromWireError(error, this.#options.farName));
   }
+}
+
+/** What a machine in the middle of a pipe joins. */
+export interface JoinedSide {
+  readonly channel: ControlChannel;
+  readonly farName: string;
+  readonly agentStage: 'send' | 'receive';
+}
+
+/**
+ * Both halves of a machine in the middle: towards who began the pipe, and onward. Each is over when all is.
+ */
+export function joinHalves(
+  pipe: Pipe,
+  back: JoinedSide,
+  onward: JoinedSide,
+): [back: HalfPipe, onward: HalfPipe] {
+  const backDone = Promise.withResolvers<FarCounters>();
+  backDone.promise.catch(() => {});
+  const next: HalfPipe = new HalfPipe(pipe, onward.channel, {
+    farName: onward.farName,
+    agentStage: onward.agentStage,
+    beyond: backDone.promise.then(() => ({})),
+    onFarPost: (stage, instance, message) =>
+      before.tell({ type: 'post', stage, instance, message }),
+    onFarWarning: (stage, instance, record) =>
+      before.tell({ type: 'warning', stage, instance, record }),
+    onSafe: (value) => before.tell({ type: 'safe', value }),
+  });
+  const before: HalfPipe = new HalfPipe(pipe, back.channel, {
+    farName: back.farName,
+    agentStage: back.agentStage,
+    beyond: next.farDone.then((counters) => countersUnder(onward.farName, counters)),
+    controlBeyond: (stage, message) => next.controlFar(stage, message),
+    onSafe: (value) => next.tell({ type: 'safe', value }),
+  });
+  before.farDone.then(backDone.resolve, backDone.reject);
+  return [before.begin(), next.begin()];
+}
+
+function countersUnder(place: string, counters: FarCounters): FarCounters {
+  return Object.fromEntries(
+    Object.entries(counters).map(([stage, counts]) => [`${place}/${stage}`, counts]),
+  );
 }
 
 function isSafePoint(message: unknown): message is { readonly safe: unknown } {

@@ -19,7 +19,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Clock, Random } from '../../host/mod.ts';
 import { ApiClient } from './api-client.ts';
 import type { Identity } from './identity.ts';
-import { type Access, formatAddress, isAccess, isPeerName, type Peer } from './peers.ts';
+import { type Access, formatAddress, isAccess, isPeerName, isTexts, type Peer } from './peers.ts';
 import type { StateFolder } from './state-folder.ts';
 
 /** What a token grants. */
@@ -27,6 +27,7 @@ export interface Grant {
   readonly access: readonly Access[];
   readonly copyPaths: readonly string[];
   readonly modules?: readonly string[];
+  readonly onward?: readonly string[];
 }
 
 interface PendingToken extends Grant {
@@ -131,11 +132,11 @@ function digestOf(secret: string): string {
 function parsePending(bytes: Buffer | undefined): PendingToken | undefined {
   try {
     const value = JSON.parse(bytes?.toString('utf8') ?? '') as Partial<PendingToken>;
-    const { access, copyPaths, modules = [], expiresMs } = value;
-    if (!Array.isArray(access) || !access.every(isAccess) || !Array.isArray(copyPaths)) return;
-    if (!copyPaths.every((path) => typeof path === 'string')) return;
-    if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) return;
-    return typeof expiresMs === 'number' ? { access, copyPaths, modules, expiresMs } : undefined;
+    const { access, copyPaths, modules = [], onward = [], expiresMs } = value;
+    if (!Array.isArray(access) || !access.every(isAccess)) return;
+    if (!isTexts(copyPaths) || !isTexts(modules) || !isTexts(onward)) return;
+    if (typeof expiresMs !== 'number') return;
+    return { access, copyPaths, modules, onward, expiresMs };
   } catch {
     return undefined;
   }

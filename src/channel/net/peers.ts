@@ -36,6 +36,8 @@ export interface Peer {
   readonly copyPaths: readonly string[];
   /** Commands of `serve --module`, and `unbound`, that its pipes may use here. */
   readonly modules?: readonly string[];
+  /** Addresses, as of servers, to which its pipes may go on from here. */
+  readonly onward?: readonly string[];
 }
 
 const FOLDER = 'peers';
@@ -158,18 +160,15 @@ function parsePeer(bytes: Buffer): Peer | undefined {
     return undefined;
   }
   if (value === null || typeof value !== 'object' || value.version !== VERSION) return undefined;
-  const { name, fingerprint, kind, address, pairedMs, access, copyPaths, modules = [] } = value;
+  const { name, fingerprint, kind, address, pairedMs, access, copyPaths } = value;
+  const { modules = [], onward = [] } = value;
   if (typeof name !== 'string' || typeof fingerprint !== 'string') return undefined;
   if (kind !== 'server' && kind !== 'client') return undefined;
   if (!Number.isFinite(pairedMs) || !Array.isArray(access) || !access.every(isAccess)) {
     return undefined;
   }
-  if (!Array.isArray(copyPaths) || !copyPaths.every((path) => typeof path === 'string')) {
-    return undefined;
-  }
-  if (!Array.isArray(modules) || !modules.every((module) => typeof module === 'string')) {
-    return undefined;
-  }
+  if (!isTexts(copyPaths)) return undefined;
+  if (!isTexts(modules) || !isTexts(onward)) return undefined;
   const common = {
     name,
     fingerprint,
@@ -178,8 +177,13 @@ function parsePeer(bytes: Buffer): Peer | undefined {
     access,
     copyPaths,
     ...(modules.length === 0 ? {} : { modules }),
+    ...(onward.length === 0 ? {} : { onward }),
   };
   return typeof address === 'string' ? { ...common, address } : common;
+}
+
+export function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((text) => typeof text === 'string');
 }
 
 /** Whether a value is one grant, as the pairing token and the peer's file hold it. */

@@ -33,10 +33,11 @@ function peerTable(peers: readonly Peer[]): string[] {
   return textTable(columns, rows);
 }
 
-function grantText({ access, copyPaths, modules = [] }: Peer): string {
+function grantText({ access, copyPaths, modules = [], onward = [] }: Peer): string {
   return [
     ...access.map(({ repository, level }) => `${level} ${repository === '*' ? 'all' : repository}`),
     ...copyPaths.map((path) => `copy in ${toDisplay(path)}`),
     ...modules.map((name) => `use module ${name}`),
+    ...onward.map((address) => `reach ${address}`),
   ].join(', ');
 }

@@ -10,16 +10,19 @@ import { EXIT, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { openIdentity } from '../../channel/net/identity.ts';
 import { PendingTokens } from '../../channel/net/pairing.ts';
-import { isRepositoryName } from '../../channel/net/peers.ts';
+import { formatAddress, isRepositoryName } from '../../channel/net/peers.ts';
+import { MONITOR_PORT } from '../../channel/net/ports.ts';
 import { StateFolder } from '../../channel/net/state-folder.ts';
 import { openRandom } from '../../host/mod.ts';
 import { isModuleName } from '../../monitor/pipe-modules.ts';
+import { parseAddress } from '../address.ts';
 import type { Invocation } from '../invocation.ts';
 import { ensureStateDirectory } from '../state-folder.ts';
 
 export default async function run(invocation: Invocation<'pair token'>): Promise<number> {
   const { options, output, stateDirectory } = invocation;
   const { repo, access: level, copyPaths, modules } = options;
+  const onward = options.onward.map(onwardAddress);
   for (const name of repo) {
     if (!isRepositoryName(name)) {
       throw new PenstockError('USAGE', `--repo takes the name of a repository, not ${name}`, {
@@ -42,6 +45,9 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
   if (modules.length > LIMITS.peerModulesMax) {
     throw new PenstockError('LIMIT', `more than ${LIMITS.peerModulesMax} modules`);
   }
+  if (onward.length > LIMITS.peerOnwardMax) {
+    throw new PenstockError('LIMIT', `more than ${LIMITS.peerOnwardMax} machines`);
+  }
   if (copyPaths.length > LIMITS.copyPathsMax) {
     throw new PenstockError('LIMIT', `more than ${LIMITS.copyPathsMax} folders`);
   }
@@ -52,7 +58,7 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
   const access = (repo.length === 0 ? ['*'] : repo).map((repository) => ({ repository, level }));
   const { token, expiresMs } = tokens.create(
     identity,
-    { access, copyPaths, modules },
+    { access, copyPaths, modules, onward },
     openRandom(),
   );
   const { fingerprint } = identity;
@@ -63,4 +69,10 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
       `  penstock pair ${hostname()} --token ${token}`,
   );
   return EXIT.ok;
+}
+
+/** The address of a server, as `pair` stores it. */
+function onwardAddress(text: string): string {
+  const { host, port } = parseAddress(text, MONITOR_PORT);
+  return formatAddress(host, port);
 }
