@@ -55,6 +55,43 @@ async function run(stages: StageSpec[], more: Partial<PipeSpec> = {}) {
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
+test('what the tail has made safe reaches the head, and a pipe that is started again goes on there', async () => {
+  const source = `export default ({ from, count }) => { let c; const told = []; return {
+    open(x) { c = x; }, control(m) { told.push(m); },
+    run() { for (let i = from; i < count; i++) {
+      while (i === count - 1 && told.length === 0) c.notice();
+      const b = c.allocBuf(); b.setWord(0, i); c.sendBuf(b); } },
+    close() { c.post({ told }); } } }`;
+  const sink = `export default ({ failsAt }) => { let c; const got = []; return {
+    open(x) { c = x; },
+    process(b) {
+      got.push(b.word(0));
+      if (b.word(0) === failsAt) throw new Error('full');
+      if (b.word(0) % 10 === 9) c.post({ safe: b.word(0) + 1 });
+    },
+    close() { c.post(got); } } }`;
+  const safe: unknown[] = [];
+  const spec = (from: number, failsAt: number): PipeSpec => ({
+    ...{ maxBuffers: 4, payloadBytes: 64, onSafe: (value) => safe.push(value) },
+    stages: [
+      { name: 'head', modules: [code(source, { from, count: 60 })] },
+      { name: 'tail', modules: [code(sink, { failsAt })], ordered: true },
+    ],
+  });
+  await rejects((await startPipe(spec(0, 33))).done, { code: 'PIPE_FAILED' });
+  deepEqual(safe, [10, 20, 30]);
+  const { stages, ...more } = spec(safe.at(-1) as number, -1);
+  const { posted } = await run([...stages], more);
+  deepEqual(posted['tail.0']?.at(-1), numbers(60).slice(30));
+  deepEqual(safe, [10, 20, 30, 40, 50, 60]);
+  const [{ told }] = posted['head.0'] as [{ told: { type: string; value: number }[] }];
+  ok(told.length > 0, 'told while it ran');
+  deepEqual(
+    told,
+    [40, 50, 60].slice(0, told.length).map((value) => ({ type: 'safe', value })),
+  );
+});
+
 test('each pipe has a name of its own, of machine, process, time and count', async () => {
   const first = await run([head(1), tail()]);
   const second = await run([head(1), tail()]);

@@ -16,7 +16,7 @@ import { type InstanceEvents, InstanceHandle, type InstanceMessage } from './ins
 import { COUNTERS, HEADER, STAGE, stageAt } from './layout.ts';
 import { tellObservers } from './observers.ts';
 import { ATTENTION, createSegment, INITIATOR, type Segment } from './segment.ts';
-import { makePipeName, type PipeSpec, toSegmentConfig } from './spec.ts';
+import { isSafePoint, makePipeName, type PipeSpec, toSegmentConfig } from './spec.ts';
 import { counterOf, type PipeStatus, statusOf } from './status.ts';
 
 /** What a pipe that reached its end did. */
@@ -199,6 +199,7 @@ export class Pipe {
         if (message.pause === Atomics.load(this.segment.words, HEADER.pauses)) this.#halted(from);
         break;
       case 'post':
+        if (isSafePoint(message.message)) this.#safe(message.message.safe);
         onMessage?.(from.spec.name, from.number, message.message);
         break;
       case 'warning':
@@ -208,6 +209,13 @@ export class Pipe {
         void this.stop(message.reason);
         break;
     }
+  }
+
+  #safe(value: unknown): void {
+    this.#spec.onSafe?.(value);
+    const { name } = must(this.#spec.stages[0], 'a pipe has stages');
+    // A head that is over has nothing to do with it.
+    this.control(name, { type: 'safe', value }, 'started').catch(() => {});
   }
 
   #startOne(stage: number, number: number): void {

@@ -61,7 +61,16 @@ export interface PipeSpec {
   readonly links?: readonly (readonly [string, string])[];
   onMessage?(stage: string, instance: number, message: unknown): void;
   onWarning?(stage: string, instance: number, record: unknown): void;
+  /**
+   * A module has posted `{ safe: value }`: so far all is safe (P14). The modules of the first stage are told
+   * by `control({ type: 'safe', value })`. The options of a pipe that is started again say where to go on.
+   */
+  onSafe?(value: unknown): void;
 }
+
+/** What a module posts to say how far the data is safe. */
+export const isSafePoint = (message: unknown): message is { readonly safe: unknown } =>
+  typeof message === 'object' && message !== null && 'safe' in message;
 
 let namesMade = 0;
 

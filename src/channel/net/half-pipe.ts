@@ -17,7 +17,7 @@
  */
 import { PenstockError, toPenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import type { Pipe } from '../../pipe/mod.ts';
+import { isSafePoint, type Pipe } from '../../pipe/mod.ts';
 import { fromWireError, toWireError, type WireError } from '../wire-error.ts';
 import type { ControlChannel, PipeMessage } from './control-channel.ts';
 
@@ -265,10 +265,6 @@ function countersUnder(place: string, counters: FarCounters): FarCounters {
   return Object.fromEntries(
     Object.entries(counters).map(([stage, counts]) => [`${place}/${stage}`, counts]),
   );
-}
-
-function isSafePoint(message: unknown): message is { readonly safe: unknown } {
-  return typeof message === 'object' && message !== null && 'safe' in message;
 }
 
 function countersOf(value: unknown): Readonly<Record<string, readonly number[]>> {
