@@ -173,6 +173,13 @@ export class TgtServer {
     await this.admin('logicalunit', 'new', ...words, '--device-type=tape', '--bstype', 'ssc');
   }
 
+  /** Puts another tape into a drive that is in no library; it must have been unloaded, or never locked. */
+  async changeTape(tid: number, lun: number, tape: string): Promise<void> {
+    await this.updateUnit(tid, lun, 'removable=1,online=0');
+    await this.updateUnit(tid, lun, `path=${tape}`);
+    await this.updateUnit(tid, lun, 'online=1');
+  }
+
   /** A drive without a tape, for a library. */
   async addEmptyDrive(tid: number, lun: number): Promise<void> {
     const tape = await this.makeTape(`none-${tid}-${lun}`, 1);

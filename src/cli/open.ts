@@ -112,9 +112,14 @@ export function madeBy(): string {
 /** Taken out of the environment once. */
 let chap: ChapSource | undefined;
 
-function surroundings(): Surroundings {
+/** The secrets for drives and libraries. */
+export function chapSecrets(): ChapSource {
   chap ??= takeChapSecrets();
-  return { clock: openClock(), random: openRandom(), chap };
+  return chap;
+}
+
+function surroundings(): Surroundings {
+  return { clock: openClock(), random: openRandom(), chap: chapSecrets() };
 }
 
 /** Takes everything and keeps nothing. */

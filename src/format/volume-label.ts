@@ -5,8 +5,8 @@
  *              1–4 "VOL1" | 5–10 volume name | 11 access, blank | 25–37 "PENSTOCK" |
  *              38–51 owner: the pool, as far as its letters are those of ANSI | 80 "3"; others blank
  *   object 1   the label: a record (record.ts) of kind volumeLabel, whose id is that of the volume, with
- *              VolumeLabel as its clear part. Without sealed part; sealed all the same where the
- *              repository is, so that it can be read without key, and believed with it
+ *              VolumeLabel as its clear part, so that it can be read without key, and believed with it.
+ *              Its sealed part, which older ones lack, has the settings of the pool (LabelSealed)
  *   object 2   mark
  *
  * The label carries the repository record and the key records, so that media and passphrase are enough.
@@ -42,6 +42,12 @@ export interface VolumeLabel {
   readonly writer: string;
   /** The repository record, and key records as far as they were there. */
   readonly records: readonly LabelRecord[];
+}
+
+/** The sealed part of a label. */
+export interface LabelSealed {
+  /** How the pool is written, and where, as whoever made it has said. */
+  readonly pool: Readonly<Record<string, unknown>>;
 }
 
 export interface Vol1 {

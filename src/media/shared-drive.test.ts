@@ -123,6 +123,16 @@ test('without a library the tape in the drive is the first that is asked for; an
   assert.deepEqual(await contents(a), [1, 2]);
 });
 
+test('without a library another tape can be asked for once the wrong one was given up', async () => {
+  const drive = new SharedDrive(new MemoryVolume(new MemoryMedium()));
+  const wrong = drive.volume('A');
+  await wrong.append(record(1));
+  await wrong.close();
+  const right = drive.volume('B');
+  assert.deepEqual(await contents(right), [1]);
+  await assert.rejects(wrong.rewind(), { code: 'VOLUME_NOT_READY' });
+});
+
 test('what could not be synchronised when another took the drive is told to whom it belongs, once', async () => {
   const faulty = faultyVolume(new MemoryVolume(new MemoryMedium(), { bufferObjects: 8 }));
   const drive = new SharedDrive(faulty);

@@ -4,8 +4,8 @@
  *
  * Contract: that of volume.ts for each. Calls of all volumes wait for each other. What is called is brought
  * into the drive first, and stands where its last call left it; what was there before goes back to its
- * place. Without a library the first tape is taken for the one that is in the drive, which who reads its label
- * finds out; another one is VOLUME_NOT_READY, since somebody has to put it in.
+ * place. Without a library the first tape that is asked for is taken for the one in the drive, as long as it is
+ * open; its label tells whether it is. Another one is VOLUME_NOT_READY meanwhile: somebody has to put it in.
  */
 import type { PenstockError } from '../base/errors.ts';
 import type { TapeLibrary } from '../scsi/library.ts';
@@ -31,6 +31,7 @@ export class SharedDrive {
   readonly #place: DriveInLibrary | undefined;
   /** The tape in the drive, by its name; undefined while that is not known. */
   #tape: string | undefined;
+  readonly #open = new Set<SharedVolume>();
   #current: SharedVolume | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -42,7 +43,9 @@ export class SharedDrive {
 
   /** The volume of a tape; `name` is its label, or the beginning of it. */
   volume(name: string): Volume {
-    return new SharedVolume(this, name, this.#volume.limits);
+    const volume = new SharedVolume(this, name, this.#volume.limits);
+    this.#open.add(volume);
+    return volume;
   }
 
   get name(): string {
@@ -83,7 +86,11 @@ export class SharedDrive {
   /** The volume is not used any more. */
   async leave(from: SharedVolume): Promise<void> {
     await this.#turn;
+    this.#open.delete(from);
     if (this.#current === from) this.#current = undefined;
+    // That it is this tape was the word of who has gone now: the label may have told otherwise.
+    const isTrusted = [...this.#open].some(({ tape }) => tape === this.#tape);
+    if (this.#place === undefined && !isTrusted) this.#tape = undefined;
   }
 
   async #bring(wanted: SharedVolume, needsPosition: boolean): Promise<void> {
@@ -168,7 +175,7 @@ class SharedVolume implements Volume {
   }
 
   get name(): string {
-    return `${this.#drive.name} ${this.tape}`;
+    return this.tape === '' ? this.#drive.name : `${this.#drive.name} ${this.tape}`;
   }
 
   /** The tape may be out of reach; that is no error here. */

@@ -2,18 +2,38 @@
  * What is on a volume of which nothing is known: its label, and the chunks that are on it, in whole or in
  * part. From the write logs on the medium; where there is none, from the headers of all records.
  */
+import { PenstockError } from '../base/errors.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
-import type { LogEntry, LogRun } from '../format/write-log.ts';
+import type { LogEntry } from '../format/write-log.ts';
 import type { Volume } from './volume.ts';
 import { pagesOnMedium, readContents } from './volume-index.ts';
 import { inspectVolume } from './volume-label.ts';
 import { newScanReport, scanVolume } from './volume-scan.ts';
 import { entriesOf } from './write-log.ts';
 
+/** Records of one chunk that lie on one volume and follow each other: all of it, or a run. */
+export interface ChunkStretch {
+  /** Ids. */
+  readonly chunk: string;
+  readonly stream: string;
+  /** The first part of them, how many there are, and their bytes. */
+  readonly part: number;
+  readonly records: number;
+  readonly bytes: number;
+  /** The last one is the last of the chunk. */
+  readonly isLast: boolean;
+  /** They lie between these objects, among others. */
+  readonly firstObject: number;
+  readonly endObject: number;
+  readonly writtenMs: number;
+}
+
 export interface SurveyedVolume {
   readonly label: VolumeLabel;
-  readonly runs: readonly LogRun[];
+  /** The label's record, as it stands on the medium. */
+  readonly record: Buffer;
+  readonly stretches: readonly ChunkStretch[];
   /** Sessions that were closed, objects, and bytes of records of chunks. */
   readonly sessions: number;
   readonly objects: number;
@@ -34,35 +54,74 @@ export async function surveyVolume(volume: Volume): Promise<SurveyedVolume | For
   const found = await inspectVolume(volume);
   if (found.kind === 'blank') return { foreign: 'nothing' };
   if (found.kind === 'foreign') return { foreign: found.what };
-  const { label } = found;
+  const { label, record } = found;
   const { sessions, openFrom, end } = await readContents(volume, label.volume);
-  const runs: LogRun[] = [];
+  const stretches: ChunkStretch[] = [];
   const report = newScanReport();
-  const take = async (entries: AsyncIterable<LogEntry>): Promise<void> => {
-    for await (const entry of entries) if (entry.kind === 'run') runs.push(entry);
+  const scanned = async (from: number, to: number): Promise<void> => {
+    stretches.push(...(await stretchesOf(scanVolume(volume, from, to, report))));
   };
   for (const session of sessions) {
-    const before = runs.length;
-    try {
-      if (session.pages.length > 0)
-        await take(entriesOf(pagesOnMedium(volume, label.volume, session)));
-      else await take(scanVolume(volume, session.firstObject, session.endObject, report));
-    } catch {
-      // A page that cannot be read: the records themselves say the same.
-      runs.length = before;
-      await take(scanVolume(volume, session.firstObject, session.endObject, report));
+    const { firstObject, endObject } = session;
+    if (session.pages.length === 0) await scanned(firstObject, endObject);
+    else {
+      try {
+        const pages = pagesOnMedium(volume, label.volume, session);
+        stretches.push(...(await stretchesOf(entriesOf(pages))));
+      } catch (error) {
+        if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+        // A page that cannot be read: the records themselves say the same.
+        await scanned(firstObject, endObject);
+      }
     }
   }
-  if (openFrom < end) await take(scanVolume(volume, openFrom, end, report));
+  if (openFrom < end) await scanned(openFrom, end);
   return {
     label,
-    runs,
+    record,
+    stretches,
     sessions: sessions.length,
     objects: end,
-    bytes: runs.reduce((sum, run) => sum + run.bytes, 0),
-    writtenMs: runs.reduce((last, run) => Math.max(last, run.writtenMs), label.createdMs),
+    bytes: stretches.reduce((sum, one) => sum + one.bytes, 0),
+    writtenMs: stretches.reduce((last, one) => Math.max(last, one.writtenMs), label.createdMs),
     damaged: report.damaged,
   };
+}
+
+/** The runs of a log, those of a whole chunk as one: a tape has millions of runs, and thousands of chunks. */
+async function stretchesOf(entries: AsyncIterable<LogEntry>): Promise<ChunkStretch[]> {
+  const done: ChunkStretch[] = [];
+  const open = new Map<string, ChunkStretch[]>();
+  for await (const entry of entries) {
+    if (entry.kind !== 'run') continue;
+    const { chunk, stream, part, records, bytes, isLast, object, writtenMs } = entry;
+    const place = { firstObject: object, endObject: object + records };
+    const runs = open.get(chunk) ?? [];
+    runs.push({ chunk, stream, part, records, bytes, isLast, ...place, writtenMs });
+    const joined = isLast ? joinedOf(runs) : undefined;
+    if (joined === undefined) open.set(chunk, runs);
+    else {
+      done.push(joined);
+      open.delete(chunk);
+    }
+  }
+  return [...done, ...[...open.values()].flat()];
+}
+
+/** A whole chunk; nothing where its runs do not follow each other from its beginning to its end. */
+function joinedOf(runs: readonly ChunkStretch[]): ChunkStretch | undefined {
+  let joined: ChunkStretch | undefined;
+  for (const run of runs) {
+    if (run.part !== (joined?.records ?? 0)) return undefined;
+    joined = {
+      ...run,
+      part: 0,
+      records: run.records + (joined?.records ?? 0),
+      bytes: run.bytes + (joined?.bytes ?? 0),
+      firstObject: joined?.firstObject ?? run.firstObject,
+    };
+  }
+  return joined?.isLast === true ? joined : undefined;
 }
 
 /** A chunk of which all records are on some volumes. */
@@ -79,14 +138,20 @@ export interface SurveyedChunk {
   >;
 }
 
+/** Of which volume what is known. */
+export interface VolumeStretches {
+  readonly volume: string;
+  readonly stretches: readonly ChunkStretch[];
+}
+
 /** The chunks that are whole, over all volumes; in the order in which their volumes are given. */
-export function wholeChunks(volumes: readonly SurveyedVolume[]): SurveyedChunk[] {
-  const all = new Map<string, { run: LogRun; volume: string }[]>();
-  for (const { label, runs } of volumes) {
-    for (const run of runs) {
-      const list = all.get(run.chunk) ?? [];
-      list.push({ run, volume: label.volume });
-      all.set(run.chunk, list);
+export function wholeChunks(volumes: readonly VolumeStretches[]): SurveyedChunk[] {
+  const all = new Map<string, (ChunkStretch & { readonly volume: string })[]>();
+  for (const { volume, stretches } of volumes) {
+    for (const stretch of stretches) {
+      const list = all.get(stretch.chunk) ?? [];
+      list.push({ ...stretch, volume });
+      all.set(stretch.chunk, list);
     }
   }
   const whole: SurveyedChunk[] = [];
@@ -94,22 +159,22 @@ export function wholeChunks(volumes: readonly SurveyedVolume[]): SurveyedChunk[]
     let part = 0;
     let bytes = 0;
     let isComplete = false;
-    const sorted = list.toSorted((a, b) => a.run.part - b.run.part);
-    for (const { run } of sorted) {
-      if (run.part > part || isComplete) break;
+    const sorted = list.toSorted((a, b) => a.part - b.part);
+    for (const stretch of sorted) {
+      if (stretch.part > part || isComplete) break;
       // Where records were written twice, the log has each of them as a run of its own.
-      if (run.part < part) continue;
-      part += run.records;
-      bytes += run.bytes;
-      isComplete = run.isLast;
+      if (stretch.part < part) continue;
+      part += stretch.records;
+      bytes += stretch.bytes;
+      isComplete = stretch.isLast;
     }
     const first = sorted[0];
     if (!isComplete || first === undefined) continue;
     whole.push({
       id,
-      stream: first.run.stream,
+      stream: first.stream,
       bytes: bytes + TRAILER_BYTES,
-      writtenMs: Math.max(...list.map(({ run }) => run.writtenMs)),
+      writtenMs: Math.max(...list.map(({ writtenMs }) => writtenMs)),
       places: placesOf(list),
     });
   }
@@ -117,15 +182,14 @@ export function wholeChunks(volumes: readonly SurveyedVolume[]): SurveyedChunk[]
 }
 
 function placesOf(
-  list: readonly { readonly run: LogRun; readonly volume: string }[],
+  list: readonly (ChunkStretch & { readonly volume: string })[],
 ): SurveyedChunk['places'] {
   const places = new Map<string, { firstObject: number; endObject: number }>();
-  for (const { run, volume } of list) {
+  for (const { volume, firstObject, endObject } of list) {
     const known = places.get(volume);
-    const end = run.object + run.records;
     places.set(volume, {
-      firstObject: Math.min(known?.firstObject ?? run.object, run.object),
-      endObject: Math.max(known?.endObject ?? end, end),
+      firstObject: Math.min(known?.firstObject ?? firstObject, firstObject),
+      endObject: Math.max(known?.endObject ?? endObject, endObject),
     });
   }
   return places;

@@ -32,6 +32,8 @@ export interface ChunkFacts {
   readonly bytes: number;
   /** It could not be opened or read at all. */
   readonly unreadable: boolean;
+  /** Why it could not. */
+  readonly error?: PenstockError;
   readonly problems: readonly string[];
   /** From the chunk header, where that is whole. */
   readonly header: ChunkHeaderInfo | undefined;
@@ -64,7 +66,7 @@ export function inspectChunk(repository: Repository, media: ChunkMedia, id: stri
       details: undefined,
       archives: [],
     };
-    return { id, bytes: source?.bytes ?? 0, unreadable: true, problems, ...nothing };
+    return { id, bytes: source?.bytes ?? 0, unreadable: true, error, problems, ...nothing };
   } finally {
     source?.close();
   }

@@ -12,7 +12,8 @@ import { LIMITS } from '../base/limits.ts';
 import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
 import { CONTENT_CLASS, classOf, TAG_FIXED_BYTES } from '../format/tag-header.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
-import { type ChunkTaker, copyChunk, sumChunk } from '../media/volume-chunks.ts';
+import { copyChunk, sumChunk } from '../media/volume-chunks.ts';
+import { type ChunkTarget, inRoot } from './chunk-target.ts';
 import type { PooledStore } from './pooled-store.ts';
 import type { Repository } from './repository.ts';
 import { openSession } from './session.ts';
@@ -228,22 +229,6 @@ class Migration {
     media.close();
     return classOf(head, 0);
   }
-}
-
-/** A chunk that is being written. */
-interface ChunkTarget extends ChunkTaker {
-  /** All of it was written. */
-  end(): Promise<void> | void;
-  discard(): Promise<void> | void;
-}
-
-function inRoot(root: ChunkMedia, id: string): ChunkTarget {
-  const sink = root.create(id, CONTENT_CLASS.compressible);
-  return {
-    write: (bytes, position) => sink.write(bytes, 0, bytes.length, position),
-    end: () => void sink.commit(),
-    discard: () => sink.discard(),
-  };
 }
 
 /** What is to go, and where it is now. */

@@ -20,8 +20,9 @@ import { KnownVolumes } from './known-volumes.ts';
 import type { Pool } from './pools.ts';
 import { readableVolumes } from './readable-volumes.ts';
 import type { Repository } from './repository.ts';
-import { type ChosenVolume, freshVolumes, isThere, knownLabel, mediumOf } from './volume-choice.ts';
+import { type ChosenVolume, freshVolumes, isThere, knownLabel } from './volume-choice.ts';
 import { dropLogs, putLog } from './volume-logs.ts';
+import { mediumOf } from './volume-medium.ts';
 import type { KnownVolume } from './volume-records.ts';
 
 /** Records of these kinds rely on chunks. */

@@ -151,6 +151,29 @@ export async function withPools(repository: Repository, target?: string): Promis
   }
 }
 
+/** What labels of a pool's volumes say of it: with them it can be made again. */
+export type LabelSettings = Omit<PoolSettings, 'name'>;
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
+const isText = (value: unknown): boolean => typeof value === 'string';
+
+/** Settings as a label has them; nothing where it has none that are understood. */
+export function settingsOfLabel(value: unknown): LabelSettings | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const given = value as Record<keyof LabelSettings, unknown>;
+  const counts = ['volumeBytes', 'blockBytes', 'chunkBytes', 'markBytes'] as const;
+  const optionalCounts = ['drive', 'syncBytes', 'bufferBytes'] as const;
+  const isUnderstood =
+    POOL_KINDS.some((kind) => kind === given.kind) &&
+    LOG_PLACES.some((place) => place === given.logPlace) &&
+    LOG_ENTRIES.some((entries) => entries === given.logEntries) &&
+    isText(given.path) &&
+    [given.device, given.changer].every((one) => one === undefined || isText(one)) &&
+    counts.every((name) => isCount(given[name])) &&
+    optionalCounts.every((name) => given[name] === undefined || isCount(given[name]));
+  return isUnderstood ? (value as LabelSettings) : undefined;
+}
+
 function checkSettings(repository: Repository, settings: PoolSettings): void {
   const { name, volumeBytes, blockBytes, chunkBytes, markBytes, bufferBytes } = settings;
   if (name === ROOT_POOL || !NAME.test(name)) {

@@ -4,8 +4,8 @@
 import type { ReadableVolume } from '../media/drive-messages.ts';
 import type { Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
-import { mediumOf } from './volume-choice.ts';
 import { readLogs } from './volume-logs.ts';
+import { mediumOf } from './volume-medium.ts';
 import type { VolumeRecord } from './volume-records.ts';
 
 type Volume = Omit<VolumeRecord, 'revision'>;

@@ -19,12 +19,13 @@ import type { ChunkNames, IndexedChunk } from '../index/segment-builder.ts';
 import { listArchiveHeads } from './archives.ts';
 import { type ArchiveFooter, type ChunkFacts, inspectChunk } from './check-chunk.ts';
 import { readBlocks } from './check-data.ts';
-import { verifyIndex } from './check-index.ts';
+import { type VerifiedIndex, verifyIndex } from './check-index.ts';
 import { sessionsAtWork } from './check-records.ts';
 import { listForgotten } from './forgotten.ts';
 import { mergeIndex, storeSegment } from './index-store.ts';
 import { rebuildArchives } from './rebuild-archives.ts';
 import { rebuildMaps } from './rebuild-maps.ts';
+import { RebuildVolumes } from './rebuild-volumes.ts';
 import type { Repository } from './repository.ts';
 import { openSession, type Session } from './session.ts';
 import { listSessionMaps, type MapList } from './storage-map.ts';
@@ -48,6 +49,8 @@ export interface RebuildResult {
   readonly mapsMade: number;
   /** Ids of archives whose record was made again. */
   readonly archivesMade: readonly string[];
+  /** Volumes that are not where they should be; what is known of their chunks stays as it is. */
+  readonly volumesAway: readonly string[];
   /** What could not be made again, or not wholly. */
   readonly problems: readonly string[];
 }
@@ -75,6 +78,12 @@ export interface Rebuilding {
   /** Sessions that are at work. */
   readonly atWork: ReadonlySet<string>;
   readonly problems: string[];
+}
+
+/** What the index or the map says of a chunk. */
+interface ToldChunk {
+  readonly session: string;
+  readonly table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'>;
 }
 
 /** Names that are gathered before they are stored as one segment. */
@@ -112,6 +121,7 @@ class Rebuild {
   #unindexed: ChunkNames[] = [];
   #unindexedBytes = 0;
   #chunksIndexed = 0;
+  #volumesAway: readonly string[] = [];
   /** Not in the index, and without a footer: their blocks must be read. */
   readonly #toRead: KnownChunk[] = [];
   #turnMs = performance.now();
@@ -153,6 +163,7 @@ class Rebuild {
       segmentsReplaced,
       mapsMade,
       archivesMade,
+      volumesAway: this.#volumesAway,
       problems: this.#problems,
     };
   }
@@ -170,36 +181,63 @@ class Rebuild {
   /** Index: returns how many damaged segments were replaced. */
   async #index(maps: MapList): Promise<number> {
     const index = await verifyIndex(this.#repository);
-    const tables = new Map<
-      string,
-      { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> }
-    >();
+    const tables = new Map<string, ToldChunk>();
     for (const map of maps.sessions)
       for (const chunk of map.chunks)
         tables.set(chunk.id, { session: chunk.session, table: chunk });
     for (const [id, chunk] of index.chunks)
       tables.set(id, { session: chunk.session.toString('hex'), table: chunk });
+    const volumes = await RebuildVolumes.open(this.#repository, this.#media);
     try {
       const listed = await this.#repository.store.list('chunks');
       let done = 0;
       for (const { name } of listed) {
         await this.#turn();
         this.#request.onProgress({ chunks: done++, chunksTotal: listed.length, bytesRead: 0 });
-        const facts = inspectChunk(this.#repository, this.#media, name);
-        if (facts.unreadable) {
-          if (facts.problems[0] !== 'it is missing')
-            this.#problems.push(`chunk ${name} cannot be read: ${facts.problems.join('; ')}`);
-          continue;
-        }
-        for (const footer of facts.archives) this.#footers.push({ ...footer, chunk: name });
-        await this.#chunk(facts, index.chunks.has(name), tables.get(name));
+        const problem = await this.#look(name, volumes, index, tables.get(name));
+        if (problem !== undefined) this.#problems.push(problem);
       }
+      this.#problems.push(...volumes.problems());
+      this.#volumesAway = volumes.away();
     } finally {
+      volumes.close();
       index.close();
     }
     await this.#readUnknown();
     await this.#flush();
     return this.#dropDamaged(index.damaged);
+  }
+
+  /** Looks at a chunk; what is wrong with all of it is returned. */
+  async #look(
+    name: string,
+    volumes: RebuildVolumes,
+    index: VerifiedIndex,
+    told: ToldChunk | undefined,
+  ): Promise<string | undefined> {
+    const facts = volumes.isAway(name)
+      ? undefined
+      : inspectChunk(this.#repository, this.#media, name);
+    if (facts === undefined || volumes.tellsAway(facts)) {
+      const known = index.chunks.get(name);
+      volumes.passed(name, known !== undefined);
+      if (known === undefined) return undefined;
+      // What the index says of it must do.
+      const { contentClass, bytes, blocks } = known;
+      const session = known.session.toString('hex');
+      this.#chunks.set(name, {
+        ...{ id: name, session, contentClass, bytes, blocks },
+        hasFooter: false,
+      });
+      return undefined;
+    }
+    if (facts.unreadable) {
+      if (facts.problems[0] === 'it is missing') return undefined;
+      return `chunk ${name} cannot be read: ${facts.problems.join('; ')}`;
+    }
+    for (const footer of facts.archives) this.#footers.push({ ...footer, chunk: name });
+    await this.#chunk(facts, index.chunks.has(name), told);
+    return await volumes.copyManifest(facts);
   }
 
   async #turn(): Promise<void> {
@@ -209,13 +247,7 @@ class Rebuild {
     this.#turnMs = performance.now();
   }
 
-  async #chunk(
-    facts: ChunkFacts,
-    indexed: boolean,
-    told:
-      | { session: string; table: Pick<IndexedChunk, 'contentClass' | 'bytes' | 'blocks'> }
-      | undefined,
-  ): Promise<void> {
+  async #chunk(facts: ChunkFacts, indexed: boolean, told: ToldChunk | undefined): Promise<void> {
     const { id, footer, header, bytes } = facts;
     const known: KnownChunk = {
       id,

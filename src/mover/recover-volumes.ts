@@ -3,75 +3,28 @@
  * known of pools and volumes from what is on them. The rest, index, map and archives, `rebuild` makes
  * from the chunks.
  *
- * Contract: volumes may be given in any order, and more can be added later. Nothing that the repository
- * knows already is replaced by what a volume says.
+ * Contract: volumes may be given in any order, and more can be added later: of a chunk that goes on, on a
+ * volume that was not given, what there is of it is remembered. Nothing that the repository knows
+ * already is replaced by what a volume says.
  */
-import { readdirSync } from 'node:fs';
-import { type ByteString, fromBytes, toBytes, toDisplay } from '../base/bytes.ts';
-import { PenstockError, toPenstockError } from '../base/errors.ts';
+import { must } from '../base/assert.ts';
+import { toDisplay } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ObjectKind, ObjectStore } from '../format/object-store.ts';
-import type { VolumeLabel } from '../format/volume-label.ts';
-import { openTapeImage } from '../media/tape-image.ts';
-import { type SurveyedVolume, surveyVolume, wholeChunks } from '../media/volume-survey.ts';
-import { addPool, listPools, type Pool } from './pools.ts';
+import { RECORD } from '../format/record.ts';
+import type { LabelSealed, VolumeLabel } from '../format/volume-label.ts';
+import { type SurveyedChunk, wholeChunks } from '../media/volume-survey.ts';
+import { addPool, type LabelSettings, listPools, type Pool, settingsOfLabel } from './pools.ts';
 import { isRepository, type Repository } from './repository.ts';
-import { addVolume, listVolumes } from './volume-records.ts';
-
-export interface FoundVolume extends SurveyedVolume {
-  /** The folder in which its image is. */
-  readonly folder: ByteString;
-  readonly fileBytes: number;
-}
-
-export interface Survey {
-  readonly volumes: readonly FoundVolume[];
-  /** What was passed over, and why. */
-  readonly problems: readonly string[];
-}
-
-const ENDING = '.tap';
-
-/** Looks through all images of a folder. HOST_IO when it cannot be listed. */
-export async function surveyFolder(folder: ByteString): Promise<Survey> {
-  const volumes: FoundVolume[] = [];
-  const problems: string[] = [];
-  for (const name of imagesIn(folder)) {
-    const path = `${folder}/${name}`;
-    try {
-      const image = openTapeImage({ path, readOnly: true });
-      try {
-        const found = await surveyVolume(image);
-        const right = 'label' in found ? `${found.label.name}${ENDING}` : name;
-        if ('foreign' in found) problems.push(`${toDisplay(path)} holds ${found.foreign}`);
-        else if (name !== right)
-          problems.push(`${toDisplay(path)} is volume ${found.label.name}: name it ${right}`);
-        else {
-          const { capacityBytes = 0 } = await image.status();
-          volumes.push({ ...found, folder, fileBytes: capacityBytes });
-          for (const object of found.damaged)
-            problems.push(`volume ${found.label.name}, object ${object}: it cannot be read`);
-        }
-      } finally {
-        await image.close();
-      }
-    } catch (error) {
-      problems.push(`${toDisplay(path)}: ${toPenstockError(error).message}`);
-    }
-  }
-  return { volumes, problems };
-}
-
-function imagesIn(folder: ByteString): string[] {
-  try {
-    return readdirSync(toBytes(folder), { encoding: 'buffer' })
-      .map((name) => fromBytes(name))
-      .filter((name) => name.endsWith(ENDING))
-      .sort();
-  } catch (cause) {
-    throw new PenstockError('HOST_IO', `cannot list ${toDisplay(folder)}`, { cause });
-  }
-}
+import type { FoundVolume } from './survey-volumes.ts';
+import {
+  addVolume,
+  changeVolume,
+  listVolumes,
+  type VolumeChunk,
+  type VolumeRecord,
+} from './volume-records.ts';
 
 /**
  * Puts the repository record and the keys that the labels carry into a store that has none.
@@ -113,75 +66,174 @@ function ordered({ records }: VolumeLabel): VolumeLabel['records'] {
 export interface RecoveredVolumes {
   readonly poolsMade: readonly string[];
   readonly volumesAdded: number;
+  /** Chunks that are whole now. */
   readonly chunks: number;
+  /** Chunks of which a part is on volumes that were not given yet, or that were never finished. */
+  readonly chunksInPart: number;
+  /** What is not as it was, or may not be. */
+  readonly problems: readonly string[];
 }
 
 /** Makes known to the repository what is on the volumes. REPO_IO, REPO_FULL. */
 export async function recoverVolumes(
   repository: Repository,
-  volumes: readonly FoundVolume[],
+  found: readonly FoundVolume[],
 ): Promise<RecoveredVolumes> {
   const { id } = repository.settings;
-  const foreign = volumes.find(({ label }) => label.repository !== id);
+  const foreign = found.find(({ label }) => label.repository !== id);
   if (foreign !== undefined) {
     const text = `volume ${foreign.label.name} is of another repository, ${foreign.label.repository}`;
     throw new PenstockError('VOLUME_FOREIGN', text);
   }
+  const { volumes: known } = await listVolumes(repository);
+  const isKnown = new Set(known.map(({ volume }) => volume));
+  // Given twice it counts once.
+  const added = [...new Map(found.map((one) => [one.label.volume, one])).values()].filter(
+    ({ label }) => !isKnown.has(label.volume),
+  );
+  const problems = await keysAhead(repository, known, added);
+  const { pools, poolsMade } = await recoverPools(repository, added, problems);
+  const chunks = wholeChunks([
+    ...known.map(({ volume, parts = [] }) => ({ volume, stretches: parts })),
+    ...added.map(({ label, stretches }) => ({ volume: label.volume, stretches })),
+  ]);
+  const isWhole = new Set(chunks.map((chunk) => chunk.id));
+  const inPart = new Set<string>();
+  const restOf = (parts: NonNullable<VolumeRecord['parts']>): typeof parts => {
+    const rest = parts.filter(({ chunk }) => !isWhole.has(chunk));
+    for (const { chunk } of rest) inPart.add(chunk);
+    return rest;
+  };
+  const lastOf = (pool: string): number =>
+    Math.max(
+      ...known.map((one) => (one.pool === pool ? one.sequence : 0)),
+      ...added.map(({ label }) => (pools.get(label.pool)?.id === pool ? label.sequence : 0)),
+    );
+  for (const one of added) {
+    const { label, writtenMs, sessions, objects, bytes } = one;
+    const pool = must(pools.get(label.pool), 'a pool of each volume').id;
+    await addVolume(repository, {
+      ...{ volume: label.volume, pool, name: label.name, sequence: label.sequence },
+      // Only of the last one it is not known that another followed it.
+      state: label.sequence === lastOf(pool) ? 'appendable' : 'full',
+      ...{ labelledMs: label.createdMs, writtenMs, sessions, objects, bytes },
+      chunks: chunksOn(label.volume, chunks),
+      parts: restOf(one.stretches),
+    });
+  }
+  for (const { volume, pool, sequence, state, parts } of known) {
+    if (parts === undefined) continue;
+    const rest = restOf(parts);
+    const isFollowed = state === 'appendable' && sequence < lastOf(pool);
+    const more = chunksOn(volume, chunks);
+    if (rest.length === parts.length && !isFollowed) continue;
+    await changeVolume(repository, volume, (now) => ({
+      ...now,
+      state: isFollowed && now.state === 'appendable' ? 'full' : now.state,
+      chunks: [...now.chunks, ...more],
+      parts: rest,
+    }));
+  }
+  const counts = { volumesAdded: added.length, chunks: chunks.length, chunksInPart: inPart.size };
+  return { poolsMade, ...counts, problems };
+}
+
+function chunksOn(volume: string, chunks: readonly SurveyedChunk[]): VolumeChunk[] {
+  return chunks.flatMap(({ id, bytes, writtenMs, stream, places }) => {
+    const place = places.get(volume);
+    return place === undefined ? [] : [{ id, bytes, committedMs: writtenMs, stream, ...place }];
+  });
+}
+
+/** A volume that was labelled after all that are known may carry keys that came later. */
+async function keysAhead(
+  { store }: Repository,
+  known: readonly VolumeRecord[],
+  added: readonly FoundVolume[],
+): Promise<string[]> {
+  const newest = Math.max(...known.map(({ labelledMs }) => labelledMs));
+  if (known.length === 0) return [];
+  const own = new Set((await store.list('keys')).map(({ name }) => `keys/${name}`));
+  return added.flatMap(({ label }) => {
+    if (label.createdMs <= newest) return [];
+    const unknown = label.records.some(({ name }) => name.startsWith('keys/') && !own.has(name));
+    if (!unknown) return [];
+    return [
+      `volume ${label.name} carries a key that the repository does not have: if it was not removed there, ` +
+        'make the repository again, beginning with that volume',
+    ];
+  });
+}
+
+/** The pools of the volumes by name; those that are not there are made as the newest labels say. */
+async function recoverPools(
+  repository: Repository,
+  added: readonly FoundVolume[],
+  problems: string[],
+): Promise<{ pools: ReadonlyMap<string, Pool>; poolsMade: string[] }> {
   const poolsMade: string[] = [];
   const pools = new Map<string, Pool>();
   for (const pool of (await listPools(repository)).pools) pools.set(pool.name, pool);
-  for (const group of Map.groupBy(volumes, ({ label }) => label.pool).values()) {
-    const { pool: name } = (group[0] as FoundVolume).label;
+  for (const [name, group] of Map.groupBy(added, ({ label }) => label.pool)) {
     if (pools.has(name)) continue;
-    pools.set(name, await addPool(repository, settingsOf(name, group)));
+    const [newest, ...others] = group.toSorted((a, b) => b.label.createdMs - a.label.createdMs);
+    if (newest === undefined) continue;
+    const { place, label } = newest;
+    const told = toldSettings(repository, newest);
+    if (told === undefined) {
+      problems.push(
+        `the labels of pool ${name} do not say how it is written, which an older version did not put ` +
+          'there: it has the settings of a new pool; for others make another pool, and migrate to it',
+      );
+    }
+    const settings = told ?? assumedSettings(group);
+    pools.set(name, await addPool(repository, { ...withoutPlace(settings), name, ...place }));
     poolsMade.push(name);
+    const elsewhere = others.find((other) => whereOf(other) !== whereOf(newest));
+    if (elsewhere !== undefined)
+      problems.push(
+        `volumes of pool ${name} are in several places: those in ${whereOf(elsewhere)} belong to ` +
+          `${whereOf(newest)}, as does ${label.name}`,
+      );
   }
-  const known = new Set((await listVolumes(repository)).volumes.map(({ volume }) => volume));
-  const chunks = wholeChunks(volumes);
-  let added = 0;
-  for (const volume of volumes) {
-    const { label } = volume;
-    if (known.has(label.volume)) continue;
-    const pool = pools.get(label.pool) as Pool;
-    const isLast = volumes.every(
-      (other) => other.label.pool !== label.pool || other.label.sequence <= label.sequence,
-    );
-    await addVolume(repository, {
-      volume: label.volume,
-      pool: pool.id,
-      name: label.name,
-      sequence: label.sequence,
-      // Only of the last one it is not known that another followed it.
-      state: isLast ? 'appendable' : 'full',
-      labelledMs: label.createdMs,
-      writtenMs: volume.writtenMs,
-      sessions: volume.sessions,
-      objects: volume.objects,
-      bytes: volume.bytes,
-      chunks: chunks.flatMap(({ id: chunk, bytes, writtenMs, stream, places }) => {
-        const place = places.get(label.volume);
-        return place === undefined
-          ? []
-          : [{ id: chunk, bytes, committedMs: writtenMs, stream, ...place }];
-      }),
-    });
-    added++;
-  }
-  return { poolsMade, volumesAdded: added, chunks: chunks.length };
+  return { pools, poolsMade };
 }
 
-/** What the labels do not say of their pool is as for a new one. */
-function settingsOf(name: string, volumes: readonly FoundVolume[]): Parameters<typeof addPool>[1] {
-  const first = volumes[0] as FoundVolume;
-  const { blockBytes } = first.label;
-  const largest = Math.max(...volumes.map(({ fileBytes }) => fileBytes));
+const whereOf = ({ place }: FoundVolume): string =>
+  place.changer ?? place.device ?? toDisplay(place.path);
+
+/** The place is where the volume was found, not where it was once. */
+function withoutPlace(settings: LabelSettings): LabelSettings {
+  const { device: _, changer: __, drive: ___, ...others } = settings;
+  return others;
+}
+
+/** What the label says of its pool; nothing where it does not say it. */
+function toldSettings(
+  repository: Repository,
+  { label, record }: FoundVolume,
+): LabelSettings | undefined {
+  const subject = `the label of volume ${label.name}`;
+  const { sealed } = repository.sealer.decodeRecord<unknown, Partial<LabelSealed> | undefined>(
+    Buffer.from(record),
+    RECORD.volumeLabel,
+    subject,
+  );
+  return settingsOfLabel(sealed?.pool);
+}
+
+/** As for a new pool. */
+function assumedSettings(volumes: readonly FoundVolume[]): LabelSettings {
+  const { label, place } = must(volumes[0], 'a volume of each pool');
+  const { blockBytes } = label;
+  const largest = Math.max(...volumes.map(({ capacityBytes }) => capacityBytes));
+  const isTape = place.kind === 'tape';
+  const share = isTape ? LIMITS.volumeChunkBytesDefault : LIMITS.volumeChunkBytesDefault / 8;
   return {
-    name,
-    kind: 'tape-image',
-    path: first.folder,
-    volumeBytes: Math.max(largest, LIMITS.volumeBytesDefault),
+    ...place,
+    volumeBytes: isTape ? 0 : Math.max(largest, LIMITS.volumeBytesDefault),
     blockBytes,
-    chunkBytes: Math.max(blockBytes, LIMITS.volumeChunkBytesDefault / 8),
+    chunkBytes: Math.max(blockBytes, share),
     markBytes: 0,
     logPlace: 'both',
     logEntries: 'run',

@@ -7,36 +7,18 @@
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
-import type { LabelRecord, VolumeLabel } from '../format/volume-label.ts';
+import type { LabelRecord, LabelSealed, VolumeLabel } from '../format/volume-label.ts';
 import { CWD, FileStatus, openFiles } from '../host/mod.ts';
 import type { Medium, TapeMedium, WritableVolume } from '../media/drive-messages.ts';
-import type { Pool } from './pools.ts';
+import type { LabelSettings, Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
+import { mediumOf } from './volume-medium.ts';
 import type { KnownVolume } from './volume-records.ts';
 
 export interface ChosenVolume {
   readonly writable: WritableVolume;
   /** What the repository is to know of it once it was labelled. */
   readonly record: KnownVolume;
-}
-
-/** The medium of a volume. USAGE where the secret for a drive cannot be read. */
-export async function mediumOf(repository: Repository, pool: Pool, name: string): Promise<Medium> {
-  const { path, volumeBytes, device, changer, drive } = pool;
-  if (device === undefined) {
-    return { kind: 'tape-image', path: `${path}/${name}.tap`, volumeBytes };
-  }
-  const { parseIscsiAddress } = await import('../scsi/iscsi-address.ts');
-  const user = [device, changer ?? device].map((one) => parseIscsiAddress(one).user);
-  const chap = await repository.around.chap?.(user[0] ?? user[1]);
-  return {
-    kind: 'tape',
-    name,
-    device,
-    ...(changer === undefined ? {} : { changer }),
-    ...(drive === undefined ? {} : { drive }),
-    ...(chap === undefined ? {} : { chap }),
-  };
 }
 
 /** Whether it is where it should be. Of a drive without a library only who reads the label can know. */
@@ -48,7 +30,7 @@ export async function isThere(medium: Medium): Promise<boolean> {
 const NAME_LENGTH = 6;
 
 /** Names of the tapes in a drive's library, in order; undefined without one. */
-async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] | undefined> {
+export async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] | undefined> {
   if (changer === undefined) return undefined;
   const { openLibrary } = await import('../media/tape-medium.ts');
   const library = await openLibrary(changer, chap);
@@ -99,7 +81,8 @@ export async function labelled(
     writer: 'penstock',
     records: await keyRecords(repository),
   };
-  const record = repository.sealer.encodeRecord(RECORD.volumeLabel, id, label, undefined);
+  const sealed: LabelSealed = { pool: labelSettings(pool) };
+  const record = repository.sealer.encodeRecord(RECORD.volumeLabel, id, label, sealed);
   return {
     writable: {
       medium: await mediumOf(repository, pool, name),
@@ -120,6 +103,11 @@ export async function labelled(
       chunks: [],
     },
   };
+}
+
+function labelSettings(pool: Pool): LabelSettings {
+  const { id: _, name: __, createdMs: ___, ...settings } = pool;
+  return settings;
 }
 
 /** The label of a volume that has one: what the drive is to find. */

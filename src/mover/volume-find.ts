@@ -7,7 +7,7 @@ import type { Volume } from '../media/volume.ts';
 import { checkLabel } from '../media/volume-label.ts';
 import { listPools, type Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
-import { mediumOf } from './volume-choice.ts';
+import { mediumOf } from './volume-medium.ts';
 import { listVolumes, type VolumeRecord } from './volume-records.ts';
 
 export interface NamedVolume {

@@ -15,9 +15,10 @@ import { newScanReport, scanVolume } from '../media/volume-scan.ts';
 import { listArchives } from './archives.ts';
 import { findPool, type Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
-import { isThere, labelled, mediumOf } from './volume-choice.ts';
+import { isThere, labelled } from './volume-choice.ts';
 import { type NamedVolume, volumeAgain, withAnyMedium } from './volume-find.ts';
 import { dropLogs } from './volume-logs.ts';
+import { mediumOf } from './volume-medium.ts';
 import { addVolume, dropVolume, listVolumes, type VolumeRecord } from './volume-records.ts';
 
 export interface LabelRequest {

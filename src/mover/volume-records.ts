@@ -12,6 +12,7 @@
  */
 import { must } from '../base/assert.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
+import type { ChunkStretch } from '../media/volume-survey.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, readMapRecord } from './storage-map.ts';
 
@@ -65,6 +66,11 @@ export interface VolumeRecord {
   readonly chunks: readonly VolumeChunk[];
   /** Chunks that do not count any more, where they begin at this object or before. */
   readonly released?: readonly ReleasedChunk[];
+  /**
+   * Of a volume that was taken in from its medium: records of chunks of which the rest has not been seen,
+   * because they go on, on a volume that is not known yet, or were never finished.
+   */
+  readonly parts?: readonly ChunkStretch[];
   /** Identifier that the log of the next session gets. */
   readonly nextLogId?: string;
   /** A log was made again from the records and is kept beside: it is believed before the medium's. */

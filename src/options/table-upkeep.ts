@@ -192,18 +192,34 @@ export const UPKEEP_COMMANDS = {
     description: [
       'Makes the catalog again from the repository. Index segments and map records that are ' +
         'missing or damaged are made again from the chunks.',
-      'With --volumes, what is known of the volumes whose images lie in DIR is made again from what ' +
-        'is on them, in any order; where --repo holds no repository yet, it is made from their ' +
-        'labels: the volumes and the passphrase are enough.',
+      'With --volumes, what is known of volumes is made again from what is on them, in any order: of ' +
+        'images in a folder, of the tape in a drive (iscsi://HOST/TARGET/LUN), or with --changer of all ' +
+        'tapes of a library. Where --repo holds no repository yet, it is made from their labels: the ' +
+        'volumes and the passphrase are enough. Volumes may also be given one after the other: run the ' +
+        'command again with the next tape in the drive. Begin with the newest one, which has the keys ' +
+        'that came last.',
     ],
     positionals: {},
     options: {
       volumes: {
         flag: 'volumes',
         kind: 'path',
-        value: 'DIR',
+        value: 'PLACE',
         many: true,
-        help: 'take in the volumes of this folder',
+        help: 'take in the volumes of this folder, or drive',
+      },
+      changer: {
+        flag: 'changer',
+        kind: 'text',
+        value: 'ADDRESS',
+        help: 'the library that brings tapes to the drive: take in all of them',
+      },
+      drive: {
+        flag: 'drive',
+        kind: 'count',
+        min: 1,
+        value: 'NUMBER',
+        help: 'which of the drives of the library it is, in the order of their addresses',
       },
     },
     examples: [
@@ -211,6 +227,10 @@ export const UPKEEP_COMMANDS = {
       {
         line: 'penstock catalog rebuild --volumes /srv/tapes --repo /srv/new',
         help: 'the repository is lost, its volumes are not',
+      },
+      {
+        line: 'penstock catalog rebuild --volumes iscsi://nas/iqn.2001-04.com.example:drive/1',
+        help: 'take in the tape that is in a drive',
       },
     ],
   },

@@ -6,24 +6,24 @@ import { EXIT, PenstockError, toPenstockError } from '../../base/errors.ts';
 import { removeCatalog } from '../../catalog/mod.ts';
 import { openSystem } from '../../host/mod.ts';
 import { type RebuildResult, rebuild } from '../../mover/rebuild.ts';
+import { recoverRecords, recoverVolumes } from '../../mover/recover-volumes.ts';
 import {
   type FoundVolume,
-  recoverRecords,
-  recoverVolumes,
   type Survey,
+  surveyDrive,
   surveyFolder,
-} from '../../mover/recover-volumes.ts';
+} from '../../mover/survey-volumes.ts';
 import { absolutePath } from '../absolute-path.ts';
 import type { Invocation } from '../invocation.ts';
-import { openRepositoryOf } from '../open.ts';
+import { chapSecrets, openRepositoryOf } from '../open.ts';
 import { plural } from '../render-summary.ts';
 import { repositoryPlace } from '../repository-place.ts';
 
 export default async function run(invocation: Invocation<'catalog rebuild'>): Promise<number> {
   const { output, signal, options } = invocation;
-  const found = await survey(invocation);
   output.progress.start('rebuilding');
-  if (found.volumes.length > 0) await recoverInto(invocation, found.volumes);
+  const found = await survey(invocation);
+  const more = found.volumes.length > 0 ? await recoverInto(invocation, found.volumes) : [];
   const repository = await openRepositoryOf(invocation);
   try {
     const result = await rebuild(repository, {
@@ -38,8 +38,10 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
     });
     output.progress.finish();
     dropCatalog(invocation, repository.settings.id);
-    const problems = [...found.problems, ...result.problems];
+    const problems = [...found.problems, ...more, ...result.problems];
     for (const problem of problems) output.warning(problem, { code: 'DAMAGED' });
+    if (result.volumesAway.length > 0)
+      output.note(`not looked at, since they are not there: ${result.volumesAway.join(', ')}`);
     for (const archive of result.archivesMade)
       output.detail(`made the record of archive ${archive} again`);
     const volumes = options.volumes.length > 0 ? { volumes: found.volumes.length } : {};
@@ -50,26 +52,47 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
   }
 }
 
-/** What lies in the folders that were named. */
-async function survey({ options }: Invocation<'catalog rebuild'>): Promise<Survey> {
+const ADDRESS = /^iscsi:\/\//i;
+
+/** What lies in the folders, drives and libraries that were named. */
+async function survey({ options, output }: Invocation<'catalog rebuild'>): Promise<Survey> {
+  const { changer, drive } = options;
+  const places = options.volumes;
+  const drives = places.filter((place) => ADDRESS.test(place));
+  if (changer !== undefined && drives.length !== 1) {
+    throw new PenstockError('USAGE', '--changer needs one drive in --volumes', {
+      hint: 'for several libraries run the command for each',
+    });
+  }
+  if (drive !== undefined && changer === undefined)
+    throw new PenstockError('USAGE', '--drive says which drive of a library it is: give --changer');
+  const library = {
+    ...(changer === undefined ? {} : { changer }),
+    ...(drive === undefined ? {} : { drive }),
+  };
   const all = { volumes: [] as FoundVolume[], problems: [] as string[] };
-  for (const folder of options.volumes) {
-    const { volumes, problems } = await surveyFolder(absolutePath(folder));
+  for (const place of places) {
+    const { volumes, problems } = drives.includes(place)
+      ? await surveyDrive({ device: place, ...library }, chapSecrets(), (tape) =>
+          output.detail(`looking through ${tape}`),
+        )
+      : await surveyFolder(absolutePath(place));
     all.volumes.push(...volumes);
     all.problems.push(...problems);
   }
-  if (options.volumes.length > 0 && all.volumes.length === 0) {
+  if (places.length > 0 && all.volumes.length === 0) {
     const hint = all.problems[0] ?? 'images of volumes are files that end in .tap';
     throw new PenstockError('VOLUME_MISSING', 'there is no volume of a repository', { hint });
   }
   return all;
 }
 
-/** The repository's own records, and what it is to know of the volumes. */
+/** The repository's own records, and what it is to know of the volumes. Returns what is not as it was. */
 async function recoverInto(
   invocation: Invocation<'catalog rebuild'>,
   volumes: readonly FoundVolume[],
-): Promise<void> {
+): Promise<readonly string[]> {
+  const { output } = invocation;
   const store = await repositoryPlace(invocation).open(true);
   try {
     await recoverRecords(store, volumes);
@@ -78,9 +101,14 @@ async function recoverInto(
   }
   const repository = await openRepositoryOf(invocation);
   try {
-    const { poolsMade, volumesAdded } = await recoverVolumes(repository, volumes);
-    for (const pool of poolsMade) invocation.output.note(`made pool ${pool} again`);
-    invocation.output.note(`took in ${plural(volumesAdded, 'volume')}`);
+    const made = await recoverVolumes(repository, volumes);
+    for (const pool of made.poolsMade) output.note(`made pool ${pool} again`);
+    output.note(`took in ${plural(made.volumesAdded, 'volume')}`);
+    if (made.chunksInPart > 0) {
+      const text = `${plural(made.chunksInPart, 'chunk')} are there in part`;
+      output.note(`${text}: the rest is on other volumes, or was never written`);
+    }
+    return made.problems;
   } finally {
     await repository.close();
   }
