@@ -21,6 +21,7 @@ if (args.length === 1 && (args[0] === '--version' || args[0] === '-V')) {
 
 function start() {
   dropExperimentalWarnings();
+  setEngineFlags();
   enableCompileCache();
   const entry = findEntry();
   import(pathToFileURL(entry).href).catch((error) => {
@@ -45,6 +46,19 @@ function dropExperimentalWarnings() {
     if (kind === 'ExperimentalWarning' || warning.name === 'ExperimentalWarning') return;
     Reflect.apply(emitWarning, process, [warning, ...rest]);
   };
+}
+
+/**
+ * Settings of V8 for this process and its threads: space for young objects stays at its first size
+ * (src/host/native/memory.ts), and so small a space is not cleaned by several threads.
+ *
+ * They are set here and nowhere else: compiled code is kept with the settings it was compiled under, and
+ * what was kept under others is compiled again.
+ */
+function setEngineFlags() {
+  const v8 = process.getBuiltinModule('v8');
+  v8.setFlagsFromString('--semi-space-growth-factor=1');
+  v8.setFlagsFromString('--no-parallel-scavenge');
 }
 
 /**

@@ -10,7 +10,7 @@ import { ENTRY, type EntryFields, EntryWriter } from '../src/format/entry.ts';
 import { LeafBuilder } from '../src/format/manifest.ts';
 import { CONTENT_CLASS } from '../src/format/tag-header.ts';
 import type { ChunkWriterOptions, PlacedChunk } from '../src/modules/chunk-writer.ts';
-import { sealWindowBytes } from '../src/modules/seal.ts';
+import { sealWindowBytes } from '../src/modules/window-bytes.ts';
 import { type Archive, encodeArchive } from '../src/mover/archives.ts';
 import { storeSegment, toChunkNames } from '../src/mover/index-store.ts';
 import { moduleFile } from '../src/mover/module-file.ts';

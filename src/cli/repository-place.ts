@@ -8,7 +8,6 @@
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { warmNetThread } from '../channel/remote/net-start.ts';
 import { OBJECT_KINDS, type ObjectStore } from '../format/object-store.ts';
 import { CWD, newListing, openFiles } from '../host/mod.ts';
 import { openDirectoryStore } from '../media/directory-store.ts';
@@ -103,6 +102,7 @@ async function openRemote(
   { host, port }: { readonly host: string; readonly port: number },
   name: string,
 ): Promise<ObjectStore> {
+  const { warmNetThread } = await import('../channel/remote/net-start.ts');
   warmNetThread();
   const { Peers } = await import('../channel/net/peers.ts');
   const { StateFolder } = await import('../channel/net/state-folder.ts');

@@ -3,7 +3,6 @@
  * be had. Contract: that of codec.ts, but it allocates a result per call, which costs about double.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import type { Codec, KeyedHash } from './codec.ts';
 import { assertKeyAndTag, rangeOf } from './codec-ranges.ts';
 import { crc32cOf } from './native/hash.ts';
@@ -13,6 +12,9 @@ import { shapeOfLevel } from './zstd-level.ts';
 const NONCE: Uint8Array = new Uint8Array(12);
 const CIPHER = 'aes-256-gcm';
 const CIPHER_OPTIONS = { authTagLength: 16 } as const;
+
+/** Loaded where this codec is used: threads with the native one do without. */
+const zlib = (): typeof import('node:zlib') => process.getBuiltinModule('node:zlib');
 
 type Plain = Uint8Array<ArrayBuffer>;
 
@@ -36,6 +38,7 @@ export class NodeCodec implements Codec {
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
     const { hashLog, minMatch } = shapeOfLevel(level);
+    const { constants, zstdCompressSync } = zlib();
     let frame: Uint8Array;
     try {
       frame = zstdCompressSync(from as Plain, {
@@ -71,7 +74,9 @@ export class NodeCodec implements Codec {
     const length = contentLength(from);
     if (length < 0 || length > targetCapacity) return -1;
     try {
-      const content = zstdDecompressSync(from as Plain, { maxOutputLength: Math.max(1, length) });
+      const content = zlib().zstdDecompressSync(from as Plain, {
+        maxOutputLength: Math.max(1, length),
+      });
       if (content.length !== length) return -1;
       into.set(content);
       return length;

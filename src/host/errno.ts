@@ -6,8 +6,6 @@
  * (`ioError`). 95 is called ENOTSUP, as in Node, never EOPNOTSUPP. Numbers are Linux's; they are
  * the same on every architecture that Penstock runs on.
  */
-import { constants } from 'node:os';
-import { getSystemErrorMap } from 'node:util';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 
@@ -31,38 +29,51 @@ const MORE: readonly (readonly [name: string, errno: number, text: string])[] = 
   ['EHWPOISON', 133, 'memory page has a hardware error'],
 ];
 
-const NAMES = new Map<number, string>();
-const NUMBERS = new Map<string, number>();
-const TEXTS = new Map<number, string>();
-
-function add(name: string, errno: number, text: string | undefined): void {
-  if (!NAMES.has(errno)) NAMES.set(errno, name);
-  NUMBERS.set(name, errno);
-  if (text !== undefined && !TEXTS.has(errno)) TEXTS.set(errno, text);
+interface Tables {
+  readonly names: ReadonlyMap<number, string>;
+  readonly numbers: ReadonlyMap<string, number>;
+  readonly texts: ReadonlyMap<number, string>;
 }
 
-for (const [name, errno, text] of MORE) add(name, errno, text);
-for (const [errno, [name, text]] of getSystemErrorMap()) {
-  // libuv's own codes lie beyond -3000 and are not the system's.
-  if (errno > -3000) add(name, -errno, text);
+let made: Tables | undefined;
+
+/** Made when the first error is named: most threads name none. */
+function tables(): Tables {
+  if (made !== undefined) return made;
+  const names = new Map<number, string>();
+  const numbers = new Map<string, number>();
+  const texts = new Map<number, string>();
+  const add = (name: string, errno: number, text: string | undefined): void => {
+    if (!names.has(errno)) names.set(errno, name);
+    numbers.set(name, errno);
+    if (text !== undefined && !texts.has(errno)) texts.set(errno, text);
+  };
+  for (const [name, errno, text] of MORE) add(name, errno, text);
+  for (const [errno, [name, text]] of process.getBuiltinModule('node:util').getSystemErrorMap()) {
+    // libuv's own codes lie beyond -3000 and are not the system's.
+    if (errno > -3000) add(name, -errno, text);
+  }
+  const { constants } = process.getBuiltinModule('node:os');
+  for (const [name, errno] of Object.entries(constants.errno)) add(name, errno, undefined);
+  made = { names, numbers, texts };
+  return made;
 }
-for (const [name, errno] of Object.entries(constants.errno)) add(name, errno, undefined);
 
 /** `ENOENT` for 2, or for -2; `E<number>` for one that is not in the tables. */
 export function errnoName(errno: number): string {
   const number = Math.abs(errno);
-  return NAMES.get(number) ?? `E${number}`;
+  return tables().names.get(number) ?? `E${number}`;
 }
 
 /** 2 for `ENOENT`; undefined for a name that the system does not have. */
 export function errnoNumber(name: string): number | undefined {
-  return NUMBERS.get(name);
+  return tables().numbers.get(name);
 }
 
 /** `no such file or directory` for 2, or for -2. */
 export function errnoText(errno: number): string {
   const number = Math.abs(errno);
-  return TEXTS.get(number) ?? `system error ${number}`;
+  return tables().texts.get(number) ?? `system error ${number}`;
 }
 
 /**

@@ -5,8 +5,10 @@
  * boot, name space and start. A process that cannot be seen from here (another machine, another
  * container) is never taken for dead.
  */
-import { readFileSync, readlinkSync } from 'node:fs';
-import { availableParallelism, hostname } from 'node:os';
+
+// Threads load this with the door of host/: imports of these modules would cost each of them milliseconds.
+const { readFileSync, readlinkSync } = process.getBuiltinModule('node:fs');
+const { availableParallelism, hostname } = process.getBuiltinModule('node:os');
 
 /** Says which process wrote something; plain data, to be stored. */
 export interface ProcessIdentity {

@@ -16,8 +16,9 @@ import { CONTENT_RECORD_BYTES, contentIsHole, contentLength } from '../format/co
 import { checkEntry, ENTRY, ENTRY_FLAG, type EntryFields, EntryView } from '../format/entry.ts';
 import { createSessionTable } from '../index/session-table.ts';
 import { startPipe } from '../pipe/mod.ts';
-import { COLLECT_WINDOW_BYTES, type CollectOptions } from './collect.ts';
+import type { CollectOptions } from './collect.ts';
 import { type BatchResult, FILE_UNIT_BYTES_MAX, UNIT } from './unit.ts';
+import { COLLECT_WINDOW_BYTES } from './window-bytes.ts';
 
 const scratch = scratchFolder();
 const file = (name: string): string => join(scratch, name);

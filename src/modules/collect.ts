@@ -34,6 +34,7 @@ import { Cutter, GEAR_BYTES } from './cutter.ts';
 import { openResultSender, type ResultSender } from './result-link.ts';
 import { writeAttributes } from './source-attributes.ts';
 import { FILE_UNIT_BYTES_MAX, PlanReader, UNIT, type UnitProblem } from './unit.ts';
+import { COLLECT_WINDOW_BYTES } from './window-bytes.ts';
 
 export interface CollectOptions {
   readonly nameKey: Uint8Array;
@@ -43,8 +44,7 @@ export interface CollectOptions {
   readonly session: SessionTableShare;
 }
 
-/** Private memory of an instance: gear table, then the window that large files are read into. */
-export const COLLECT_WINDOW_BYTES: number = 4096 + 4 * LIMITS.cutBytesMax;
+/** In the instance's private memory, behind the gear table. */
 const WINDOW_AT = 4096;
 
 /** Why a unit gave no entry, or an incomplete one. */

@@ -5,7 +5,6 @@
  * Contract: on another machine's behalf `base` is a folder in which that machine may copy, so that nobody
  * who can put links there leads a copy out of it.
  */
-import { realpathSync } from 'node:fs';
 import { type ByteString, fromBytes, toBytes, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { CWD, ERRNO, type Files, ioError } from '../host/files-only.ts';
@@ -76,6 +75,8 @@ function denied(path: ByteString): PenstockError {
 
 function realPath(path: ByteString): ByteString | undefined {
   try {
+    // Not by an import: each scan would pay for it, and most have no root of this kind.
+    const { realpathSync } = process.getBuiltinModule('node:fs');
     return fromBytes(realpathSync.native(toBytes(path), { encoding: 'buffer' }));
   } catch (cause) {
     const { code, errno = 0 } = cause as NodeJS.ErrnoException;

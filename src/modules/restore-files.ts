@@ -30,9 +30,6 @@ export interface RestoreFilesOptions {
   readonly dryRun: boolean;
 }
 
-/** Private memory of an instance: the content of one block. */
-export const restoreWindowBytes = (blockRawBytes: number): number => blockRawBytes;
-
 export type RestoreCommand = { readonly window: SharedArrayBuffer };
 
 /** What an instance tells the initiator. */

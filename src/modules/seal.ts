@@ -32,12 +32,9 @@ export interface SealOptions {
   readonly keyring: KeyringRecord;
   /** zstd level; 0: nothing is compressed. */
   readonly level: number;
-  /** Where in the instance's window the memory of sealWindowBytes begins. */
+  /** Where in the instance's window the memory of sealWindowBytes (window-bytes.ts) begins. */
   readonly windowAt: number;
 }
-
-/** Private memory of an instance, for the compressed form. */
-export const sealWindowBytes = (blockRawBytes: number): number => blockRawBytes;
 
 export default function seal(options: SealOptions): PipeModule {
   let sealing: Sealing | undefined;

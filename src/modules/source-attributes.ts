@@ -2,7 +2,6 @@
  * Extended attributes of a source, into its entry. More than an entry holds are left out as a whole,
  * and the entry says that it is not complete.
  */
-import { crc32 } from 'node:zlib';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -41,6 +40,8 @@ export function attributesDigest(attributes: readonly Attribute[] | number): num
   if (attributes.length === 0) return 0;
   const copied = attributes.filter(({ name }) => isCopied(name));
   copied.sort((a, b) => (a.name < b.name ? -1 : 1));
+  // Attributes are rare: until there are some, threads do without the module.
+  const { crc32 } = process.getBuiltinModule('node:zlib');
   let digest = 0;
   for (const { name, value } of copied) {
     digest = crc32(Buffer.from(`${name}\0${value.length}\0`, 'latin1'), digest);

@@ -37,7 +37,7 @@ import { FirstLinks } from './first-links.ts';
 import { ManifestBuilder } from './manifest-builder.ts';
 import { type ManifestRoot, receiveRoot } from './manifest-cursor.ts';
 import { openResultReceiver } from './result-link.ts';
-import { InlineScan } from './scan-inline.ts';
+import type { InlineScan } from './scan-inline.ts';
 import { SCAN, SCAN_FLAG, ScanReader } from './scan-stream.ts';
 import { writeAttributes } from './source-attributes.ts';
 import { postFailure, postProblem } from './source-problems.ts';
@@ -61,12 +61,23 @@ export default function walk(options: WalkOptions): PipeModule {
   let walker: Walker | undefined;
   return {
     open: async (context) => {
-      walker = new Walker(options, context, await openChunkMedia(options.media));
+      const media = await openChunkMedia(options.media);
+      walker = new Walker(options, context, media, await openInline(options, context));
     },
     run: () => must(walker, 'the walk was opened').run(),
     control: (message) => must(walker, 'the walk was opened').control(message),
     abort: () => walker?.abort(),
   };
+}
+
+/** The scan, where it is no stage of its own: elsewhere its code is not loaded. */
+async function openInline(
+  { scan }: WalkOptions,
+  context: ModuleContext,
+): Promise<InlineScan | undefined> {
+  if (scan === undefined) return undefined;
+  const { InlineScan } = await import('./scan-inline.ts');
+  return new InlineScan(scan, context);
 }
 
 class Walker {
@@ -91,13 +102,18 @@ class Walker {
   readonly #links = new FirstLinks();
   #checkpointWanted = false;
 
-  constructor(options: WalkOptions, context: ModuleContext, media: ChunkMedia) {
+  constructor(
+    options: WalkOptions,
+    context: ModuleContext,
+    media: ChunkMedia,
+    inline: InlineScan | undefined,
+  ) {
     this.#context = context;
     const keyring = fromKeyringRecord(options.keyring);
     const codec = openCodec(keyring.nameKey);
     const random = openRandom();
-    this.#inline = options.scan && new InlineScan(options.scan, context);
-    this.#scan = new ScanReader(this.#inline ?? context);
+    this.#inline = inline;
+    this.#scan = new ScanReader(inline ?? context);
     this.#status = this.#scan.status;
     this.#index = new BlobIndex(options.index, this.#files, openCodec(keyring.indexKey).hash);
     this.#reader = new BlobReader(

@@ -10,10 +10,9 @@ import { hostname } from 'node:os';
 import { type ByteString, toBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { LineChannel } from '../channel/local/line-channel.ts';
-import { fromWireError } from '../channel/wire-error.ts';
 import type { Pipe } from '../pipe/mod.ts';
-import { openMonitor, SOCKET_NAME } from './local-requests.ts';
-import { type PipeFacts, PipeMeter } from './pipe-view.ts';
+import type { PipeFacts, PipeMeter } from './pipe-view.ts';
+import { SOCKET_NAME } from './socket-name.ts';
 
 /** Announces a pipe until it is over. `program` is what kind of program runs it. */
 export async function announcePipe(
@@ -23,7 +22,7 @@ export async function announcePipe(
   more: Pick<PipeFacts, 'programs'> = {},
 ): Promise<void> {
   const facts = { program, machine: hostname(), flow: flowOf(pipe), ...more };
-  const meter = new PipeMeter(pipe, facts);
+  let meter: PipeMeter | undefined;
   let isOver = false;
   const over = pipe.done
     .catch(() => {})
@@ -31,7 +30,12 @@ export async function announcePipe(
       isOver = true;
     });
   while (!isOver) {
-    await tell(stateDirectory, pipe, meter, over);
+    // What speaks with a monitor is loaded where there is one.
+    if (existsSync(toBytes(`${stateDirectory}/${SOCKET_NAME}`))) {
+      const { PipeMeter } = await import('./pipe-view.ts');
+      meter ??= new PipeMeter(pipe, facts);
+      await tell(stateDirectory, pipe, meter, over);
+    }
     // A monitor that is started later, or anew, learns of it too.
     const again = new Promise<void>((resolve) => {
       setTimeout(resolve, LIMITS.announceRetryMs).unref();
@@ -47,7 +51,7 @@ async function tell(
   meter: PipeMeter,
   over: Promise<unknown>,
 ): Promise<void> {
-  if (!existsSync(toBytes(`${stateDirectory}/${SOCKET_NAME}`))) return;
+  const { openMonitor } = await import('./local-requests.ts');
   const channel = await openMonitor(stateDirectory);
   if (channel === undefined) return;
   channel.socket.unref();
@@ -62,6 +66,7 @@ async function tell(
 }
 
 async function listen(channel: LineChannel, pipe: Pipe): Promise<void> {
+  const { fromWireError } = await import('../channel/wire-error.ts');
   for (let line = await channel.next(); line !== undefined; line = await channel.next()) {
     const { stop } = line as { stop?: unknown };
     if (stop !== undefined) await pipe.stop(fromWireError(stop));

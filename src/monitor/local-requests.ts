@@ -10,8 +10,7 @@ import { connectLocal, LineChannel, socketPath } from '../channel/local/line-cha
 import { fromWireError } from '../channel/wire-error.ts';
 import type { StartedPipe, StartRequest } from './near-pipes.ts';
 import type { PipeView } from './pipe-view.ts';
-
-export const SOCKET_NAME = 'monitor.sock';
+import { SOCKET_NAME } from './socket-name.ts';
 
 export type LocalRequest =
   | { readonly type: 'pipes' }

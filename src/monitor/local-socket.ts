@@ -19,10 +19,11 @@ import {
 } from '../channel/local/line-channel.ts';
 import { toWireError } from '../channel/wire-error.ts';
 import type { MonitorContext } from './context.ts';
-import { type LocalRequest, SOCKET_NAME } from './local-requests.ts';
+import type { LocalRequest } from './local-requests.ts';
 import type { FarPart, NearPipes } from './near-pipes.ts';
 import type { PipeRegistry } from './pipe-registry.ts';
 import { isPipeView, type PipeView } from './pipe-view.ts';
+import { SOCKET_NAME } from './socket-name.ts';
 
 export class LocalSocket {
   readonly #registry: PipeRegistry;

@@ -20,7 +20,6 @@ import type { WalkReport } from '../modules/walk-options.ts';
 import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
 import { backupPipe } from './backup-pipe.ts';
-import { estimateSources } from './estimate.ts';
 import {
   type LoadedIndex,
   loadIndex,
@@ -269,12 +268,15 @@ class Backup {
   }
   #total: number | undefined;
   #estimate(signal: AbortSignal): void {
-    estimateSources(this.#request.paths, this.#request.selection, signal).then(
-      ({ bytes }) => {
-        this.#total = bytes;
-      },
-      () => undefined,
-    );
+    const { paths, selection } = this.#request;
+    import('./estimate.ts')
+      .then(({ estimateSources }) => estimateSources(paths, selection, signal))
+      .then(
+        ({ bytes }) => {
+          this.#total = bytes;
+        },
+        () => undefined,
+      );
   }
 
   /** Checkpoint: a partial archive of all that is safe. */

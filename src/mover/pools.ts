@@ -9,7 +9,6 @@
 import type { ByteString } from '../base/bytes.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { PooledStore } from './pooled-store.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, ROOT_POOL, readMapRecord } from './storage-map.ts';
 
@@ -144,6 +143,7 @@ export async function withPools(repository: Repository, target?: string): Promis
     const isRoot = target === undefined || target === ROOT_POOL;
     const pool = isRoot ? undefined : await findPool(repository, target);
     if (pools.length === 0) return repository;
+    const { PooledStore } = await import('./pooled-store.ts');
     return repository.over(await PooledStore.open(repository, pools, pool));
   } catch (error) {
     await repository.close();

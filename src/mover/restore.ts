@@ -32,13 +32,13 @@ import {
   MetadataWriter,
 } from '../modules/file-metadata.ts';
 import { findEntry } from '../modules/manifest-cursor.ts';
-import {
-  type RestoreCommand,
-  type RestoreFilesOptions,
-  type RestoreMessage,
-  restoreWindowBytes,
+import type {
+  RestoreCommand,
+  RestoreFilesOptions,
+  RestoreMessage,
 } from '../modules/restore-files.ts';
 import { Slots } from '../modules/restore-window.ts';
+import { restoreWindowBytes } from '../modules/window-bytes.ts';
 import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import type { Archive } from './archives.ts';
 import { ManifestDamage } from './manifest-damage.ts';

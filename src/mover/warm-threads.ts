@@ -8,11 +8,13 @@ import { availableParallelism } from 'node:os';
 import { keepWarm, warmThread } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
 
-/** Starts threads of a backup ahead. */
+/**
+ * Starts those threads of a backup ahead that every one has. Where nothing has changed nothing is placed:
+ * that thread would cost a thirtieth of such a backup.
+ */
 export function warmBackup(): void {
   warmThread('scan', [{ module: moduleFile('scan') }]);
   warmThread('walk', [{ module: moduleFile('walk') }]);
-  warmThread('place', [{ module: moduleFile('place') }]);
 }
 
 /** Starts threads of a restore ahead: the least that one has. */

@@ -3,7 +3,6 @@
  *
  * Contract: that of files.ts. No call allocates, except for the names of a listing.
  */
-import { constants } from 'node:fs';
 import { assert } from '../../base/assert.ts';
 import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
@@ -15,8 +14,9 @@ import { NameScratch } from './scratch.ts';
 /** Not among Node's constants; the same on x64 and arm64. */
 const O_CLOEXEC = 0o2000000;
 const O_PATH = 0o10000000;
+// An import would load all of node:fs, promises and streams too, into each thread.
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } =
-  constants;
+  process.getBuiltinModule('node:fs').constants;
 const OPEN_DIRECTORY = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 const OPEN_THROUGH = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 const OPEN_READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;

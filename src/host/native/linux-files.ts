@@ -4,7 +4,6 @@
  * Contract: that of files.ts. No call allocates, except for targets and attributes that are
  * returned.
  */
-import { constants } from 'node:fs';
 import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import { FileStatus, KIND } from '../file-status.ts';
@@ -14,6 +13,9 @@ import { LinuxAccounts } from './linux-accounts.ts';
 import { LinuxAttributes } from './linux-attributes.ts';
 import { LinuxContents } from './linux-contents.ts';
 import { NameScratch } from './scratch.ts';
+
+/** Not by an import: linux-contents.ts says why. */
+const { constants } = process.getBuiltinModule('node:fs');
 
 /** O_PATH and O_CLOEXEC are not among Node's constants; the same on x64 and arm64. */
 const OPEN_PATH = 0o12000000 | constants.O_NOFOLLOW;

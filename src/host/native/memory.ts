@@ -1,10 +1,9 @@
 /**
  * Memory that a process keeps although nobody needs it, tens of megabytes each: the C library gives
- * every thread a heap (arena) of its own, which keeps what the thread once used; what was large and
- * freed raises the size from which memory is given back to the system; and V8 lets the space for young
- * objects of a busy thread grow to 64 MiB.
+ * every thread a heap (arena) of its own, which keeps what the thread once used; and what was large and
+ * freed raises the size from which memory is given back to the system. (V8 would let the space for young
+ * objects of a busy thread grow to 64 MiB: bin/penstock.js sees to that.)
  */
-import { setFlagsFromString } from 'node:v8';
 import { loadProgram } from './libc.ts';
 
 /** Parameters of glibc's mallopt. */
@@ -16,12 +15,10 @@ const ARENAS = 2;
 const GIVE_BACK_BYTES = 256 * 1024;
 
 /**
- * For programs that call it before their work: all threads share two heaps, pieces of 256 KiB and more go
- * back to the system at once, and the space for young objects stays at its first size. Without effect
- * where the C library has no such settings.
+ * For programs that call it before their work: all threads share two heaps, and pieces of 256 KiB and more
+ * go back to the system at once. Without effect where the C library has no such settings.
  */
 export function keepMemorySmall(): void {
-  setFlagsFromString('--semi-space-growth-factor=1');
   try {
     const mallopt = loadProgram().declare('mallopt', 'int', ['int', 'int']);
     mallopt(ARENA_MAX, ARENAS);
