@@ -121,6 +121,45 @@ test('a cache folder that cannot be written does no harm', (context) => {
   }
 });
 
+test('what a command has compiled is used by the next one, and by other commands', (context) => {
+  const top = mkdtempSync(join(tmpdir(), 'penstock compiled-'));
+  context.after(() => rmSync(top, { recursive: true, force: true }));
+  const source = join(top, 'source');
+  mkdirSync(source);
+  writeFileSync(join(source, 'file'), 'some bytes');
+  const environment: NodeJS.ProcessEnv = {
+    ...process.env,
+    XDG_CACHE_HOME: join(top, 'cache'),
+    XDG_STATE_HOME: join(top, 'state'),
+    PENSTOCK_PASSPHRASE: 'compiled',
+    NODE_DEBUG_NATIVE: 'COMPILE_CACHE',
+  };
+  delete environment.NODE_COMPILE_CACHE;
+  // Coverage is measured with code that was compiled for it.
+  delete environment.NODE_V8_COVERAGE;
+  const ofCache = (...args: string[]): string[] => {
+    const command = [join(ROOT, 'bin/penstock.js'), ...args, '--repo', join(top, 'repository')];
+    const ended = spawnSync(process.execPath, command, {
+      encoding: 'utf8',
+      env: environment,
+      maxBuffer: 2 ** 26,
+    });
+    assert.equal(ended.status, 0, ended.stderr.slice(-2000));
+    return (ended.stdout + ended.stderr)
+      .split('\n')
+      .filter((line) => line.includes('V8 code cache'));
+  };
+  ofCache('backup', source);
+  ofCache('archives');
+  for (const lines of [ofCache('backup', source), ofCache('archives')]) {
+    assert.deepEqual(
+      lines.filter((line) => line.includes('rejected')),
+      [],
+    );
+    assert.ok(lines.filter((line) => line.includes('accepted')).length > 50, `${lines.length}`);
+  }
+});
+
 test('--version is answered by any Node.js without loading more', (context) => {
   const folder = makePackage(context, '>=99.0');
   rmSync(join(folder, 'src'), { recursive: true });
