@@ -287,6 +287,12 @@ export const LIMITS = {
   linksLostMs: 30_000,
   /** How long an agent that has all stays, so that the other one surely learns it. */
   linksLingerMs: 2000,
+  /** Connections that several pipes share between two machines. */
+  sharedLinksMax: 8,
+  /** Agents' connections that one of them carries. */
+  sharedStreamsMax: 32,
+  /** Bytes of one of these that wait to be taken on either side. */
+  sharedStreamBytes: MIB,
   /** Attempts to connect of one agent; each has a token of its own. */
   linkAttemptsMax: 1_000_000,
   /** Bytes that are handed to a data connection at once. */

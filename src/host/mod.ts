@@ -21,7 +21,7 @@ export {
   openClock,
   openFiles,
 } from './files-only.ts';
-export { duplicateDescriptor } from './native/descriptor.ts';
+export { duplicateDescriptor, socketPair } from './native/descriptor.ts';
 export { openKeyedHash } from './native/hash.ts';
 export { keepMemorySmall } from './native/memory.ts';
 export type { Random } from './random.ts';

@@ -17,7 +17,7 @@ import {
   type Initiation,
   type OnwardPart,
 } from '../channel/net/control-channel.ts';
-import { DataPort } from '../channel/net/data-port.ts';
+import { DataPort, type TakeOver } from '../channel/net/data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from '../channel/net/frame.ts';
 import { HalfPipe, type JoinedSide, joinHalves } from '../channel/net/half-pipe.ts';
 import { formatAddress, type Peer } from '../channel/net/peers.ts';
@@ -30,6 +30,7 @@ import {
   receiveStage,
   sendStage,
 } from '../channel/net/reach.ts';
+import { type SharedEntrance, SharedPort } from '../channel/net/shared-links.ts';
 import { toWireError } from '../channel/wire-error.ts';
 import { type Pipe, type PipeSpec, type StageSpec, startPipe } from '../pipe/mod.ts';
 import type { MonitorContext, MonitorSocket } from './context.ts';
@@ -41,6 +42,7 @@ export class FarPipes {
   readonly #context: MonitorContext;
   readonly #turns: PipeTurns;
   readonly #channels = new Set<ControlChannel>();
+  readonly #shared = new SharedPort();
   #port: Promise<DataPort> | undefined;
 
   constructor(context: MonitorContext, turns: PipeTurns) {
@@ -136,10 +138,11 @@ export class FarPipes {
     signal: AbortSignal,
     onQueued: (place: number) => void,
   ): Promise<Reached> {
-    const { onward, agents: _agents, stages: _stages, ...rest } = asked;
+    const { onward, agents: _agents, stages: _stages, shared, ...rest } = asked;
     assert(onward !== undefined, 'it is asked for');
     return reachPipe({
       ...rest,
+      shared: shared !== undefined,
       near: asked,
       far: halfOf(onward),
       identity: this.#context.identity,
@@ -172,6 +175,7 @@ export class FarPipes {
       next === undefined ? [single(pipe, back, asked)] : joined(pipe, back, next, flow);
     [half] = halves;
     const done = Promise.all(halves.map((one) => one.done));
+    next?.begun(pipe, done);
     const stop = async (reason: PenstockError): Promise<void> => {
       await Promise.all(halves.map((one) => one.stop(reason)));
     };
@@ -184,11 +188,19 @@ export class FarPipes {
     }).catch((thrown) => stop(toPenstockError(thrown)));
     const facts = { program, machine, flow, device, owner: peer.fingerprint, stop };
     turn.started(registered(pipe, programs === undefined ? facts : { ...facts, programs }));
-    port.register(id, async (connection) =>
-      (await pipe.control(agentStage, connection)).includes(true),
-    );
+    const takeOver: TakeOver = async (connection) =>
+      (await pipe.control(agentStage, connection)).includes(true);
+    port.register(id, takeOver);
+    const shared = this.#share(asked, peer, port);
+    shared?.register(id, takeOver);
     log.info(`a pipe was begun by ${peer.name}`, { pipe: name, flow, program });
-    channel.send({ type: 'ready', port: port.port, id, secret: secret.toString('base64') });
+    channel.send({
+      type: 'ready',
+      port: port.port,
+      id,
+      secret: secret.toString('base64'),
+      ...(shared === undefined ? {} : { shared: onWire(shared) }),
+    });
     try {
       await done;
       log.info('a pipe has ended', { pipe: name });
@@ -197,7 +209,14 @@ export class FarPipes {
       log.warn(`a pipe was stopped: ${message}`, { pipe: name, code });
     } finally {
       port.withdraw(id);
+      shared?.release(id);
     }
+  }
+
+  /** The connections that a pipe shares with others of its peer. */
+  #share({ shared }: Initiation, peer: Peer, port: DataPort): SharedEntrance | undefined {
+    if (shared === undefined) return undefined;
+    return this.#shared.use(this.#context.identity, peer.fingerprint, shared, port);
   }
 
   /** The half with its agents; `onward` connect to the next machine. */
@@ -259,6 +278,10 @@ interface Admitted {
   readonly peer: Peer;
   readonly turn: Turn;
   readonly next: Reached | undefined;
+}
+
+function onWire({ id, secret }: SharedEntrance): { id: string; secret: string } {
+  return { id, secret: Buffer.from(secret).toString('base64') };
 }
 
 /** What the next machine is asked for. */

@@ -142,7 +142,7 @@ type Fields = { readonly [field: string]: unknown };
 
 /** What a command sent, field by field; the rest is for who starts the pipe. */
 function startRequest(sent: unknown): Parameters<NearPipes['start']>[0] {
-  const { name, far, through, device, waitMs } = (sent ?? {}) as Fields;
+  const { name, far, through, device, shared, waitMs } = (sent ?? {}) as Fields;
   const words = (value: unknown): string[] => {
     if (Array.isArray(value) && value.every((word) => typeof word === 'string')) return value;
     throw new PenstockError('USAGE', 'the modules are no list of names');
@@ -162,6 +162,7 @@ function startRequest(sent: unknown): Parameters<NearPipes['start']>[0] {
     ...(isFar ? { far: { flow, machines: machines.map(part) } } : {}),
     through: words(through),
     device: text(device),
+    shared: shared === true,
     waitMs: typeof waitMs === 'number' && waitMs > 0 ? waitMs : undefined,
   };
 }

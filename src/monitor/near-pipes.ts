@@ -34,6 +34,8 @@ export interface StartRequest {
   /** Commands of this machine's list, in the order of the flow. */
   readonly through: readonly string[];
   readonly device?: string | undefined;
+  /** It shares connections with others that do. */
+  readonly shared?: boolean | undefined;
   /** How long each end waits for its program. */
   readonly waitMs?: number | undefined;
 }
@@ -64,7 +66,12 @@ interface Plan {
   readonly near: PipeSpec & { readonly name: string; readonly minBuffers: number };
   readonly facts: PipeFacts;
   readonly far:
-    | { readonly server: Server; readonly flow: 'push' | 'pull'; readonly half: FarHalf }
+    | {
+        readonly server: Server;
+        readonly flow: 'push' | 'pull';
+        readonly half: FarHalf;
+        readonly shared: boolean;
+      }
     | undefined;
 }
 
@@ -145,7 +152,7 @@ export class NearPipes {
       const pipe = await startPipe({ ...near, maxBuffers: buffers });
       return { pipe, done: pipe.done, stop: (reason) => pipe.stop(reason) };
     }
-    const { server, flow, half } = far;
+    const { server, flow, half, shared } = far;
     const { buffers, rest } = await turnsTogether(turn, (onQueuedThere) =>
       reachPipe({
         identity: this.#context.identity,
@@ -154,6 +161,7 @@ export class NearPipes {
         flow,
         near,
         far: half,
+        shared,
         signal: turn.signal,
         onQueued: (place) => {
           onQueuedThere(place);
@@ -201,6 +209,7 @@ export class NearPipes {
         server: { host, port, fingerprint },
         flow: far.flow,
         half: farHalf(far.flow, next, others, waitMs),
+        shared: asked.shared === true,
       },
     };
   }

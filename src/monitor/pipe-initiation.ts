@@ -44,6 +44,9 @@ export function checkInitiation(message: unknown, name: string): Initiation {
   if (asked.bytesPerSecond !== undefined) {
     whole('bytesPerSecond', asked.bytesPerSecond, 1, Number.MAX_SAFE_INTEGER);
   }
+  if (asked.shared !== undefined && !/^[0-9a-f]{32}$/.test(String(asked.shared))) {
+    refuse('the name of shared connections is none');
+  }
   stageList(asked.stages, asked.onward);
   let machines = 2;
   for (let part = asked.onward; part !== undefined; part = part.onward) {

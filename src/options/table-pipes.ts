@@ -96,6 +96,11 @@ export const PIPE_COMMANDS = {
         many: true,
         help: 'the same on another machine',
       },
+      shared: {
+        flag: 'shared',
+        kind: 'flag',
+        help: 'use connections together with other pipes to the same machine that do, instead of its own',
+      },
       waitMs: {
         flag: 'wait',
         kind: 'duration',

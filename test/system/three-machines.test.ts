@@ -46,7 +46,9 @@ for (const flow of ['to', 'from'] as const) {
     // No byte is lost in the turning.
     for (const [i, byte] of sent.entries()) if (byte === 0x7a) sent[i] = 0x79;
     for (const [i, byte] of sent.entries()) if (byte === 0x61) sent[i] = 0x62;
-    const places = [`--${flow}`, middle.address, `--${flow}`, last.address];
+    // Over connections of its own, and over such as others could use too.
+    const shared = flow === 'to' ? [] : ['--shared'];
+    const places = [`--${flow}`, middle.address, `--${flow}`, last.address, ...shared];
     const modules =
       flow === 'to'
         ? ['--through', 'turn', '--far-through', `${middle.address}=back`]

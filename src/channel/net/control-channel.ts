@@ -60,6 +60,8 @@ export interface Initiation {
   readonly lostMs?: number;
   /** The most that the half sends that is asked for. */
   readonly bytesPerSecond?: number;
+  /** It shares connections with other pipes of who asks, which calls them so. */
+  readonly shared?: string;
   /** Whether order is kept from machine to machine. Default true. */
   readonly ordered?: boolean;
   /** The half is not the last one: where the pipe goes on from there. */
@@ -71,7 +73,14 @@ export type PipeMessage =
   /** The other machine has no room for the half yet: its place in the queue there. */
   | { readonly type: 'queued'; readonly place: number }
   /** Where and how to connect: the data port, the id of the far half, what tokens are made of. */
-  | { readonly type: 'ready'; readonly port: number; readonly id: string; readonly secret: string }
+  | {
+      readonly type: 'ready';
+      readonly port: number;
+      readonly id: string;
+      readonly secret: string;
+      /** Of the connections that are shared. */
+      readonly shared?: { readonly id: string; readonly secret: string };
+    }
   /** The half that says so ends, and why; the other one is to end too. */
   | { readonly type: 'stop'; readonly error: WireError }
   | { readonly type: 'ended'; readonly counters: Readonly<Record<string, readonly number[]>> }

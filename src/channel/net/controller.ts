@@ -11,7 +11,7 @@
  *
  * A half that says `onward` is extended by its own machine to the next one, in the same way.
  */
-import type { PenstockError } from '../../base/errors.ts';
+import { type PenstockError, toPenstockError } from '../../base/errors.ts';
 import { type Pipe, type PipeSpec, startPipe } from '../../pipe/mod.ts';
 import { HalfPipe } from './half-pipe.ts';
 import { behindAgents, type Reached, type ReachOptions, reachPipe } from './reach.ts';
@@ -50,7 +50,7 @@ export async function extendPipe(options: ExtendOptions): Promise<ExtendedPipe> 
 /** Starts the near half of a pipe whose far half waits for it. PIPE_CONFIG, LIMIT. */
 export async function startNear(
   options: Omit<ExtendOptions, 'identity' | 'server' | 'program' | 'far'>,
-  { name, address, channel, agents }: Reached,
+  { name, address, channel, agents, begun, giveUp }: Reached,
 ): Promise<ExtendedPipe> {
   const { near, flow, ordered } = options;
   let pipe: Pipe;
@@ -67,7 +67,7 @@ export async function startNear(
       },
     });
   } catch (thrown) {
-    channel.close();
+    await giveUp(toPenstockError(thrown));
     throw thrown;
   }
   const { onFarPost, onFarWarning, onSafe } = options;
@@ -80,6 +80,7 @@ export async function startNear(
     ...(onSafe === undefined ? {} : { onSafe }),
   }).begin();
   half = started;
+  begun(pipe, started.done);
   return {
     name,
     near: pipe,

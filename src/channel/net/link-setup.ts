@@ -29,7 +29,7 @@ export interface LinkIdentity extends Identity {
 
 /** A connection that is up, and bytes that came behind the token. */
 export interface ReadyLink {
-  readonly socket: TLSSocket;
+  readonly socket: Socket;
   readonly rest: Buffer;
 }
 
@@ -96,11 +96,35 @@ export async function acceptLink(
     socket.on('error', () => {});
     await happens(socket, 'secure');
     checkPinned(socket, identity.peerFingerprint, 'who is at the other end of a data connection');
-    const bytes = await read(socket, TOKEN_BYTES);
-    const token = bytes.subarray(0, TOKEN_BYTES);
-    if (!timingSafeEqual(token, tokenOf(secret, preamble))) throw setupError('its token is wrong');
-    return { socket, rest: bytes.subarray(TOKEN_BYTES) };
+    return { socket, rest: await shownToken(socket, secret, preamble) };
   });
+}
+
+/**
+ * Takes over a stream of shared connections. One of ours has sent its token, and is up when the first frame
+ * comes; one of theirs has to show it.
+ */
+export async function acceptShared(
+  descriptor: number,
+  whose: 'ours' | 'theirs',
+  secret: Uint8Array,
+  preamble: Preamble,
+  signal: AbortSignal,
+): Promise<ReadyLink> {
+  const socket = new TcpSocket({ fd: descriptor, readable: true, writable: true });
+  return guarded(socket, signal, async () => {
+    if (whose === 'ours') return { socket, rest: await read(socket, 1) };
+    socket.write(Uint8Array.of(ADMITTED));
+    return { socket, rest: await shownToken(socket, secret, preamble) };
+  });
+}
+
+/** Reads a token and compares it; gives what came behind it. */
+async function shownToken(socket: Socket, secret: Uint8Array, preamble: Preamble): Promise<Buffer> {
+  const bytes = await read(socket, TOKEN_BYTES);
+  const token = bytes.subarray(0, TOKEN_BYTES);
+  if (!timingSafeEqual(token, tokenOf(secret, preamble))) throw setupError('its token is wrong');
+  return bytes.subarray(TOKEN_BYTES);
 }
 
 /** Runs a set-up that ends the socket when it fails, takes too long, or is called off. */

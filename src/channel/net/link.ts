@@ -5,7 +5,7 @@
  * `defect` and never out of the event loop. While a frame waits for a buffer nothing is read, so the other
  * side is held up by TCP; a connection that is read and stays silent too long is ended (`look`).
  */
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
@@ -23,7 +23,7 @@ export interface LinkEvents {
 }
 
 export class Link {
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
   readonly #events: LinkEvents;
   readonly #reader: FrameReader;
   #open = true;
@@ -38,7 +38,7 @@ export class Link {
   /** Why it was ended, where this side did it. */
   reason: string | undefined;
 
-  constructor(socket: TLSSocket, bounds: FrameBounds, events: LinkEvents) {
+  constructor(socket: Socket, bounds: FrameBounds, events: LinkEvents) {
     this.#socket = socket;
     this.#events = events;
     this.#reader = new FrameReader(

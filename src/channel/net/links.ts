@@ -16,7 +16,13 @@ import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { FrameBounds } from './frame.ts';
 import { Link, type LinkEvents } from './link.ts';
-import { acceptLink, connectLink, type LinkIdentity, type ReadyLink } from './link-setup.ts';
+import {
+  acceptLink,
+  acceptShared,
+  connectLink,
+  type LinkIdentity,
+  type ReadyLink,
+} from './link-setup.ts';
 import { serverTls } from './pinned-tls.ts';
 
 /** Plain data, part of the options of both agents. */
@@ -53,6 +59,8 @@ export interface HandOver {
   readonly agent: number;
   readonly attempt: number;
   readonly descriptor: number;
+  /** A stream of shared connections, which know the machine already: whose side has begun it. */
+  readonly shared?: 'ours' | 'theirs';
 }
 
 export class Links {
@@ -87,12 +95,12 @@ export class Links {
   }
 
   /** Takes a connection over from the data port; false if it is not for this agent. */
-  accept({ agent, attempt, descriptor }: HandOver): boolean {
+  accept({ agent, attempt, descriptor, shared }: HandOver): boolean {
     if (agent !== this.#agent || this.#abort.signal.aborted) return false;
     if (this.#options.connect !== undefined || this.live.size >= LIMITS.linksPerAgentMax) {
       return false;
     }
-    void this.#setUpAccepted(attempt, descriptor);
+    void this.#setUpAccepted(attempt, descriptor, shared);
     return true;
   }
 
@@ -108,14 +116,20 @@ export class Links {
     this.live.clear();
   }
 
-  async #setUpAccepted(attempt: number, descriptor: number): Promise<void> {
+  async #setUpAccepted(
+    attempt: number,
+    descriptor: number,
+    shared: HandOver['shared'],
+  ): Promise<void> {
     const { identity, id, secret } = this.#options;
     const preamble = { id, agent: this.#agent, attempt };
     const cancel = this.#beginSetUp();
     const signal = AbortSignal.any([this.#abort.signal, cancel.signal]);
     try {
-      const setUp = acceptLink(descriptor, identity, this.#context, secret, preamble, signal);
-      const ready = await setUp;
+      const ready =
+        shared === undefined
+          ? await acceptLink(descriptor, identity, this.#context, secret, preamble, signal)
+          : await acceptShared(descriptor, shared, secret, preamble, signal);
       if (this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax) {
         ready.socket.destroy();
       } else {
@@ -258,7 +272,7 @@ export function dropDescriptor(descriptor: number): void {
   }
 }
 
-function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+export function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(done, delayMs);
     function done(): void {

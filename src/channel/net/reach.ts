@@ -8,7 +8,7 @@ import { availableParallelism, hostname } from 'node:os';
 import { WebSocket } from 'ws';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { makePipeName, type StageSpec } from '../../pipe/mod.ts';
+import { makePipeName, type Pipe, type StageSpec } from '../../pipe/mod.ts';
 import { fromWireError, toWireError } from '../wire-error.ts';
 import { connectPinned, type Server } from './api-client.ts';
 import {
@@ -24,6 +24,7 @@ import type { LinksOptions } from './links.ts';
 import { formatAddress } from './peers.ts';
 import { MONITOR_PORT } from './ports.ts';
 import { shareRate } from './rate-limit.ts';
+import { SharedUse } from './shared-links.ts';
 
 /** The file ending of the code that runs: the sources, or what they were compiled to. */
 const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
@@ -59,6 +60,11 @@ export interface PathOptions {
   readonly agents?: number;
   /** Connections in all. Default: by how far it is and the processors (distance.ts). */
   readonly links?: number;
+  /**
+   * The pipe shares connections with others that ask for it, from this process to that machine: as many as the
+   * first of them said. Default false: it has its own.
+   */
+  readonly shared?: boolean;
   /** The most that each half sends, over all its connections. */
   readonly bytesPerSecond?: number;
   /** Words of a buffer that say how much of its header room and directory room is used. */
@@ -103,6 +109,8 @@ export interface Reached {
   readonly channel: ControlChannel;
   /** The stage that connects to it: `send` or `receive`. */
   readonly agents: StageSpec;
+  /** The half of this machine runs; `done` settles when it is over. */
+  begun(pipe: Pipe, done: Promise<unknown>): void;
   /** Has it stopped; resolves when the other machine has heard it. */
   giveUp(reason: PenstockError): Promise<void>;
 }
@@ -121,23 +129,32 @@ export async function reachPipe(options: ReachOptions): Promise<Reached> {
     options.links ??
     connectionsFor(roundTripMs, availableParallelism(), server.localAddresses?.length);
   const agents = options.agents ?? Math.ceil(links / LIMITS.linksPerAgentMax);
+  const shared = options.shared === true ? new SharedUse(identity, server) : undefined;
   const giveUp = (): void => channel.close();
   signal?.addEventListener('abort', giveUp, { once: true });
   try {
-    const ready = await initiate(channel, options, name, agents, address);
+    const ready = await initiate(channel, options, { name, agents, shared: shared?.name }, address);
     signal?.throwIfAborted();
+    const stage = agentsOf(options, { agents, links }, ready);
     return {
       name,
       address,
       channel,
-      agents: agentsOf(options, { agents, links }, ready),
+      agents: stage,
+      begun: (pipe, done) => {
+        if (shared !== undefined) share(shared, pipe, stage, links, ready);
+        const release = (): void => shared?.release();
+        done.then(release, release);
+      },
       giveUp: (reason) => {
+        shared?.release();
         channel.send({ type: 'stop', error: toWireError(reason) });
         channel.close();
         return channel.gone;
       },
     };
   } catch (thrown) {
+    shared?.release();
     channel.close();
     throw thrown;
   } finally {
@@ -209,8 +226,11 @@ type Ready = Extract<PipeMessage, { type: 'ready' }>;
 async function initiate(
   channel: ControlChannel,
   options: ReachOptions,
-  name: string,
-  agents: number,
+  {
+    name,
+    agents,
+    shared,
+  }: { readonly name: string; readonly agents: number; readonly shared: string | undefined },
   address: string,
 ): Promise<Ready> {
   const { near, far, flow, program, machine = hostname() } = options;
@@ -230,6 +250,7 @@ async function initiate(
     ),
     ...pick(far, 'minBuffers', 'device'),
     ...pick(options, 'ordered'),
+    ...(shared === undefined ? {} : { shared }),
     ...(far.onward === undefined ? {} : { onward: onwardPart(far.onward) }),
     ...pick(options, 'headerBytesWord', 'directoryBytesWord', 'lostMs', 'bytesPerSecond'),
   });
@@ -243,7 +264,8 @@ async function initiate(
     answer.type !== 'ready' ||
     !Number.isInteger(port) ||
     !/^[0-9a-f]{32}$/.test(id ?? '') ||
-    typeof secret !== 'string'
+    typeof secret !== 'string' ||
+    (shared !== undefined && !/^[0-9a-f]{32}$/.test(answer.shared?.id ?? ''))
   ) {
     throw new PenstockError('NET_PROTOCOL', `${address} answered with what is no answer`);
   }
@@ -289,12 +311,17 @@ function agentsOf(
     identity: { ...identity, peerFingerprint: server.fingerprint },
     id: ready.id,
     secret: Buffer.from(ready.secret, 'base64'),
-    connect: {
-      host: server.host,
-      port: ready.port,
-      links: Math.min(Math.ceil(total / agents), LIMITS.linksPerAgentMax),
-      ...pick(server, 'localAddresses'),
-    },
+    // Streams of shared connections are given to the agents.
+    ...(options.shared === true
+      ? {}
+      : {
+          connect: {
+            host: server.host,
+            port: ready.port,
+            links: linksOfEach(total, agents),
+            ...pick(server, 'localAddresses'),
+          },
+        }),
     ...pick(options, 'lostMs'),
   };
   const agentOptions = {
@@ -303,6 +330,31 @@ function agentsOf(
     ...(bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) }),
   };
   return (flow === 'push' ? sendStage : receiveStage)(agents, agentOptions);
+}
+
+/** Connections of each agent. */
+function linksOfEach(total: number, agents: number): number {
+  return Math.min(Math.ceil(total / agents), LIMITS.linksPerAgentMax);
+}
+
+/** Has the agents of a pipe use shared connections. */
+function share(
+  use: SharedUse,
+  pipe: Pipe,
+  { name, instances: agents = 1 }: StageSpec,
+  links: number,
+  { port, id, secret, shared }: Ready,
+): void {
+  use.connect({
+    port,
+    links,
+    id: shared?.id ?? '',
+    secret: Buffer.from(shared?.secret ?? '', 'base64'),
+  });
+  use.keep(
+    { id, secret: Buffer.from(secret, 'base64'), agents, links: linksOfEach(links, agents) },
+    async (connection) => (await pipe.control(name, connection)).includes(true),
+  );
 }
 
 /** The stage of agents that ends the half with the head. */

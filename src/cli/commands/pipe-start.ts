@@ -9,7 +9,7 @@ import type { Invocation } from '../invocation.ts';
 
 export default async function run(invocation: Invocation<'pipe start'>): Promise<number> {
   const { positionals, options, output, stateDirectory } = invocation;
-  const { to, from, through, farThrough, device, farDevice, waitMs } = options;
+  const { to, from, through, farThrough, device, farDevice, shared, waitMs } = options;
   const { name } = positionals;
   if (name !== undefined && !/^[\w.-]{1,200}$/.test(name)) {
     throw new PenstockError('USAGE', `not a name for a pipe: ${name}`, {
@@ -23,6 +23,7 @@ export default async function run(invocation: Invocation<'pipe start'>): Promise
     ...(machines.length === 0 ? {} : { far: { flow, machines } }),
     through,
     device,
+    shared,
     waitMs,
   });
   output.line(started.name);

@@ -1,8 +1,8 @@
 /**
- * A second descriptor of what a descriptor names: how an open socket is handed from one thread to
- * another, since the object that has it cannot leave its thread.
+ * Descriptors that one thread hands to another, since the objects that have them cannot leave their thread: a
+ * second one of an open socket, and pairs of sockets that are connected to each other.
  *
- * Contract: the new one belongs to the caller, and is closed when the process starts another program.
+ * Contract: the new ones belong to the caller, and are closed when the process starts another program.
  */
 import { answer, loadProgram } from './libc.ts';
 
@@ -12,4 +12,16 @@ const F_DUPFD_CLOEXEC = 1030;
 export function duplicateDescriptor(descriptor: number): number {
   const fcntl = loadProgram().declare('fcntl', 'int', ['int', 'int', 'int64_t']);
   return answer(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+}
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2_000_000;
+
+/** Two sockets, each the other end of the other one; undefined where there are no descriptors left. */
+export function socketPair(): readonly [number, number] | undefined {
+  const socketpair = loadProgram().declare('socketpair', 'int', ['int', 'int', 'int', 'void *']);
+  const pair = Buffer.alloc(8);
+  if (answer(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) < 0) return undefined;
+  return [pair.readInt32LE(0), pair.readInt32LE(4)];
 }

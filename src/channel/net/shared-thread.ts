@@ -1,0 +1,394 @@
+/**
+ * The thread of the connections that several pipes share between two machines (P11).
+ *
+ *   agents of pipe 1 ──┐ pairs of       ┌ streams of HTTP/2 ┐        ┌── agents of pipe 1
+ *   agents of pipe 2 ──┤ local sockets ─┤ in n connections  ├────────┤
+ *   agents of pipe 3 ──┘                └ of TLS            ┘        └── agents of pipe 3
+ *
+ * Contract: a stream carries what a connection of its own would carry to an agent, behind the same preamble
+ * and token; it has a window of its own, so that an agent that does not read holds up no other. The side
+ * that connects makes connections and streams again when they break, until it is told to end. A stream
+ * whose preamble is of no pipe that this peer has begun is ended without a word.
+ */
+
+import type {
+  ClientHttp2Session,
+  Http2Session,
+  Http2Stream,
+  ServerHttp2Session,
+  ServerHttp2Stream,
+} from 'node:http2';
+import { connect as connectHttp2, constants, performServerHandshake } from 'node:http2';
+import { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import { createSecureContext } from 'node:tls';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { PenstockError } from '../../base/errors.ts';
+import { LIMITS } from '../../base/limits.ts';
+import { socketPair } from '../../host/mod.ts';
+import { ADMITTED, PREAMBLE_BYTES, readPreamble, tokenOf, writePreamble } from './frame.ts';
+import { acceptLink, connectLink, type LinkIdentity } from './link-setup.ts';
+import { type HandOver, pause } from './links.ts';
+import { serverTls } from './pinned-tls.ts';
+
+/** Where shared connections go, and what their tokens are made of. */
+export interface SharedTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly localAddresses: readonly string[];
+  readonly links: number;
+  readonly id: string;
+  readonly secret: Uint8Array;
+}
+
+/** The streams that the agents of a pipe need. */
+export interface SharedNeed {
+  readonly id: string;
+  readonly secret: Uint8Array;
+  readonly agents: number;
+  /** Of each agent. */
+  readonly links: number;
+}
+
+export type SharedRequest =
+  | { readonly type: 'connect'; readonly target: SharedTarget }
+  | { readonly type: 'accept'; readonly id: string; readonly secret: Uint8Array }
+  | HandOver
+  | { readonly type: 'keep'; readonly need: SharedNeed }
+  | { readonly type: 'drop'; readonly id: string }
+  | { readonly type: 'close' };
+
+/** A stream for an agent of this machine, as the descriptor of a local socket. */
+export interface SharedStream {
+  readonly id: string;
+  readonly connection: HandOver;
+}
+
+const SETTINGS = {
+  enablePush: false,
+  initialWindowSize: LIMITS.sharedStreamBytes,
+  maxConcurrentStreams: LIMITS.sharedStreamsMax,
+} as const;
+const WINDOW_BYTES = LIMITS.sharedStreamBytes * LIMITS.sharedStreamsMax;
+const OPTIONS = {
+  settings: SETTINGS,
+  maxSessionMemory: Math.ceil(WINDOW_BYTES / 1e6) + 16,
+} as const;
+
+class SharedThread {
+  readonly #port: MessagePort;
+  readonly #identity: LinkIdentity;
+  readonly #context: ReturnType<typeof createSecureContext>;
+  readonly #sessions = new Set<Http2Session>();
+  readonly #needs = new Map<string, AbortController>();
+  readonly #used = new Set<number>();
+  readonly #end: AbortController = new AbortController();
+  #wakers: (() => void)[] = [];
+  #target = new AbortController();
+  #targetId = '';
+  #accepts: { readonly id: string; readonly secret: Uint8Array } | undefined;
+
+  constructor(port: MessagePort, identity: LinkIdentity) {
+    this.#port = port;
+    this.#identity = identity;
+    this.#context = createSecureContext(serverTls(identity));
+  }
+
+  take(request: SharedRequest): void {
+    switch (request.type) {
+      case 'connect':
+        this.#connectTo(request.target);
+        break;
+      case 'accept':
+        this.#accepts = request;
+        break;
+      case 'link':
+        void this.#accept(request);
+        break;
+      case 'keep':
+        this.#keep(request.need);
+        break;
+      case 'drop':
+        this.#needs.get(request.id)?.abort();
+        this.#needs.delete(request.id);
+        break;
+      case 'close':
+        this.#close();
+        break;
+    }
+  }
+
+  #close(): void {
+    this.#end.abort();
+    this.#target.abort();
+    for (const need of this.#needs.values()) need.abort();
+    for (const session of this.#sessions) session.destroy();
+    this.#port.close();
+  }
+
+  /** Connections to where the other side waits now; those to where it waited before are ended. */
+  #connectTo(target: SharedTarget): void {
+    if (target.id === this.#targetId) return;
+    this.#target.abort();
+    this.#target = new AbortController();
+    this.#targetId = target.id;
+    let attempts = 0;
+    for (let slot = 0; slot < Math.min(target.links, LIMITS.sharedLinksMax); slot++) {
+      void this.#keepConnected(target, slot, () => attempts++, this.#target.signal);
+    }
+  }
+
+  async #keepConnected(
+    { host, port, localAddresses, id, secret }: SharedTarget,
+    slot: number,
+    nextAttempt: () => number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let delayMs: number = LIMITS.linkRetryMinMs;
+    while (!signal.aborted) {
+      try {
+        const localAddress = localAddresses[slot % Math.max(1, localAddresses.length)];
+        const { socket } = await connectLink(
+          { host, port, localAddress },
+          this.#identity,
+          this.#context,
+          secret,
+          { id, agent: 0, attempt: nextAttempt() },
+          signal,
+        );
+        const session = connectHttp2('http://penstock', {
+          ...OPTIONS,
+          createConnection: () => wireOf(socket),
+        });
+        const over = this.#watch(session, socket, signal);
+        session.once('remoteSettings', () => {
+          delayMs = LIMITS.linkRetryMinMs;
+          this.#live(session);
+        });
+        await over;
+      } catch {
+        // Agents that have no connection for long say so.
+      }
+      await pause(delayMs, signal);
+      delayMs = Math.min(2 * delayMs, LIMITS.linkRetryMaxMs);
+    }
+  }
+
+  /** Takes over what the data port has handed over for this peer. */
+  async #accept({ agent, attempt, descriptor }: HandOver): Promise<void> {
+    const { signal } = this.#end;
+    try {
+      const { id, secret } = this.#accepts ?? { id: '', secret: new Uint8Array(32) };
+      const preamble = { id, agent, attempt };
+      const { socket, rest } = await acceptLink(
+        descriptor,
+        this.#identity,
+        this.#context,
+        secret,
+        preamble,
+        signal,
+      );
+      const isKnown = this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax;
+      if (isKnown || this.#sessions.size >= LIMITS.sharedLinksMax) {
+        socket.destroy();
+        return;
+      }
+      this.#used.add(attempt);
+      if (rest.length > 0) socket.unshift(rest);
+      const session = performServerHandshake(wireOf(socket), OPTIONS) as ServerHttp2Session;
+      session.on('stream', (stream) => void this.#arrived(stream));
+      this.#sessions.add(session);
+      await this.#watch(session, socket, signal);
+    } catch {
+      // Whatever is wrong ends the connection without a word.
+    }
+  }
+
+  #live(session: Http2Session): void {
+    this.#sessions.add(session);
+    const wakers = this.#wakers;
+    this.#wakers = [];
+    for (const wake of wakers) wake();
+  }
+
+  /** Resolves when a session is over. */
+  #watch(session: Http2Session, socket: Socket, signal: AbortSignal): Promise<void> {
+    session.on('error', () => {});
+    session.on('connect', () => session.setLocalWindowSize(WINDOW_BYTES));
+    session.on('localSettings', () => session.setLocalWindowSize(WINDOW_BYTES));
+    const destroy = (): void => session.destroy();
+    signal.addEventListener('abort', destroy, { once: true });
+    if (signal.aborted) destroy();
+    let heardMs = performance.now();
+    let heardBytes = 0;
+    const timer = setInterval(() => {
+      if (socket.bytesRead > heardBytes) heardMs = performance.now();
+      heardBytes = socket.bytesRead;
+      if (performance.now() - heardMs > LIMITS.linkSilenceMs) session.destroy();
+      else if (!session.closed) session.ping(() => {});
+    }, LIMITS.linkBeatMs);
+    return new Promise((resolve) => {
+      session.once('close', () => {
+        clearInterval(timer);
+        signal.removeEventListener('abort', destroy);
+        this.#sessions.delete(session);
+        resolve();
+      });
+    });
+  }
+
+  #keep({ id, secret, agents, links }: SharedNeed): void {
+    const over = new AbortController();
+    this.#needs.set(id, over);
+    for (let agent = 0; agent < agents; agent++) {
+      let attempts = 0;
+      for (let slot = 0; slot < links; slot++) {
+        const make = (): Promise<boolean> =>
+          this.#stream(
+            secret,
+            { id, agent, attempt: attempts++ },
+            agent * links + slot,
+            over.signal,
+          );
+        void this.#keepStream(make, over.signal);
+      }
+    }
+  }
+
+  /** `make` resolves when a stream is over: whether it had come about. */
+  async #keepStream(make: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+    let delayMs: number = LIMITS.linkRetryMinMs;
+    while (!signal.aborted) {
+      const wasUp = await make().catch(() => false);
+      if (wasUp) delayMs = LIMITS.linkRetryMinMs;
+      await pause(delayMs, signal);
+      delayMs = Math.min(2 * delayMs, LIMITS.linkRetryMaxMs);
+    }
+  }
+
+  /** A stream for an agent; resolves when it is over, with whether it had come about. */
+  async #stream(
+    secret: Uint8Array,
+    preamble: { readonly id: string; readonly agent: number; readonly attempt: number },
+    place: number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const session = await this.#session(place, signal);
+    if (session === undefined || !('request' in session)) return false;
+    const stream = (session as ClientHttp2Session).request(
+      { ':method': 'POST', ':path': '/' },
+      { endStream: false },
+    );
+    stream.on('error', () => {});
+    stream.write(Buffer.concat([writePreamble(preamble), tokenOf(secret, preamble)]));
+    const [admitted] = await readBytes(stream, 1, LIMITS.linkSetupMs);
+    if (admitted !== ADMITTED) {
+      stream.close(constants.NGHTTP2_CANCEL);
+      return false;
+    }
+    const { agent, attempt, id } = preamble;
+    const { descriptor, over } = relay(stream);
+    const connection: HandOver = { type: 'link', agent, attempt, descriptor, shared: 'ours' };
+    this.#port.postMessage({ id, connection } satisfies SharedStream);
+    await over;
+    return true;
+  }
+
+  /** One of those that are up, by turns; undefined when it is no longer asked for. */
+  async #session(place: number, signal: AbortSignal): Promise<Http2Session | undefined> {
+    while (!signal.aborted) {
+      const live = [...this.#sessions].filter(({ closed, destroyed }) => !closed && !destroyed);
+      if (live.length > 0) return live[place % live.length];
+      await new Promise<void>((resolve) => {
+        this.#wakers.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    return undefined;
+  }
+
+  /** The other side has begun a stream. */
+  async #arrived(stream: ServerHttp2Stream): Promise<void> {
+    stream.on('error', () => {});
+    try {
+      stream.respond({ ':status': 200 });
+      const bytes = await readBytes(stream, PREAMBLE_BYTES, LIMITS.preambleMs);
+      const preamble = readPreamble(bytes.subarray(0, PREAMBLE_BYTES));
+      if (preamble === undefined) throw new PenstockError('NET_PROTOCOL', 'that is no preamble');
+      if (bytes.length > PREAMBLE_BYTES) stream.unshift(bytes.subarray(PREAMBLE_BYTES));
+      const { id, agent, attempt } = preamble;
+      const { descriptor } = relay(stream);
+      const connection: HandOver = { type: 'link', agent, attempt, descriptor, shared: 'theirs' };
+      this.#port.postMessage({ id, connection } satisfies SharedStream);
+    } catch {
+      stream.close(constants.NGHTTP2_CANCEL);
+    }
+  }
+}
+
+/**
+ * A socket for HTTP/2, which would take its handle away from it: what was being written or had been read
+ * already would be lost, or end the process.
+ */
+function wireOf(socket: Socket): Duplex {
+  const both = { readable: socket, writable: socket };
+  const wire = Duplex.from(both as unknown as Parameters<typeof Duplex.from>[0]);
+  wire.on('error', () => {});
+  socket.once('close', () => wire.destroy());
+  wire.once('close', () => socket.destroy());
+  return wire;
+}
+
+/** Joins a stream with a local socket whose other end is for an agent. */
+function relay(stream: Http2Stream): { descriptor: number; over: Promise<void> } {
+  const [own, descriptor] = socketPair() ?? [];
+  if (own === undefined || descriptor === undefined) {
+    stream.close(constants.NGHTTP2_CANCEL);
+    throw new PenstockError('LIMIT', 'there are no descriptors left');
+  }
+  const local = new Socket({ fd: own, readable: true, writable: true, allowHalfOpen: true });
+  local.on('error', () => local.destroy());
+  const over = new Promise<void>((resolve) => {
+    stream.once('close', () => {
+      if (stream.readableEnded) local.end();
+      else local.destroy();
+      resolve();
+    });
+  });
+  local.once('close', () => {
+    if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+  });
+  stream.pipe(local);
+  local.pipe(stream);
+  return { descriptor, over };
+}
+
+/** At least so many bytes, within a time; what was read is paused. */
+function readBytes(stream: Http2Stream, wanted: number, withinMs: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let bytes: Buffer = Buffer.alloc(0);
+    const done = (error?: Error): void => {
+      clearTimeout(timer);
+      stream.off('data', more);
+      stream.off('close', ended);
+      stream.off('end', ended);
+      stream.pause();
+      if (error === undefined) resolve(bytes);
+      else reject(error);
+    };
+    const ended = (): void => done(new PenstockError('NET_LOST', 'it was ended'));
+    const more = (part: Buffer): void => {
+      bytes = Buffer.concat([bytes, part]);
+      if (bytes.length >= wanted) done();
+    };
+    const timer = setTimeout(ended, withinMs);
+    stream.on('data', more);
+    stream.once('close', ended);
+    stream.once('end', ended);
+  });
+}
+
+if (parentPort !== null) {
+  const thread = new SharedThread(parentPort, (workerData as { identity: LinkIdentity }).identity);
+  parentPort.on('message', (request: SharedRequest) => thread.take(request));
+}

@@ -1,0 +1,199 @@
+/**
+ * Pipes that share connections between two machines (P11).
+ *
+ * Goal: several pipes over the same connections each arrive whole and in order; one whose tail does not read
+ * holds up no other; connections that break are made again; another machine's pipes are out of reach; and
+ * nothing is left when the last pipe has ended.
+ * Method: a monitor in this process; its ports are behind proxies that count and break connections.
+ */
+import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type ExtendedPipe,
+  type ExtendOptions,
+  extendPipe,
+} from '../../src/channel/net/controller.ts';
+import { askPipes } from '../../src/monitor/local-requests.ts';
+import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
+import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
+import { LinkProxy } from '../link-proxy.ts';
+import { type Machine, newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
+
+allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+const BEHIND = '127.0.0.2';
+const LINKS = 2;
+
+interface Begun {
+  readonly pipe: ExtendedPipe;
+  readonly arrived: number[];
+}
+
+interface Setting extends Partial<ExtendOptions> {
+  readonly head?: Partial<LoadOptions>;
+  readonly tail?: Partial<LoadOptions>;
+  readonly client?: Machine;
+}
+
+interface Place {
+  /** In front of the data port. */
+  readonly data: LinkProxy;
+  readonly directory: string;
+  begin(setting?: Setting): Promise<Begun>;
+  newClient(): Promise<Machine>;
+}
+
+async function place(t: TestContext): Promise<Place> {
+  const server = await startMonitor(t, { listen: [{ host: BEHIND, port: 0 }] });
+  const { port, fingerprint } = server.monitor;
+  const control = await LinkProxy.open(port, BEHIND, port);
+  const data = await LinkProxy.open(port + 2, BEHIND, port + 2);
+  t.after(() => Promise.all([control.close(), data.close()]));
+  const newClient = async (): Promise<Machine> => {
+    const machine = await newMachine();
+    pairedClient(server, machine, { access: [] }).close();
+    return machine;
+  };
+  const first = await newClient();
+  const begin = async ({ head, tail, client = first, ...more }: Setting = {}): Promise<Begun> => {
+    const arrived: number[] = [];
+    const note = (message: unknown): void => {
+      if (Array.isArray(message)) arrived.push(...(message as number[]));
+    };
+    const flow = more.flow ?? 'push';
+    const headOptions = { count: 200, ...head };
+    const tailOptions = { ordered: true, ...tail };
+    const [own, other] = flow === 'push' ? [headOptions, tailOptions] : [tailOptions, headOptions];
+    const pipe = await extendPipe({
+      identity: client.identity,
+      server: { host: '127.0.0.1', port, fingerprint },
+      program: 'test',
+      flow,
+      shared: true,
+      links: LINKS,
+      near: {
+        maxBuffers: 6,
+        payloadBytes: 100_000,
+        directoryBytes: 1000,
+        stages: [{ name: 'near', modules: [{ module: LOAD_MODULE, options: own }] }],
+        onMessage: (_stage, _instance, message) => note(message),
+      },
+      far: { stages: [{ name: 'far', modules: [{ name: 'test-load', options: other }] }] },
+      ...LOAD_WORDS,
+      onFarPost: (_stage, _instance, message) => note(message),
+      ...more,
+    });
+    return { pipe, arrived };
+  };
+  return { data, directory: server.directory, begin, newClient };
+}
+
+test('pipes of both directions share as many connections as the first has said', async (t) => {
+  const { begin, data, directory } = await place(t);
+  const flows = ['push', 'pull', 'push', 'pull'] as const;
+  const begun = await Promise.all(flows.map((flow) => begin({ flow })));
+  for (const { pipe, arrived } of begun) {
+    await pipe.done;
+    deepEqual(arrived, numbers(200));
+  }
+  equal(data.connections, LINKS);
+  while (data.open > 0) await sleep(10);
+  // Those of the next pipe are new ones.
+  const { pipe, arrived } = await begin({ agents: 2, links: LINKS * 2 });
+  await pipe.done;
+  deepEqual(arrived, numbers(200));
+  equal(data.connections, LINKS + LINKS * 2);
+  while (data.open > 0 || (await askPipes(directory)).length > 0) await sleep(10);
+});
+
+test('a pipe whose tail does not take anything holds up no other', async (t) => {
+  const { begin, data } = await place(t);
+  const stuck = await begin({ head: { count: 1e6 }, tail: { slowMs: 3_600_000 }, links: 1 });
+  // It has sent what it may.
+  let sent = -1;
+  for (let seen = 0; seen !== sent || seen === 0; seen = stuck.pipe.near.counter(1, 'send')) {
+    sent = seen;
+    await sleep(200);
+  }
+  const { pipe, arrived } = await begin({ links: 1, head: { count: 500 } });
+  await pipe.done;
+  deepEqual(arrived, numbers(500));
+  equal(data.connections, 1);
+  const over = rejects(stuck.pipe.done, { code: 'PIPE_STOPPED' });
+  await stuck.pipe.stop();
+  await over;
+  while (data.open > 0) await sleep(10);
+});
+
+test('connections that break are made again, and no byte is lost or doubled', async (t) => {
+  const { begin, data, directory } = await place(t);
+  const begun = await Promise.all(
+    (['push', 'pull', 'push'] as const).map((flow) =>
+      begin({ flow, head: { count: 300 }, bytesPerSecond: 4e6 }),
+    ),
+  );
+  const over = Promise.all(begun.map(({ pipe }) => pipe.done));
+  let isOver = false;
+  const mark = (): void => {
+    isOver = true;
+  };
+  over.then(mark, mark);
+  const faults = [
+    { how: 'cut' },
+    { how: 'stall', ms: 200 },
+    { how: 'flip' },
+    { how: 'truncate', bytes: 5000, towards: 'client' },
+  ] as const;
+  // Then it may come to its end.
+  for (let i = 0; !isOver && i < 8; i++) {
+    data.fault(faults[i % faults.length] as (typeof faults)[number], i % LINKS);
+    await sleep(300);
+  }
+  await over;
+  for (const { arrived } of begun) deepEqual(arrived, numbers(300));
+  ok(data.connections > LINKS, 'some broke');
+  while (data.open > 0 || (await askPipes(directory)).length > 0) await sleep(10);
+});
+
+test('without any connection for long the pipe ends on both sides', async (t) => {
+  const { begin, data, directory } = await place(t);
+  const { pipe } = await begin({ head: { count: 1e6 }, tail: { slowMs: 2 }, lostMs: 500 });
+  while (pipe.near.counter(0, 'send') < 10) await sleep(5);
+  data.down = true;
+  data.fault({ how: 'cut' });
+  await rejects(pipe.done, { code: 'NET_LOST' });
+  while ((await askPipes(directory)).length > 0) await sleep(10);
+});
+
+test('two machines, and pipes that do not share, keep to their own', async (t) => {
+  const { begin, data, newClient } = await place(t);
+  const other = await newClient();
+  const begun = await Promise.all([
+    begin(),
+    begin({ client: other }),
+    begin({ shared: false, links: 3 }),
+  ]);
+  for (const { pipe, arrived } of begun) {
+    await pipe.done;
+    deepEqual(arrived, numbers(200));
+  }
+  equal(data.connections, 2 * LINKS + 3);
+});
+
+test('nothing is left of connections that were shared', async (t) => {
+  const { begin, data } = await place(t);
+  const round = async (): Promise<void> => {
+    await (await begin({ head: { count: 20 } })).pipe.done;
+    while (data.open > 0) await sleep(10);
+  };
+  const open = (): number => readdirSync('/proc/self/fd').length;
+  const threads = (): number => readdirSync('/proc/self/task').length;
+  await round();
+  await sleep(500);
+  const before = [open(), threads()] as const;
+  for (let i = 0; i < 4; i++) await round();
+  while (open() > before[0] || threads() > before[1]) await sleep(50);
+});
