@@ -86,6 +86,8 @@ export class VolumeSession {
   #hints = true;
   /** Faults in a row. */
   #faults = 0;
+  /** What is not synchronised may not be on the medium as a whole: that comes before anything else. */
+  #isInDoubt = false;
 
   private constructor(
     volume: Volume,
@@ -186,7 +188,7 @@ export class VolumeSession {
    * @throws PenstockError VOLUME_FULL, VOLUME_IO: what was not synchronised before is unsafe
    */
   async synchronise(): Promise<readonly SafeRecord[]> {
-    await this.#persist(() => this.volume.synchronise());
+    await this.#synchronise();
     const writtenMs = this.#options.clock.nowMs();
     const safe: SafeRecord[] = [];
     for (const one of this.#unsafe) {
@@ -234,7 +236,7 @@ export class VolumeSession {
     const done = entry(parts);
     for (const record of records(parts)) await this.#write({ own: record });
     await this.mark();
-    await this.#persist(() => this.volume.synchronise());
+    await this.#synchronise();
     this.#unsafe = [];
     if (logPlace !== 'beside') log.markStored();
     return done;
@@ -317,9 +319,21 @@ export class VolumeSession {
     );
   }
 
+  /** Also where the medium ends with it: what the drive had in its buffer may be lost then. */
+  async #synchronise(): Promise<void> {
+    try {
+      await this.#persist(() => this.volume.synchronise());
+    } catch (thrown) {
+      this.#isInDoubt = true;
+      throw thrown;
+    }
+  }
+
   /** Does something with the drive; where that fails, finds the position and does it again. */
   async #persist(work: () => Promise<void>): Promise<void> {
     for (;;) {
+      // Also when finding the position has failed before, as where the medium has ended meanwhile.
+      if (this.#isInDoubt) await this.#reposition();
       try {
         await work();
         this.#faults = 0;
@@ -327,9 +341,9 @@ export class VolumeSession {
       } catch (thrown) {
         const mayRecover =
           isVolumeError(thrown, 'VOLUME_IO') || isVolumeError(thrown, 'VOLUME_CHANGED');
+        this.#isInDoubt ||= mayRecover;
         if (!mayRecover || this.#faults >= LIMITS.volumeFaultsMax) throw thrown;
         this.#faults += 1;
-        await this.#reposition();
       }
     }
   }
@@ -347,6 +361,7 @@ export class VolumeSession {
         if (end > this.#object + 1) throw this.#misplaced(end);
         if (end >= this.#object) await this.volume.locate(this.#object);
         else for (const one of this.#unsafe) if (one.object >= end) await this.#put(one);
+        this.#isInDoubt = false;
         return;
       } catch (thrown) {
         const isReset = isVolumeError(thrown, 'VOLUME_CHANGED');
