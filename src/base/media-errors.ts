@@ -23,6 +23,18 @@ export const MEDIA_ERRORS = {
     'no volume of the pool has room, and none can be made',
     'label a new volume with `penstock volume label`, or give space back with `penstock prune`',
   ),
+  MIGRATION_RUNS: spec(
+    1,
+    true,
+    'another migration is at work in the repository',
+    'wait until it has ended, then run the command again',
+  ),
+  DRIVE_SHARED: spec(
+    1,
+    false,
+    'a drive without a library would have to read one tape and write another',
+    'migrate to root, put the other tape in, then migrate from root',
+  ),
   VOLUME_MISSING: spec(
     1,
     false,

@@ -54,6 +54,8 @@ export const MEDIA_LIMITS = {
   volumeChunkBytesMax: 64 * GIB,
   /** A chunk on volumes is ended once it holds so much, unless its pool says otherwise. */
   volumeChunkBytesDefault: GIB,
+  /** Chunks that wait in a file between two tapes of one drive, unless one has more. */
+  migrateStageBytes: 16 * GIB,
   /** A tape image warns of its end when so much is left, unless a 64th is less. */
   volumeEarlyWarningBytes: 256 * MIB,
 } as const;

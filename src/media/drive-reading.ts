@@ -3,15 +3,17 @@
  *
  * Contract: only records of the chunk that is asked for are read, each as a whole. Those that were read
  * last are kept: ranges need not end where records do, and parts of a record may be wanted again soon.
- * To whoever reads, a chunk is what it was when it was written, its trailer included.
+ * To whoever reads, a chunk is what it was when it was written, its trailer included. Of a chunk of which
+ * there are several copies one is enough, and another helps where that is damaged.
  */
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
+import { chunkOffsetOf } from '../format/tag-header.ts';
 import type { LogRun } from '../format/write-log.ts';
 import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
-import type { Volume } from './volume.ts';
+import { isVolumeError, type Volume } from './volume.ts';
 import { pagesOnMedium, readContents, type SessionEntry } from './volume-index.ts';
 import { crcOf, inspectVolume } from './volume-label.ts';
 import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
@@ -70,9 +72,13 @@ export class DriveReading {
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
   readonly #mounted = new Map<string, Promise<MountedVolume>>();
   readonly #chunks = new Map<string, Promise<OpenChunk>>();
+  /** The volume whose copy of a chunk is passed over. */
+  readonly #avoided = new Map<string, string>();
   /** The ones that were read last, the newest at the end. */
   readonly #held = new Map<string, HeldRecord>();
   #heldBytes = 0;
+  /** The volume from which a record was wanted last. */
+  #readsFrom: string | undefined;
   /** One drive does one thing at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -110,8 +116,31 @@ export class DriveReading {
     return turn;
   }
 
+  /** Where a copy fails there may be another. */
   async #read(id: string, position: number, into: Buffer): Promise<number> {
-    const chunk = await this.#chunk(id);
+    const copies = this.#places.get(id)?.length ?? 0;
+    const known = new Map<number, number>();
+    let failure: unknown;
+    for (let attempt = 1; ; attempt++) {
+      const chunk = await this.#chunk(id).catch((error: unknown) => {
+        // What is left is not whole: parts of it are, perhaps.
+        this.#avoided.delete(id);
+        throw failure ?? error;
+      });
+      for (const [part, offset] of known) chunk.offsets.set(part, offset);
+      try {
+        return await this.#range(chunk, position, into);
+      } catch (error) {
+        failure ??= error;
+        if (attempt >= copies || this.#readsFrom === undefined) throw failure;
+        for (const [part, offset] of chunk.offsets) known.set(part, offset);
+        this.#avoided.set(id, this.#readsFrom);
+        this.#chunks.delete(id);
+      }
+    }
+  }
+
+  async #range(chunk: OpenChunk, position: number, into: Buffer): Promise<number> {
     const end = Math.min(position + into.length, chunk.bytes);
     let at = position;
     while (at < end) {
@@ -141,11 +170,19 @@ export class DriveReading {
       if (offset === undefined || offset > position) break;
       part = next;
     }
-    for (;;) {
-      const record = this.#heldPart(chunk, part) ?? (await this.#part(chunk, run, part));
-      if (position < record.offset + record.bytes.length) return record;
-      part++;
+    let damage: unknown;
+    for (; part < run.part + run.records; part++) {
+      try {
+        const record = this.#heldPart(chunk, part) ?? (await this.#part(chunk, run, part));
+        if (position < record.offset) break;
+        if (position < record.offset + record.bytes.length) return record;
+      } catch (error) {
+        // The next one says where it is, and so whether this one is wanted at all.
+        if (!isVolumeError(error, 'VOLUME_DAMAGED')) throw error;
+        damage ??= error;
+      }
     }
+    throw must(damage, 'what lies between records is damaged');
   }
 
   #heldPart(chunk: OpenChunk, part: number): HeldRecord | undefined {
@@ -177,13 +214,15 @@ export class DriveReading {
   }
 
   async #part(chunk: OpenChunk, run: ChunkRun, part: number): Promise<HeldRecord> {
-    const { reader, volume } = run.on;
+    const { reader, volume, readable } = run.on;
+    this.#readsFrom = readable.volume;
     const object = run.object + (part - run.part);
     const position = (await volume.tell()).object;
     const plan = planFor(chunk.id, run, part, object, position);
     for await (const got of reader.read(plan)) {
       if (got.kind === 'problem') throw got.error;
-      const offset = must(chunk.offsets.get(part), 'where the part begins');
+      const offset = chunkOffsetOf(got.bytes, 0);
+      chunk.offsets.set(part, offset);
       chunk.offsets.set(part + 1, offset + got.bytes.length);
       return this.#hold(chunk.id, part, offset, got.bytes);
     }
@@ -226,29 +265,30 @@ export class DriveReading {
   async #chunkBy(id: string, byHeaders: boolean): Promise<OpenChunk | undefined> {
     const bytes = this.bytesOf(id);
     const runs: ChunkRun[] = [];
-    for (const { readable, chunk } of this.#places.get(id) ?? []) {
-      const on = await this.#mount(readable);
+    let failure: unknown;
+    for (const { readable, chunk } of this.#placesOf(id)) {
       try {
+        const on = await this.#mount(readable);
         for await (const run of runsOf(on, chunk, byHeaders)) runs.push({ ...run, on });
       } catch (error) {
-        // A damaged log: there are the headers.
-        if (byHeaders || !(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+        failure ??= error;
       }
+      const whole = assembled(id, bytes, runs);
+      if (whole !== undefined) return whole;
     }
-    const offsets = new Map<number, number>();
-    const inOrder: ChunkRun[] = [];
-    let part = 0;
-    let offset = 0;
-    // Where a run was written twice (the end of a volume, a fault), the later one counts.
-    for (const run of runs.toSorted((a, b) => a.part - b.part || b.object - a.object)) {
-      if (run.part < part) continue;
-      if (run.part > part) break;
-      offsets.set(part, offset);
-      inOrder.push(run);
-      part += run.records;
-      offset += run.bytes;
-    }
-    return offset === bytes - TRAILER_BYTES ? { id, bytes, runs: inOrder, offsets } : undefined;
+    // A damaged log: there are the headers.
+    const isOfLog = !byHeaders && failure instanceof PenstockError && failure.code === 'DAMAGED';
+    if (failure !== undefined && !isOfLog) throw failure;
+    return undefined;
+  }
+
+  /** Where the chunk is, the volumes that are mounted first. */
+  #placesOf(id: string): readonly { readable: ReadableVolume; chunk: ReadableChunk }[] {
+    const avoided = this.#avoided.get(id);
+    const places = (this.#places.get(id) ?? []).filter((one) => one.readable.volume !== avoided);
+    const isMounted = ({ readable }: { readable: ReadableVolume }): number =>
+      this.#mounted.has(readable.volume) ? 0 : 1;
+    return places.sort((a, b) => isMounted(a) - isMounted(b));
   }
 
   #mount(readable: ReadableVolume): Promise<MountedVolume> {
@@ -295,6 +335,24 @@ export class DriveReading {
     this.#held.clear();
     this.#heldBytes = 0;
   }
+}
+
+/** The chunk, if its runs are all of it. */
+function assembled(id: string, bytes: number, runs: readonly ChunkRun[]): OpenChunk | undefined {
+  const offsets = new Map<number, number>();
+  const inOrder: ChunkRun[] = [];
+  let part = 0;
+  let offset = 0;
+  // Where a run was written twice (the end of a volume, a fault), the later one counts.
+  for (const run of runs.toSorted((a, b) => a.part - b.part || b.object - a.object)) {
+    if (run.part < part) continue;
+    if (run.part > part) break;
+    offsets.set(part, offset);
+    inOrder.push(run);
+    part += run.records;
+    offset += run.bytes;
+  }
+  return offset === bytes - TRAILER_BYTES ? { id, bytes, runs: inOrder, offsets } : undefined;
 }
 
 /** To one record; nothing but reading where the drive stands before it. */

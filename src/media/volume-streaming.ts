@@ -22,6 +22,25 @@ export interface StreamingFigures {
   readonly bytesPerSecond: number;
 }
 
+/** Of two sessions, one after the other. */
+export function sumFigures(a: StreamingFigures, b: StreamingFigures): StreamingFigures {
+  const bytes = a.bytes + b.bytes;
+  const totalMs = a.totalMs + b.totalMs;
+  const records = a.records + b.records;
+  const filled = a.filledAverage * a.records + b.filledAverage * b.records;
+  return {
+    ...{ records, bytes, totalMs, buffers: b.buffers },
+    waitedMs: a.waitedMs + b.waitedMs,
+    waits: a.waits + b.waits,
+    writingMs: a.writingMs + b.writingMs,
+    synchronisingMs: a.synchronisingMs + b.synchronisingMs,
+    synchronisations: a.synchronisations + b.synchronisations,
+    filledAverage: records === 0 ? 0 : filled / records,
+    filledLeast: Math.min(a.filledLeast, b.filledLeast),
+    bytesPerSecond: totalMs > 0 ? (bytes * 1000) / totalMs : 0,
+  };
+}
+
 export class StreamingMeter {
   readonly #clock: Clock;
   readonly #buffers: number;

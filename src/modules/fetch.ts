@@ -23,9 +23,10 @@ export interface FetchOptions {
 /** Control messages: a window to read, or the end. */
 export type FetchCommand = { readonly window: SharedArrayBuffer } | 'end';
 
-/** What a restore warns of: why a block of a chunk could not be read. */
+/** Why a block of a chunk could not be read. */
 export interface FetchWarning {
   readonly chunk: string;
+  readonly offset: number;
   readonly code: string;
   readonly message: string;
 }
@@ -115,7 +116,7 @@ class Fetching {
       if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
       const id = must(this.#chunkIds[chunk], 'a planned chunk has an id');
       const { code, message } = error;
-      this.#context.warn({ chunk: id, code, message } satisfies FetchWarning);
+      this.#context.warn({ chunk: id, offset, code, message } satisfies FetchWarning);
       return false;
     }
   }

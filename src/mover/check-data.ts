@@ -8,7 +8,7 @@ import { LIMITS } from '../base/limits.ts';
 import { toKeyringRecord } from '../crypto/keyring.ts';
 import { DIRECTORY_RECORD_BYTES, NAME_BYTES } from '../format/block.ts';
 import { type ChunkMedia, type ChunkSource, openChunkMedia } from '../format/chunk-media.ts';
-import type { FetchCommand, FetchOptions } from '../modules/fetch.ts';
+import type { FetchCommand, FetchOptions, FetchWarning } from '../modules/fetch.ts';
 import {
   VERIFY_COUNTER,
   type VerifyCommand,
@@ -151,6 +151,9 @@ class PipeReading {
   readonly #out = new Map<number, () => void>();
   readonly #waiting: Promise<void>[] = [];
   #windows = 0;
+  readonly #bad: BadBlock[] = [];
+  /** Why blocks could not be read, by chunk and offset. */
+  readonly #unreadable = new Map<string, string>();
 
   constructor(repository: Repository, request: ReadRequest) {
     this.#repository = repository;
@@ -179,6 +182,7 @@ class PipeReading {
       clearInterval(progress);
       signal.removeEventListener('abort', stop);
     }
+    this.#tellBad();
     const bytes = pipe.counter(VERIFY_COUNTER.bytesVerified, 'verify');
     this.#request.onProgress(bytes);
     return { bytes, blobs: pipe.counter(VERIFY_COUNTER.blobsVerified, 'verify') };
@@ -220,8 +224,10 @@ class PipeReading {
       ],
       onMessage: (_stage: string, _instance: number, message: unknown) =>
         this.#message(message as VerifyMessage),
-      // What cannot be read comes as a bad block too.
-      onWarning: () => undefined,
+      onWarning: (_stage: string, _instance: number, message: unknown) => {
+        const { chunk, offset, message: reason } = message as FetchWarning;
+        this.#unreadable.set(`${chunk} ${offset}`, reason);
+      },
     });
   }
 
@@ -262,12 +268,17 @@ class PipeReading {
     if (message.type === 'names') {
       const { buffer, byteOffset, byteLength } = message.names;
       this.#request.onNames(chunk, message.block, Buffer.from(buffer, byteOffset, byteLength));
-    } else
-      this.#request.onBad({
-        chunk,
-        number: message.block,
-        offset: message.offset,
-        reason: message.reason,
-      });
+    } else {
+      const { block: number, offset, reason } = message;
+      this.#bad.push({ chunk, number, offset, reason });
+    }
+  }
+
+  /** Once all has come: why a block could not be read is told by another thread. */
+  #tellBad(): void {
+    for (const bad of this.#bad) {
+      const reason = this.#unreadable.get(`${bad.chunk} ${bad.offset}`);
+      this.#request.onBad(reason === undefined ? bad : { ...bad, reason });
+    }
   }
 }

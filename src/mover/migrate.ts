@@ -2,22 +2,30 @@
  * The flow of a migration (M13): chunks go from one pool to another, as they are.
  *
  * Contract: a chunk is copied, made durable, read back and compared; only then is it released where it
- * was. What is interrupted has copied some chunks twice at most: a further run goes on. Chunks of
- * manifests stay in the repository's own storage, as they do when they are written: archives are
- * browsed without a volume.
+ * was. A copy that is there already is read back as well, and made anew where it is not whole. What is
+ * interrupted has copied some chunks twice at most: a further run goes on. One migration is at work at
+ * a time: two might each release the copy that the other counts on. Chunks of manifests stay in the
+ * repository's own storage, as they do when they are written: archives are browsed without a volume.
+ *
+ * Trouble with a chunk, or with the volume that it is on, is told, and the others go on. Trouble with
+ * the pool to which they go ends all.
  */
-import { must } from '../base/assert.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
+import { type ChunkMedia, type ChunkSource, openChunkMedia } from '../format/chunk-media.ts';
 import { CONTENT_CLASS, classOf, TAG_FIXED_BYTES } from '../format/tag-header.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
 import { copyChunk, sumChunk } from '../media/volume-chunks.ts';
+import { sumFigures } from '../media/volume-streaming.ts';
 import { type ChunkTarget, inRoot } from './chunk-target.ts';
+import { readLeases } from './leases.ts';
+import { chooseMoving, type Moving } from './migrate-choice.ts';
+import { MigrateStage } from './migrate-stage.ts';
 import type { PooledStore } from './pooled-store.ts';
+import { runProtocol } from './protocol-store.ts';
+import { beat } from './prune-protocol.ts';
 import type { Repository } from './repository.ts';
-import { openSession } from './session.ts';
-import { ROOT_POOL } from './storage-map.ts';
+import { leasePolicy, openSession, type Session } from './session.ts';
 
 export interface MigrateRequest {
   /** Names of pools (`root` among them), names or ids of volumes, ids of chunks; or their beginnings. */
@@ -38,24 +46,17 @@ export interface MigrateResult {
   readonly bytes: number;
   /** Chunks that were in the pool already, and are only released elsewhere. */
   readonly alreadyThere: number;
+  /** Chunks that waited in a file, since one drive both reads and writes them. */
+  readonly staged: number;
   readonly problems: number;
   readonly drive: DriveReport | undefined;
-}
-
-/** A chunk that is to go, and where it is. */
-interface Moving {
-  readonly id: string;
-  readonly bytes: number;
-  readonly fromRoot: boolean;
-  /** Volumes that have it and are to be rid of it. */
-  readonly fromVolumes: readonly string[];
-  readonly isThere: boolean;
 }
 
 /**
  * Moves chunks to the target pool of the repository's store, or to the root pool.
  *
- * @throws USAGE, POOL_MISSING, VOLUME_…, REPO_IO, REPO_FULL, INTERRUPTED
+ * @throws USAGE, POOL_MISSING, MIGRATION_RUNS, DRIVE_SHARED, VOLUME_…, REPO_IO, REPO_FULL, SESSION_LOST,
+ *   INTERRUPTED
  */
 export async function migrate(
   repository: Repository,
@@ -64,12 +65,27 @@ export async function migrate(
   const { pooled } = repository;
   if (pooled === undefined)
     throw new PenstockError('POOL_MISSING', 'the repository has no pool but its own storage');
-  const session = await openSession(repository, 'restore');
+  const session = await openSession(repository, 'migrate');
   try {
-    const moving = (await chosen(pooled, request.what)).filter(({ id }) => !session.avoid.has(id));
-    return await new Migration(repository, pooled, request, moving).run();
+    await refuseOthers(session);
+    const chosen = await chooseMoving(pooled, request.what);
+    const moving = chosen.filter(({ id }) => !session.avoid.has(id));
+    return await new Migration(repository, pooled, request, session).run(moving);
   } finally {
     await session.end().catch(() => undefined);
+  }
+}
+
+/**
+ * Each puts its lease, then looks for others': of two that begin together both may be refused. One that
+ * has slept, its lease run out, loses it here, and notices before it releases anything.
+ */
+async function refuseOthers({ id, store }: Session): Promise<void> {
+  for (const lease of await runProtocol(readLeases(leasePolicy()), store)) {
+    if (lease.role !== 'migrate' || lease.id === id) continue;
+    if (lease.state === 'alive')
+      throw new PenstockError('MIGRATION_RUNS', 'another migration is at work in the repository');
+    await store.remove('lease', lease.id);
   }
 }
 
@@ -77,81 +93,230 @@ class Migration {
   readonly #repository: Repository;
   readonly #pooled: PooledStore;
   readonly #request: MigrateRequest;
-  readonly #moving: readonly Moving[];
+  readonly #session: Session;
   readonly #sums = new Map<string, number>();
+  /** What was told of volumes, so that it is told once. */
+  readonly #told = new Set<string>();
+  /** For one part of a chunk. */
+  readonly #view: Buffer;
   #problems = 0;
   #chunks = 0;
   #bytes = 0;
+  #staged = 0;
+  #totals = { chunksTotal: 0, bytesTotal: 0 };
+  #drive: DriveReport | undefined;
 
   constructor(
     repository: Repository,
     pooled: PooledStore,
     request: MigrateRequest,
-    moving: readonly Moving[],
+    session: Session,
   ) {
     this.#repository = repository;
     this.#pooled = pooled;
     this.#request = request;
-    this.#moving = moving;
+    this.#session = session;
+    this.#view = Buffer.alloc(pooled.target?.blockBytes ?? LIMITS.tapeImageRecordBytesMax);
   }
 
-  async run(): Promise<MigrateResult> {
-    const copying = this.#moving.filter(({ isThere }) => !isThere);
-    const drive = copying.length > 0 ? await this.#copyAll(copying) : undefined;
-    const verified = await this.#verified(copying);
-    for (const one of this.#moving) {
-      if (one.isThere || verified.has(one.id)) await this.#release(one);
-    }
+  async run(moving: readonly Moving[]): Promise<MigrateResult> {
+    const there = moving.filter(({ isThere }) => isThere);
+    const damaged = await this.#releaseWhole(there);
+    const copying = [...damaged, ...moving.filter(({ isThere }) => !isThere)];
+    this.#totals = {
+      chunksTotal: copying.length,
+      bytesTotal: copying.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
+    const direct = copying.filter(({ sharesDrive }) => !sharesDrive);
+    if (direct.length > 0) await this.#throughDrives(direct);
+    const shared = copying.filter(({ sharesDrive }) => sharesDrive);
+    if (shared.length > 0) await this.#throughStage(shared);
     await this.#pooled.flush();
     return {
       chunks: this.#chunks,
       bytes: this.#bytes,
-      alreadyThere: this.#moving.length - copying.length,
+      alreadyThere: there.length - damaged.length,
+      staged: this.#staged,
       problems: this.#problems,
-      drive,
+      drive: this.#drive,
     };
   }
 
-  async #copyAll(copying: readonly Moving[]): Promise<DriveReport | undefined> {
+  /** Releases what is whole in the target already; returns what is to be copied there again. */
+  async #releaseWhole(there: readonly Moving[]): Promise<Moving[]> {
+    if (there.length === 0) return [];
+    const whole = await this.#verified(there, (one, error) => {
+      const text = `the copy of chunk ${one.id} in pool ${this.#targetName} is damaged: it is made again`;
+      this.#request.onProblem(new PenstockError(error.code, text, { cause: error }));
+    });
+    for (const one of there) if (whole.has(one)) await this.#release(one);
+    return there.filter((one) => !whole.has(one));
+  }
+
+  get #targetName(): string {
+    return this.#pooled.target?.name ?? 'root';
+  }
+
+  async #throughDrives(copying: readonly Moving[]): Promise<void> {
+    await this.#readSources();
     const { target } = this.#pooled;
-    const source = await openChunkMedia(this.#repository.store.chunkMedia);
+    const place =
+      target === undefined ? this.#pooled.driveMedia : this.#repository.store.chunkMedia;
+    const media = await openChunkMedia(place);
+    try {
+      await this.#copyAll(copying, (id) => media.open(id));
+    } finally {
+      media.close();
+    }
+  }
+
+  /** Some at a time: their tapes are read, then the target's are written. */
+  async #throughStage(copying: readonly Moving[]): Promise<void> {
+    const stage = new MigrateStage();
+    const media = await openChunkMedia(this.#pooled.driveMedia);
+    try {
+      for (let next = 0; next < copying.length; ) {
+        await this.#readSources();
+        const lot: Moving[] = [];
+        for (; next < copying.length; next++) {
+          const one = copying[next] as Moving;
+          if (lot.length > 0 && stage.bytes + one.bytes > LIMITS.migrateStageBytes) break;
+          const took = await this.#stage(stage, one, media);
+          if (took === 'full') break;
+          if (took === 'taken') lot.push(one);
+        }
+        if (lot.length > 0) await this.#copyAll(lot, (id) => stage.open(id));
+        this.#staged += lot.length;
+        stage.clear();
+      }
+    } finally {
+      media.close();
+      stage.close();
+    }
+  }
+
+  async #stage(
+    stage: MigrateStage,
+    { id }: Moving,
+    media: ChunkMedia,
+  ): Promise<'taken' | 'full' | 'damaged'> {
+    await this.#turn();
+    try {
+      const source = media.open(id);
+      try {
+        return (await stage.take(id, source, this.#view)) ? 'taken' : 'full';
+      } finally {
+        source.close();
+      }
+    } catch (error) {
+      this.#problem(error);
+      return 'damaged';
+    }
+  }
+
+  /** From all volumes but the target's: a copy there is not what is copied. */
+  async #readSources(): Promise<void> {
+    const { target } = this.#pooled;
+    await this.#pooled.readFrom((pool) => pool !== target?.id);
+  }
+
+  /** Copies, reads the copies back, and releases what they were made of. */
+  async #copyAll(copying: readonly Moving[], open: (id: string) => ChunkSource): Promise<void> {
+    const { target } = this.#pooled;
     const root = await openChunkMedia(this.#pooled.rootMedia);
     const create = (id: string): ChunkTarget =>
       target === undefined ? inRoot(root, id) : this.#pooled.createOnVolume(id);
+    const replaced: (() => Promise<void>)[] = [];
     if (target !== undefined) {
       const id = this.#repository.around.random.bytes(16).toString('hex');
       await this.#pooled.begin({ id, writer: this.#request.writer });
     }
     try {
-      const longest = target?.blockBytes ?? LIMITS.tapeImageRecordBytesMax;
-      const view = Buffer.alloc(longest);
       for (const one of copying) {
-        this.#request.signal.throwIfAborted();
-        await this.#copy(one, source, create, view);
-        this.#progress(copying);
-        // Others get a turn: the drive tells of chunks, signals come.
-        await new Promise((resolve) => setImmediate(resolve));
+        await this.#turn();
+        if (one.isThere && !(await this.#replacing(one, open, replaced))) continue;
+        await this.#copy(one, open, create);
+        this.#request.onProgress({ chunks: this.#chunks, bytes: this.#bytes, ...this.#totals });
+        // What the drive has synchronised is found again if this run is killed.
+        await this.#pooled.flush();
       }
-      return target === undefined ? undefined : await this.#pooled.end();
     } finally {
-      source.close();
       root.close();
     }
+    if (target !== undefined) this.#drive = together(this.#drive, await this.#pooled.end());
+    for (const release of replaced) await release();
+    const verified = await this.#verified(copying, (_, error) => this.#problem(error));
+    for (const one of copying) if (verified.has(one)) await this.#release(one);
+    await this.#pooled.flush();
+  }
+
+  /** Others get a turn: the drive tells of chunks, signals come. */
+  async #turn(): Promise<void> {
+    this.#request.signal.throwIfAborted();
+    if (!this.#session.alive) throw lost();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /**
+   * A damaged copy makes way for another, once it is known that this can be made: in the repository's own
+   * storage before, on volumes after it.
+   */
+  async #replacing(
+    { id }: Moving,
+    open: (id: string) => ChunkSource,
+    replaced: (() => Promise<void>)[],
+  ): Promise<boolean> {
+    const { target } = this.#pooled;
+    try {
+      const source = open(id);
+      try {
+        sumChunk(id, source, this.#view);
+      } finally {
+        source.close();
+      }
+    } catch (error) {
+      this.#problem(error);
+      return false;
+    }
+    if (target === undefined) {
+      await this.#pooled.release(id);
+      return true;
+    }
+    for (const { pool, volume, chunks } of this.#pooled.volumes) {
+      const old = chunks.find((one) => one.id === id);
+      if (pool !== target.id || old === undefined) continue;
+      replaced.push(async () => {
+        const known = this.#pooled.volumes.find((one) => one.volume === volume);
+        const now = known?.chunks.find((one) => one.id === id);
+        if (now?.firstObject === old.firstObject) await this.#pooled.release(id, volume);
+      });
+    }
+    return true;
   }
 
   async #copy(
     { id, bytes }: Moving,
-    from: ChunkMedia,
+    open: (id: string) => ChunkSource,
     create: (id: string) => ChunkTarget,
-    view: Buffer,
   ): Promise<void> {
+    let ofTarget: unknown;
+    const guarded = async (work: () => Promise<void> | void): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        ofTarget = error;
+        throw error;
+      }
+    };
     try {
-      const source = from.open(id);
+      const source = open(id);
       try {
         const target = create(id);
         try {
-          const sum = await copyChunk(id, source, target, view);
-          await target.end();
+          const write = (part: Uint8Array, at: number): Promise<void> =>
+            guarded(() => target.write(part, at));
+          const sum = await copyChunk(id, source, { write }, this.#view);
+          await guarded(() => target.end());
           this.#sums.set(id, sum);
         } catch (error) {
           await target.discard();
@@ -163,49 +328,46 @@ class Migration {
       this.#chunks++;
       this.#bytes += bytes;
     } catch (error) {
+      if (ofTarget !== undefined) throw ofTarget;
       this.#problem(error);
     }
   }
 
-  #progress(copying: readonly Moving[]): void {
-    this.#request.onProgress({
-      chunks: this.#chunks,
-      bytes: this.#bytes,
-      chunksTotal: copying.length,
-      bytesTotal: copying.reduce((sum, { bytes }) => sum + bytes, 0),
-    });
-  }
-
-  /** What concerns one chunk is told, and the others go on. */
+  /** What concerns one chunk, or the volume on which it is, is told, and the others go on. */
   #problem(thrown: unknown): void {
     const error = toPenstockError(thrown);
-    const ofOne = ['DAMAGED', 'OBJECT_MISSING', 'VOLUME_DAMAGED', 'VOLUME_NOT_READY', 'LIMIT'];
-    if (!ofOne.includes(error.code)) throw thrown;
+    if (!OF_ONE.has(error.code)) throw thrown;
     this.#problems++;
+    if (this.#told.has(error.message)) return;
+    this.#told.add(error.message);
     this.#request.onProblem(error);
   }
 
-  /** Reads the copies back. */
-  async #verified(copying: readonly Moving[]): Promise<ReadonlySet<string>> {
-    const verified = new Set<string>();
-    if (copying.length === 0) return verified;
+  /** Reads what is in the target back, and as much as is known of it is compared. */
+  async #verified(
+    copies: readonly Moving[],
+    onDamage: (one: Moving, error: PenstockError) => void,
+  ): Promise<ReadonlySet<Moving>> {
+    const verified = new Set<Moving>();
     const { target } = this.#pooled;
-    if (target !== undefined) await this.#pooled.readFrom(target);
+    await this.#pooled.readFrom((pool) => pool === target?.id);
     const place = target === undefined ? this.#pooled.rootMedia : this.#pooled.driveMedia;
     const media = await openChunkMedia(place);
-    const view = Buffer.alloc(target?.blockBytes ?? LIMITS.tapeImageRecordBytesMax);
     try {
-      for (const { id } of copying) {
-        const sum = this.#sums.get(id);
-        if (sum === undefined) continue;
+      for (const one of copies) {
+        const { id, isThere } = one;
+        const expected = this.#sums.get(id);
+        if (expected === undefined && !isThere) continue;
+        await this.#turn();
         try {
-          const source = media.open(id);
-          const isSame = sumChunk(id, source, view) === sum;
-          source.close();
-          if (!isSame) throw new PenstockError('DAMAGED', `the copy of chunk ${id} is another`);
-          verified.add(id);
-        } catch (error) {
-          this.#problem(error);
+          const sum = sumOf(id, media, this.#view);
+          if (expected !== undefined && sum !== expected)
+            throw new PenstockError('DAMAGED', `the copy of chunk ${id} is another`);
+          verified.add(one);
+        } catch (thrown) {
+          const error = toPenstockError(thrown);
+          if (!IS_DAMAGE.has(error.code)) throw thrown;
+          onDamage(one, error);
         }
       }
     } finally {
@@ -215,6 +377,7 @@ class Migration {
   }
 
   async #release({ id, fromRoot, fromVolumes }: Moving): Promise<void> {
+    if (!(await runProtocol(beat(this.#session.id), this.#session.store))) throw lost();
     for (const volume of fromVolumes) await this.#pooled.release(id, volume);
     if (!fromRoot || this.#pooled.target === undefined) return;
     if ((await this.#classOf(id)) !== CONTENT_CLASS.manifest) await this.#pooled.release(id);
@@ -231,55 +394,32 @@ class Migration {
   }
 }
 
-/** What is to go, and where it is now. */
-async function chosen(pooled: PooledStore, what: readonly string[]): Promise<Moving[]> {
-  const root = await pooled.rootChunks();
-  const sizes = new Map((await pooled.list('chunks')).map(({ name, bytes }) => [name, bytes]));
-  const target = pooled.target;
-  const wanted = new Map<string, { root: boolean; volumes: Set<string> }>();
-  const want = (id: string, volume: string | undefined): void => {
-    const one = wanted.get(id) ?? { root: false, volumes: new Set() };
-    if (volume === undefined) one.root = true;
-    else one.volumes.add(volume);
-    wanted.set(id, one);
-  };
-  for (const name of what) {
-    const pool = pooled.pools.find((one) => one.name === name);
-    const volumes = pooled.volumes.filter(
-      (one) =>
-        one.pool === pool?.id ||
-        one.name === name ||
-        (ID_START.test(name) && one.volume.startsWith(name)),
-    );
-    const chunks = ID_START.test(name) ? [...sizes.keys()].filter((id) => id.startsWith(name)) : [];
-    if (name === ROOT_POOL) for (const id of root) want(id, undefined);
-    else if (volumes.length > 0)
-      for (const volume of volumes) for (const { id } of volume.chunks) want(id, volume.volume);
-    else if (pool === undefined && chunks.length === 0)
-      throw new PenstockError('USAGE', `there is no pool, volume or chunk ${name}`, {
-        hint: 'see `penstock pool list` and `penstock volume list`',
-      });
-    for (const id of chunks) {
-      if (root.has(id)) want(id, undefined);
-      for (const volume of pooled.volumes)
-        if (volume.chunks.some((one) => one.id === id)) want(id, volume.volume);
-    }
+/** A copy that is not whole, or not there. */
+const IS_DAMAGE: ReadonlySet<string> = new Set(['DAMAGED', 'OBJECT_MISSING', 'VOLUME_DAMAGED']);
+/** Of the source: a chunk, or the volume that it is on, which somebody may have to bring. */
+const OF_ONE: ReadonlySet<string> = new Set([
+  ...IS_DAMAGE,
+  'VOLUME_FOREIGN',
+  'VOLUME_NOT_READY',
+  'LIBRARY_MISSING',
+  'LIMIT',
+]);
+
+const lost = (): PenstockError =>
+  new PenstockError('SESSION_LOST', 'the lease of this migration ran out');
+
+function sumOf(id: string, media: ChunkMedia, view: Buffer): number {
+  const source = media.open(id);
+  try {
+    return sumChunk(id, source, view);
+  } finally {
+    source.close();
   }
-  const isIn = (id: string): boolean =>
-    target === undefined
-      ? root.has(id)
-      : pooled.volumes.some(
-          (one) => one.pool === target.id && one.chunks.some((chunk) => chunk.id === id),
-        );
-  return [...wanted].flatMap(([id, { root: fromRoot, volumes }]) => {
-    const fromVolumes = [...volumes].filter(
-      (volume) => pooled.volumes.find((one) => one.volume === volume)?.pool !== target?.id,
-    );
-    if (target === undefined && fromVolumes.length === 0) return [];
-    if (target !== undefined && !fromRoot && fromVolumes.length === 0) return [];
-    const bytes = must(sizes.get(id), 'a chunk that is listed');
-    return [{ id, bytes, fromRoot, fromVolumes, isThere: isIn(id) }];
-  });
 }
 
-const ID_START = /^[0-9a-f]{4,32}$/;
+/** What several sessions of a drive did, one after the other. */
+function together(before: DriveReport | undefined, after: DriveReport): DriveReport {
+  if (before?.streaming === undefined || after.streaming === undefined) return after;
+  const streaming = sumFigures(before.streaming, after.streaming);
+  return { ...after, streaming, written: [...before.written, ...after.written] };
+}

@@ -28,6 +28,8 @@ import type { KnownVolume } from './volume-records.ts';
 /** Records of these kinds rely on chunks. */
 const RELYING: ReadonlySet<ObjectKind> = new Set(['index', 'archives', 'pending', 'maps']);
 
+const ROOT_ONLY: readonly number[] = [0];
+
 /** A chunk that is being written to a volume. */
 export interface VolumeChunkTarget {
   write(bytes: Uint8Array, position: number): Promise<void>;
@@ -244,10 +246,12 @@ export class PooledStore implements ObjectStore {
       .some(({ pool, state }) => pool === this.#target?.id && state !== 'missing');
   }
 
-  /** Number of the pool whose volumes have the chunk; 0: it is in the root pool only. */
-  poolNumber(chunk: string): number {
-    const [volume] = this.#volumes.volumesWith(chunk);
-    return volume === undefined ? 0 : this.#pools.findIndex(({ id }) => id === volume.pool) + 1;
+  /** Numbers of the pools whose volumes have the chunk, in order; only 0: it is in the root pool alone. */
+  poolsOf(chunk: string): readonly number[] {
+    const numbers = new Set<number>();
+    for (const { pool } of this.#volumes.volumesWith(chunk))
+      numbers.add(this.#pools.findIndex(({ id }) => id === pool) + 1);
+    return numbers.size === 0 ? ROOT_ONLY : [...numbers].sort((a, b) => a - b);
   }
 
   /** The pool to which new chunks go, if it is not the root pool. */
@@ -283,15 +287,10 @@ export class PooledStore implements ObjectStore {
     return this.#pools;
   }
 
-  /** Reads from the volumes of one pool only from now on, or from all; what was written since too. */
-  async readFrom(pool?: Pool): Promise<void> {
-    const readable = await this.#readable();
-    const names = new Set(
-      this.volumes
-        .filter((one) => pool === undefined || one.pool === pool.id)
-        .map((one) => one.volume),
-    );
-    await this.#drive().read(readable.filter(({ volume }) => names.has(volume)));
+  /** Reads from the volumes of these pools from now on, by their ids, or of all; what was written since too. */
+  async readFrom(isRead: (pool: string) => boolean = () => true): Promise<void> {
+    const volumes = this.volumes.filter(({ pool }) => isRead(pool));
+    await this.#drive().read(await readableVolumes(this.#repository, this.#pools, volumes));
   }
 
   /** The chunk is not needed in the repository's own storage (no volume named), or on that volume. */

@@ -38,7 +38,7 @@ export type Kind =
  * its lease and stands in its chunks' headers.
  */
 export interface LeaseRecord extends ProcessIdentity {
-  readonly role: 'backup' | 'restore' | 'prune';
+  readonly role: 'backup' | 'restore' | 'prune' | 'migrate';
   /** The store's clock just before the lease was put. */
   readonly createdMs: number;
 }

@@ -331,11 +331,12 @@ class Planning {
     const names = this.#attempt(id, () => this.#files.names(id))?.result;
     if (names === undefined) return undefined;
     const relies = new Set<number>();
-    const pool = this.#repository.pooled?.poolNumber(id) ?? 0;
-    for (let at = 0; at < names.length; at += NAME_BYTES) {
-      const keeper = keeperOf(usage, index, names, at, pool);
-      if (keeper === 'nobody') return undefined;
-      if (keeper !== 'dead') relies.add(keeper);
+    for (const pool of this.#repository.pooled?.poolsOf(id) ?? [0]) {
+      for (let at = 0; at < names.length; at += NAME_BYTES) {
+        const keeper = keeperOf(usage, index, names, at, pool);
+        if (keeper === 'nobody') return undefined;
+        if (keeper !== 'dead') relies.add(keeper);
+      }
     }
     return relies;
   }
@@ -372,7 +373,9 @@ class Planning {
   ): Victim[] {
     const { maxUnusedPercent } = this.#request;
     // What lies on volumes is not rewritten: it goes when nothing of it is needed any more.
-    const isOnVolumes = (id: string): boolean => (this.#repository.pooled?.poolNumber(id) ?? 0) > 0;
+    const { pooled } = this.#repository;
+    const isOnVolumes = (id: string): boolean =>
+      pooled?.poolsOf(id).some((one) => one > 0) ?? false;
     const fit = used.filter(({ id }) => !this.#damaged.has(id) && !isOnVolumes(id));
     const victims: Victim[] = [];
     const chosen = new Set<Used>();

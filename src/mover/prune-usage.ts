@@ -32,8 +32,9 @@ export class ChunkUsage {
   readonly live: RecordBits;
   /** The kept places. */
   readonly keep: RecordBits;
-  /** Number of the pool of each chunk; 0: the root pool. */
+  /** Of each chunk, a number for the pools in which it is; and these by that, 0: the root pool. */
   readonly pools: Uint16Array;
+  readonly poolSets: readonly (readonly number[])[];
   /** Number of the first block of each chunk among all blocks. */
   readonly firstBlocks: Uint32Array;
   /** Blobs that each chunk keeps; and each block. */
@@ -46,9 +47,22 @@ export class ChunkUsage {
   /** Blocks that keep blobs which have other places too, by chunk. */
   readonly reliedBlocks: Map<number, Set<number>> = new Map();
 
-  constructor(loaded: LoadedIndex, live: RecordBits, poolOf: (chunkId: string) => number) {
+  constructor(
+    loaded: LoadedIndex,
+    live: RecordBits,
+    poolsOf: (chunkId: string) => readonly number[],
+  ) {
     const { chunks } = loaded;
-    this.pools = Uint16Array.from(loaded.share.chunkIds, poolOf);
+    const sets = new Map<string, number>();
+    const poolSets: (readonly number[])[] = [];
+    this.pools = Uint16Array.from(loaded.share.chunkIds, (id) => {
+      const pools = poolsOf(id);
+      const key = pools.join();
+      const known = sets.get(key) ?? poolSets.push(pools) - 1;
+      sets.set(key, known);
+      return known;
+    });
+    this.poolSets = poolSets;
     this.loaded = loaded;
     this.live = live;
     this.keep = new RecordBits(loaded.share);
@@ -59,6 +73,10 @@ export class ChunkUsage {
     this.kept = new Uint32Array(chunks.length);
     this.places = new Uint32Array(chunks.length);
     this.blockKept = new Uint32Array(this.firstBlocks[chunks.length] ?? 0);
+  }
+
+  poolsOf(chunk: number): readonly number[] {
+    return this.poolSets[this.pools[chunk] ?? 0] ?? [];
   }
 
   blockKeeps(chunk: number, block: number): number {
@@ -96,7 +114,7 @@ export async function countUsage(
   pause: () => Promise<void>,
 ): Promise<ChunkUsage> {
   const { pooled } = repository;
-  const usage = new ChunkUsage(loaded, live, (id) => pooled?.poolNumber(id) ?? 0);
+  const usage = new ChunkUsage(loaded, live, (id) => pooled?.poolsOf(id) ?? ROOT_ONLY);
   const hash = indexHash(repository);
   const ranks = Uint8Array.from(loaded.chunks, (_, chunk) => rank(chunk));
   // If every place were kept: what is left of a chunk then says which one is best to keep.
@@ -129,6 +147,8 @@ export async function countUsage(
   return usage;
 }
 
+const ROOT_ONLY: readonly number[] = [0];
+
 function groupIsLive(group: PlaceGroup, live: RecordBits): boolean {
   for (let i = 0; i < group.count; i++) {
     const place = group.places[i];
@@ -144,17 +164,17 @@ function keepInPools(
   ranks: Uint8Array,
   better: (a: BlobPlace, b: BlobPlace) => boolean,
 ): void {
-  const { pools } = usage;
   for (let i = 0; i < group.count; i++) {
-    const pool = poolAt(pools, group, i);
-    let isFirst = true;
-    for (let j = 0; j < i && isFirst; j++) isFirst = poolAt(pools, group, j) !== pool;
-    if (isFirst) keepOne(usage, group, pool, ranks, better);
+    for (const pool of poolsAt(usage, group, i)) {
+      let isFirst = true;
+      for (let j = 0; j < i && isFirst; j++) isFirst = !poolsAt(usage, group, j).includes(pool);
+      if (isFirst) keepOne(usage, group, pool, ranks, better);
+    }
   }
 }
 
-const poolAt = (pools: Uint16Array, group: PlaceGroup, i: number): number =>
-  pools[must(group.places[i], 'a place').chunk] ?? 0;
+const poolsAt = (usage: ChunkUsage, group: PlaceGroup, i: number): readonly number[] =>
+  usage.poolsOf(must(group.places[i], 'a place').chunk);
 
 function keepOne(
   usage: ChunkUsage,
@@ -163,25 +183,28 @@ function keepOne(
   ranks: Uint8Array,
   better: (a: BlobPlace, b: BlobPlace) => boolean,
 ): void {
-  const { pools } = usage;
+  const isInPool = ({ chunk }: BlobPlace): boolean => usage.poolsOf(chunk).includes(pool);
   let best: BlobPlace | undefined;
   for (let i = 0; i < group.count; i++) {
     const place = must(group.places[i], 'a place');
-    if (pools[place.chunk] !== pool) continue;
+    if (!isInPool(place)) continue;
     if (best === undefined || (!place.isRepeat && better(place, best))) best = place;
   }
   if (best === undefined) return;
   // Whoever condemned its only place has to look after it, or did not know the archive.
   if (ranks[best.chunk] === KEEPER.doomed) return;
   const { chunk, block } = best;
-  usage.keep.set(best.segment, best.record);
-  usage.kept[chunk] = (usage.kept[chunk] ?? 0) + 1;
-  const at = (usage.firstBlocks[chunk] ?? 0) + block;
-  usage.blockKept[at] = (usage.blockKept[at] ?? 0) + 1;
+  // It may have been kept for another of its pools.
+  if (!usage.keep.has(best.segment, best.record)) {
+    usage.keep.set(best.segment, best.record);
+    usage.kept[chunk] = (usage.kept[chunk] ?? 0) + 1;
+    const at = (usage.firstBlocks[chunk] ?? 0) + block;
+    usage.blockKept[at] = (usage.blockKept[at] ?? 0) + 1;
+  }
   let hasOthers = false;
   for (let i = 0; i < group.count; i++) {
     const place = must(group.places[i], 'a place');
-    if (place.isRepeat || place === best || pools[place.chunk] !== pool) continue;
+    if (place.isRepeat || place === best || !isInPool(place)) continue;
     usage.rely(place.chunk, chunk);
     // Whoever condemned the other one has looked at this one.
     if (ranks[place.chunk] !== KEEPER.doomed) hasOthers = true;
@@ -208,7 +231,7 @@ export function keeperOf(
 ): number | 'dead' | 'nobody' {
   let isLive = false;
   for (let place = 0; index.find(names, at, place); place++) {
-    if (usage.pools[index.chunk] !== pool) continue;
+    if (!usage.poolsOf(index.chunk).includes(pool)) continue;
     if (usage.keep.has(index.segment, index.record)) return index.chunk;
     isLive ||= usage.live.has(index.segment, index.record);
   }

@@ -144,3 +144,32 @@ test('a drive that is not there, or does not let us in, is told as such', { skip
   assert.equal(wrong.status, 2);
   assert.match(JSON.stringify(wrong.errors), /iscsi:\/\//);
 });
+
+test('of two pools of one drive, what moves waits in a file while tapes change', {
+  skip,
+}, async () => {
+  const source = makeTree('moved', 30);
+  const tid = await server.addTarget();
+  for (const label of ['MOV001L8', 'MOV002L8']) await server.makeTape(label, 32);
+  await server.addEmptyDrive(tid, 1);
+  await server.addChanger(tid, 2, ['MOV001L8', 'MOV002L8'], [1]);
+  const repo = join(scratch, 'moved-repo');
+  succeed(['init', '--repo', repo]);
+  const drive = ['--kind', 'tape', '--chunk-size', '3M', '--device', server.url(tid, 1)];
+  const library = ['--changer', server.url(tid, 2)];
+  for (const pool of ['near', 'far'])
+    succeed(['pool', 'add', pool, ...drive, ...library, '--repo', repo]);
+  succeed(['pool', 'add', 'bare', ...drive, '--repo', repo]);
+  const { archive } = succeed(['backup', source, '--pool', 'near', '--repo', repo]).summary;
+  const bare = penstock(['migrate', 'near', '--to', 'bare', '--repo', repo]);
+  assert.equal(bare.errors[0]?.code, 'DRIVE_SHARED');
+  const moved = succeed(['migrate', 'near', '--to', 'far', '--repo', repo]).summary;
+  assert(Number(moved.chunks) > 1);
+  // The manifest's are in the repository itself and come from there.
+  assert(Number(moved.staged) > 0 && Number(moved.staged) < Number(moved.chunks));
+  const states = linesOf(succeed(['volume', 'list', '--repo', repo]).stdout)
+    .filter(({ type }) => type === 'volume')
+    .map(({ name, state }) => `${name} ${state}`);
+  assert.deepEqual(states.sort(), ['MOV001 expired', 'MOV002 appendable']);
+  assertRestores(repo, archive as string, source);
+});

@@ -32,6 +32,8 @@ export function makeTree(name: string, files: number, bytes = 300_000): string {
 export interface Place {
   readonly repo: string;
   readonly tapes: string;
+  /** How its commands are run. */
+  readonly options: RunOptions;
   /** Runs a command on the repository. */
   run(...args: string[]): JsonLine;
   lines(...args: string[]): JsonLine[];
@@ -63,7 +65,7 @@ function placeOf(
   const size = pool.includes('--volume-size') ? [] : ['--volume-size', '64M'];
   run('pool', 'add', 'tapes', '--kind', 'tape-image', '--path', tapes, ...size, ...pool);
   return {
-    ...{ repo, tapes },
+    ...{ repo, tapes, options },
     run: (...args) => run(...args).summary,
     lines: (...args) => linesOf(run(...args).stdout),
     fails: (...args) => {

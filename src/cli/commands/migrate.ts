@@ -29,7 +29,7 @@ export default async function run(invocation: Invocation<'migrate'>): Promise<nu
       onProblem: ({ message, code }) => output.warning(message, { code }),
     });
     output.progress.finish();
-    const { chunks, bytes, alreadyThere, problems, drive } = result;
+    const { chunks, bytes, alreadyThere, staged, problems, drive } = result;
     const moved = `moved ${plural(chunks, 'chunk')} (${formatBytes(bytes)}) to ${options.to}`;
     const there = alreadyThere > 0 ? [`  ${plural(alreadyThere, 'chunk')} already there`] : [];
     const failed =
@@ -38,7 +38,7 @@ export default async function run(invocation: Invocation<'migrate'>): Promise<nu
     output.summary(
       {
         command: 'migrate',
-        ...{ to: options.to, chunks, bytes, alreadyThere, problems },
+        ...{ to: options.to, chunks, bytes, alreadyThere, staged, problems },
         ...(drive === undefined ? {} : { drive: driveRecord(drive) }),
       },
       [moved, ...there, ...failed, ...streaming].join('\n'),
