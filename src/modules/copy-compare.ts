@@ -25,10 +25,14 @@ import {
   CopyWriter,
   isTemporaryName,
 } from './copy-stream.ts';
+import type { ScanOptions } from './scan.ts';
+import { InlineScan } from './scan-inline.ts';
 import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanReader, type ScanSource } from './scan-stream.ts';
 import { StatusEntry } from './status-entry.ts';
 
 export interface CompareOptions {
+  /** The source. */
+  readonly scan: ScanOptions;
   /** The target's listing, open in this process; undefined: there is nothing yet. */
   readonly listing: Listing | undefined;
   /** Owners are the same if their numbers are; else if their names are, which come with the listing. */
@@ -65,7 +69,7 @@ export default function compare(options: CompareOptions): PipeModule {
     },
     run: () => must(comparing, 'comparing was opened').run(),
     close: () => comparing?.close(),
-    abort: () => comparing?.close(),
+    abort: () => comparing?.abort(),
   };
 }
 
@@ -73,6 +77,7 @@ class Comparing {
   readonly #options: CompareOptions;
   readonly #context: ModuleContext;
   readonly #files = openFiles();
+  readonly #scan: InlineScan;
   readonly #source: ScanReader;
   readonly #target: ScanReader;
   readonly #out: CopyWriter;
@@ -99,7 +104,8 @@ class Comparing {
   constructor(options: CompareOptions, context: ModuleContext) {
     this.#options = options;
     this.#context = context;
-    this.#source = new ScanReader(context);
+    this.#scan = new InlineScan(options.scan, context);
+    this.#source = new ScanReader(this.#scan);
     const { listing } = options;
     const bytesMax = context.segment.config.payloadBytes;
     this.#hasTarget = listing !== undefined;
@@ -137,6 +143,10 @@ class Comparing {
 
   close(): void {
     this.#listing?.close();
+  }
+  abort(): void {
+    this.#scan.abort();
+    this.close();
   }
 
   #nextTarget(): void {

@@ -37,7 +37,7 @@ test('the oldest listings of a machine give way to its next ones, those of other
   assert.equal(more, LIMITS.copyListingsPeerMax, 'what gave way is closed');
   const compare = (number: number, from: Peer): unknown =>
     farModule('copy-compare', { commands: new Map() }, from).options(
-      { listing: idOf(number) },
+      { path: '/', listing: idOf(number) },
       from,
     );
   assert.ok(compare(0, other), 'of another machine');

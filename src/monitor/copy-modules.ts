@@ -120,14 +120,17 @@ function keepOptions(sent: unknown, peer: Peer): KeepOptions {
 
 function compareOptions(sent: unknown, peer: Peer): CompareOptions {
   const fields = fieldsOf(sent);
+  const root = rootOf(pathOf(fields), peer);
+  const isListed = fields.listing !== undefined;
   const options = {
+    scan: copyScan(root, nameOf(fields.item), { compares: isListed }),
     listing: undefined,
     byNumber: fields.byNumber === true,
     comparesOwners: fields.comparesOwners !== false,
     rename: nameOf(fields.rename),
     dryRun: fields.dryRun === true,
   };
-  if (fields.listing === undefined) return options;
+  if (!isListed) return options;
   const key = listingKey(fields, peer);
   const found = listings.get(key);
   if (found === undefined) wrong('listing');

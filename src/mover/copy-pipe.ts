@@ -2,7 +2,7 @@
  * The pipes of a copy.
  *
  *   listing:  scan (target) ──▶ keep
- *   copy:     scan ──▶ compare ──▶ read × n ──▶ write × n ──▶ finish
+ *   copy:     compare (source) ──▶ read × n ──▶ write × n ──▶ finish
  */
 import type { ByteString } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -48,7 +48,7 @@ export function keepStage(keep: KeepOptions): StageSpec {
 }
 export function compareStage(compare: CompareOptions): StageSpec {
   const modules = [{ module: moduleFile('copy-compare'), options: compare }];
-  return { name: 'compare', modules, ...(compare.dryRun ? {} : { allocates: true }) };
+  return { name: 'compare', modules };
 }
 export function readStage(read: CopyReadOptions, instances: number): StageSpec {
   return {

@@ -256,22 +256,20 @@ class Copy {
     const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { source, target, item, rename, exists } = plan;
     const root = resolveCopyRoot(source.path);
-    const head = [
-      scanStage(copyScan(root, item, { compares: exists })),
-      compareStage({
-        listing,
-        byNumber: byNumber || server === undefined,
-        comparesOwners: owners,
-        rename,
-        dryRun,
-      }),
-    ];
-    if (dryRun) return { near: head, allocating: 1 };
+    const compare = compareStage({
+      scan: copyScan(root, item, { compares: exists }),
+      listing,
+      byNumber: byNumber || server === undefined,
+      comparesOwners: owners,
+      rename,
+      dryRun,
+    });
+    if (dryRun) return { near: [compare, discardStage()], allocating: 1 };
     const near = [
-      ...head,
+      compare,
       readStage({ root, rename, namesOwners: server !== undefined && !byNumber }, threads),
     ];
-    const allocating = threads + 2;
+    const allocating = threads + 1;
     if (server === undefined) {
       const options = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
       return { near: [...near, ...writeStages(options, threads)], allocating };
@@ -290,34 +288,29 @@ class Copy {
   #pull({ source, target, item, rename, exists }: Plan, server: Server): CopyLegs {
     const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { path } = source;
-    const compare = {
+    const options = {
+      path,
+      item,
       ...(exists ? { listing: this.#listingId } : {}),
       byNumber,
       comparesOwners: owners,
       rename,
       dryRun,
     };
-    const head = [
-      { name: 'scan', modules: [{ name: 'copy-scan', options: { path, item, compares: exists } }] },
-      {
-        name: 'compare',
-        modules: [{ name: 'copy-compare', options: compare }],
-        allocates: !dryRun,
-      },
-    ];
+    const compare = { name: 'compare', modules: [{ name: 'copy-compare', options }] };
     const modules = [{ name: 'copy-read', options: { path, rename, namesOwners: !byNumber } }];
     const startWhen = 'first-buffer';
     const read = { name: 'read', modules, instances: threads, allocates: true, startWhen } as const;
     const far = {
       server,
       flow: 'pull',
-      stages: dryRun ? head : [...head, read],
-      allocating: threads + 2,
+      stages: dryRun ? [compare] : [compare, read],
+      allocating: threads + 1,
       ordered: false,
     } as const;
     if (dryRun) return { near: [discardStage()], allocating: 1, far };
-    const options = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
-    return { near: writeStages(options, threads), allocating: 2, far };
+    const written = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
+    return { near: writeStages(written, threads), allocating: 2, far };
   }
 
   #result(counter: Counter): CopyResult {

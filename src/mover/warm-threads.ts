@@ -37,14 +37,13 @@ export function warmCopy(side: 'source' | 'target' | 'both', exists?: boolean): 
   const isFar = side !== 'both';
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
   if (side !== 'target') {
-    warm('scan', moduleFile('scan'));
     warm('compare', moduleFile('copy-compare'));
     if (isFar) warm('send', agent(`send${ending}`));
     if (exists === false) warm('read', moduleFile('copy-read'), processors);
   }
   if (side !== 'source') {
     if (isFar) warm('receive', agent(`receive${ending}`));
-    if (exists === true) warm('scan', moduleFile('scan'), isFar ? 1 : 2);
+    if (exists === true) warm('scan', moduleFile('scan'));
     if (exists === true && !isFar) warm('keep', moduleFile('copy-keep'));
     if (exists === true && isFar) warm('send', agent(`send${ending}`));
     if (exists === false) warm('write', moduleFile('copy-write'), processors);
