@@ -52,6 +52,12 @@ export const LIMITS = {
   lazyBacklogBuffers: 2,
   /** How long the thread of an instance that is over may take to go, before it is ended. */
   threadExitMs: 500,
+  /** Threads that a monitor keeps for the next pipe. */
+  idleThreadsMax: 12,
+  /** How long it keeps one that no pipe takes. */
+  idleThreadMs: 300_000,
+  /** How soon such a thread gives the memory of its last pipe back. */
+  idleThreadLookMs: 1000,
   /** How often the initiator looks whether buffers have passed a stage. */
   drainPollMs: 5,
   /** How long an instance may take to notice a control message or a stop. */

@@ -19,16 +19,18 @@ import type { CopyTargetOptions } from '../modules/copy-target.ts';
 import type { ScanOptions } from '../modules/scan.ts';
 import { copyScan } from '../mover/copy-pipe.ts';
 import { moduleFile } from '../mover/module-file.ts';
-import { allowFarModule } from './pipe-modules.ts';
+import { allowFarModule, type FarModule } from './pipe-modules.ts';
 
 /** Lets paired machines copy. */
 export function allowCopies(): void {
-  allowFarModule('copy-scan', { url: moduleFile('scan'), options: scanOptions });
-  allowFarModule('copy-keep', { url: moduleFile('copy-keep'), options: keepOptions });
-  allowFarModule('copy-compare', { url: moduleFile('copy-compare'), options: compareOptions });
-  allowFarModule('copy-read', { url: moduleFile('copy-read'), options: readOptions });
-  allowFarModule('copy-write', { url: moduleFile('copy-write'), options: targetOptions });
-  allowFarModule('copy-finish', { url: moduleFile('copy-finish'), options: targetOptions });
+  const allow = (name: string, file: string, options: FarModule['options']): void =>
+    allowFarModule(name, { url: moduleFile(file), options, keepsThread: true });
+  allow('copy-scan', 'scan', scanOptions);
+  allow('copy-keep', 'copy-keep', keepOptions);
+  allow('copy-compare', 'copy-compare', compareOptions);
+  allow('copy-read', 'copy-read', readOptions);
+  allow('copy-write', 'copy-write', targetOptions);
+  allow('copy-finish', 'copy-finish', targetOptions);
 }
 
 type Sent = Readonly<Record<string, unknown>>;

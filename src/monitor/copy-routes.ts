@@ -39,11 +39,10 @@ const WARM_MS = 20_000;
 
 export function copyRoutes(server: MonitorServer, context: MonitorContext): void {
   let timer: NodeJS.Timeout | undefined;
-  const drop = async (): Promise<void> => {
+  context.onClose(async () => {
     clearTimeout(timer);
     dropWarmThreads();
-  };
-  context.onClose(drop);
+  });
   server.post('/v1/copies/look', { schema: SCHEMA }, ({ body, peer }): Looked => {
     const looked = look(lookOptions(body, peer));
     const { as } = body as { as: 'source' | 'target' };
@@ -52,7 +51,7 @@ export function copyRoutes(server: MonitorServer, context: MonitorContext): void
     if (as === 'target') warmCopy(as, exists);
     else if (exists) warmCopy(as);
     clearTimeout(timer);
-    timer = setTimeout(drop, WARM_MS).unref();
+    timer = setTimeout(() => dropWarmThreads('unused'), WARM_MS).unref();
     return looked;
   });
 }

@@ -115,6 +115,9 @@ export function farStages(stages: readonly FarStage[], peer: Peer, list: ModuleL
   return stages.map(
     ({ name, modules, instances, allocates, ordered, partsMax, windowBytes, startWhen, to }) => ({
       name,
+      keepsThreads: modules.every(
+        (module) => farModule(String(module.name), list, peer).keepsThread === true,
+      ),
       modules: modules.map((module) => {
         const allowed = farModule(String(module.name), list, peer);
         return { module: allowed.url, options: allowed.options(module.options, peer) };

@@ -16,6 +16,8 @@ import { moduleFile } from '../mover/module-file.ts';
 
 export interface FarModule {
   readonly url: URL;
+  /** It leaves nothing behind in its thread, which may run another pipe's instance later. */
+  readonly keepsThread?: boolean;
   /**
    * The options of the module from what the other machine sent, which is any JSON.
    *

@@ -12,7 +12,7 @@ import type { FromInstance, ToInstance } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
 import { ATTENTION, type Segment } from './segment.ts';
 import type { StageSpec } from './spec.ts';
-import { sendPlan, startThread, takeWarmThread } from './warm.ts';
+import { keepsThreads, keepThread, sendPlan, startThread, takeWarmThread } from './warm.ts';
 
 /** How an instance ended. */
 export type Outcome =
@@ -53,6 +53,9 @@ export class InstanceHandle {
   #outcome: Outcome | null = null;
   #over = false;
   #timer: NodeJS.Timeout | undefined;
+  readonly #onMessage = (message: FromInstance): void => this.#receive(message);
+  readonly #onError = (thrown: unknown): void => this.#fail(toPenstockError(thrown));
+  readonly #onExit = (code: number): void => this.#exited(code);
 
   constructor(
     segment: Segment,
@@ -110,18 +113,35 @@ export class InstanceHandle {
     const thread = warm ?? startThread(this.name, modules, resourceLimits);
     const { worker } = thread;
     this.#worker = worker;
-    worker.on('message', (message: FromInstance) => this.#receive(message));
-    worker.once('error', (thrown: unknown) => this.#fail(toPenstockError(thrown)));
-    worker.once('exit', (code: number) => this.#exited(code));
+    worker.on('message', this.#onMessage);
+    worker.once('error', this.#onError);
+    worker.once('exit', this.#onExit);
     sendPlan(thread, {
       memory: this.#segment.memory,
       instance: this.id,
       modules: modules.map(({ module, options }) => ({ url: moduleUrl(module), options })),
       ports: this.#ports,
       workerData,
+      keepsThread: this.#isKept,
     });
     this.#ports = {};
     for (const message of this.#unsent.splice(0)) worker.postMessage(message);
+  }
+
+  /** Whether its thread may run another instance later. */
+  get #isKept(): boolean {
+    const { keepsThreads: asked, resourceLimits } = this.spec;
+    return asked === true && resourceLimits === undefined && keepsThreads();
+  }
+  /** The thread waits for another plan. */
+  #release(): void {
+    const worker = this.#worker;
+    if (worker === null || this.#over) return;
+    worker.off('message', this.#onMessage);
+    worker.off('error', this.#onError);
+    worker.off('exit', this.#onExit);
+    if (!keepThread(worker, this.spec.modules)) void worker.terminate();
+    this.#finish();
   }
 
   /** Sends a control message; resolves with the acknowledgement, or undefined if it ended before. */
@@ -178,6 +198,9 @@ export class InstanceHandle {
         this.#outcome ??= { type: message.type };
         // A module may have left something open that keeps the thread's event loop alive.
         this.#after(LIMITS.threadExitMs, () => this.terminate());
+        break;
+      case 'idle':
+        this.#release();
         break;
       case 'failed':
         this.#fail(fromErrorRecord(message.error));

@@ -12,11 +12,15 @@ export interface WorkerPlan {
   readonly modules: readonly { readonly url: string; readonly options: unknown }[];
   readonly ports: Readonly<Record<string, MessagePort>>;
   readonly workerData: unknown;
+  /** The thread is to wait for another plan when this one has come to its end. */
+  readonly keepsThread: boolean;
 }
 
 export type ToInstance =
   | { readonly type: 'control'; readonly id: number; readonly message: unknown }
-  | { readonly type: 'wake' };
+  | { readonly type: 'wake' }
+  /** To a thread that was kept. */
+  | { readonly type: 'plan'; readonly plan: WorkerPlan };
 
 export type FromInstance =
   | { readonly type: 'acknowledgement'; readonly id: number; readonly value: unknown }
@@ -28,4 +32,6 @@ export type FromInstance =
   | { readonly type: 'stop'; readonly reason: string }
   | { readonly type: 'ended' }
   | { readonly type: 'stopped' }
+  /** After `ended`: the thread waits for another plan. */
+  | { readonly type: 'idle' }
   | { readonly type: 'failed'; readonly error: ErrorRecord };

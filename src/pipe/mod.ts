@@ -13,4 +13,4 @@ export {
 } from './spec.ts';
 export type { InstanceStatus, PipeStatus, StageStatus } from './status.ts';
 export { PipeStopped } from './waiting.ts';
-export { dropWarmThreads } from './warm.ts';
+export { dropWarmThreads, keepThreads } from './warm.ts';

@@ -4,12 +4,16 @@
  *      opening ──▶ running ──▶ closing ──▶ ended
  *         └───────────┴───────────┴──────▶ stopped (the pipe stops), failed (something was thrown)
  *
+ * A thread that is kept waits, after it has ended, for another plan for the same modules.
+ *
  * Contract: exactly one of `ended`, `stopped` and `failed` is posted. A failure marks itself as the first
  * cause and stops the pipe before it is reported, so that the others notice it even while the initiator
  * is busy. Only `open`, `close` and `runAsync` may wait for promises; the event loop
  * turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   isMainThread,
   type MessagePort,
@@ -18,6 +22,7 @@ import {
 } from 'node:worker_threads';
 import { assert, must } from '../base/assert.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { Chain } from './chain.ts';
 import type { FromInstance, ToInstance, WorkerPlan } from './messages.ts';
 import type { PipeModule } from './module.ts';
@@ -25,11 +30,40 @@ import { Primitives } from './primitives.ts';
 import { ATTENTION, attachSegment } from './segment.ts';
 import { PipeStopped, STATE } from './waiting.ts';
 
-/** Runs the instance that this thread was given. */
-export async function runInstance(plan: WorkerPlan): Promise<void> {
+/** Runs the instance that this thread was given; whether the thread is kept for another. */
+export async function runInstance(plan: WorkerPlan): Promise<boolean> {
   assert(!isMainThread && parentPort !== null, 'an instance runs in a thread of its own');
   const thread = new InstanceThread(parentPort, plan);
   await thread.main();
+  return plan.keepsThread && thread.hasEnded;
+}
+
+/** The next plan of a thread that is kept. */
+export async function nextPlan(): Promise<WorkerPlan> {
+  const port = must(parentPort ?? undefined, 'a thread of its own');
+  const planned = new Promise<WorkerPlan>((resolve) => {
+    const take = (message: ToInstance): void => {
+      // What was meant for the instance before comes too late.
+      if (message.type !== 'plan') return;
+      port.off('message', take);
+      resolve(message.plan);
+    };
+    port.on('message', take);
+    port.postMessage({ type: 'idle' } satisfies FromInstance);
+  });
+  // The memory of the last pipe stays as long as nobody has looked for garbage here.
+  setTimeout(collectGarbage, LIMITS.idleThreadLookMs).unref();
+  return planned;
+}
+
+let collect: unknown;
+
+function collectGarbage(): void {
+  if (collect === undefined) {
+    setFlagsFromString('--expose-gc');
+    collect = runInNewContext('gc');
+  }
+  if (typeof collect === 'function') collect();
 }
 
 class InstanceThread {
@@ -46,6 +80,8 @@ class InstanceThread {
   #opened = false;
   /** A module runs beside the event loop. */
   #loops = false;
+  /** It has come to its end, and was neither stopped nor failed. */
+  hasEnded = false;
 
   constructor(port: MessagePort, workerPlan: WorkerPlan) {
     this.#port = port;
@@ -62,6 +98,7 @@ class InstanceThread {
     try {
       await this.#work();
       waiting.state = STATE.ended;
+      this.hasEnded = true;
       this.#post({ type: 'ended' });
     } catch (thrown) {
       const stopped = thrown instanceof PipeStopped;

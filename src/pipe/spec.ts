@@ -46,6 +46,8 @@ export interface StageSpec {
   readonly to?: string | readonly string[];
   readonly workerData?: unknown;
   readonly resourceLimits?: ResourceLimits;
+  /** Its threads may run other pipes later, where the process keeps threads (`keepThreads`). */
+  readonly keepsThreads?: boolean;
 }
 
 export interface PipeSpec {

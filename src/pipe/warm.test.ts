@@ -2,10 +2,10 @@
  * Goal: threads started ahead are used, fail like others, and keep no process alive.
  * Method: thread ids tell which thread an instance runs in; what concerns a process runs in a child.
  */
-import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
+import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { dropWarmThreads, type ModuleSpec, startPipe } from './mod.ts';
+import { dropWarmThreads, keepThreads, type ModuleSpec, startPipe } from './mod.ts';
 import { keepWarm, warmThread } from './warm.ts';
 
 const code = (source: string): ModuleSpec => ({
@@ -17,14 +17,18 @@ const TAIL = code(`import { threadId } from 'node:worker_threads';
   export default { open(c) { c.post(threadId); }, process() {} }`);
 
 /** Runs a pipe; returns the thread ids of head and tails. */
-async function threadsOf(tails: number): Promise<{ head: number; tails: number[] }> {
+async function threadsOf(
+  tails: number,
+  keepsThreads = false,
+  tail = TAIL,
+): Promise<{ head: number; tails: number[] }> {
   const ids: { head: number; tails: number[] } = { head: 0, tails: [] };
   const pipe = await startPipe({
     maxBuffers: 2,
     payloadBytes: 64,
     stages: [
       { name: 'head', modules: [HEAD] },
-      { name: 'tail', instances: tails, modules: [TAIL] },
+      { name: 'tail', instances: tails, modules: [tail], keepsThreads },
     ],
     onMessage: (stage, _instance, id) => {
       if (stage === 'head') ids.head = id as number;
@@ -52,6 +56,69 @@ test('a warm thread that died, or was dropped, is not given out', async () => {
   dropWarmThreads();
   const { head, tails } = await threadsOf(1);
   ok(head < (tails[0] as number));
+});
+
+test('a thread that is kept runs the next pipe, and the one after it', async () => {
+  keepThreads(1);
+  try {
+    const first = await threadsOf(1, true);
+    const [kept] = first.tails;
+    equal((await threadsOf(1)).tails[0], kept, 'also where it is not to be kept again');
+    const next = await threadsOf(2, true);
+    ok(!next.tails.includes(kept as number));
+    const again = await threadsOf(2, true);
+    const same = again.tails.filter((id) => next.tails.includes(id));
+    equal(same.length, 1, 'no more are kept than asked for');
+    dropWarmThreads('unused');
+    const last = (await threadsOf(1, true)).tails[0] as number;
+    ok(again.tails.includes(last));
+    dropWarmThreads();
+    notEqual((await threadsOf(1, true)).tails[0], last);
+  } finally {
+    keepThreads(0);
+    dropWarmThreads();
+  }
+});
+
+test('a thread whose instance has failed is not kept', async () => {
+  keepThreads(1);
+  try {
+    const fails = code(`let failed = false;
+      export default { open(c) { c.post(1); if (!failed) { failed = true; throw new Error('once'); } }, process() {} }`);
+    await rejects(threadsOf(1, true, fails), /once/);
+    await rejects(threadsOf(1, true, fails), /once/);
+  } finally {
+    keepThreads(0);
+    dropWarmThreads();
+  }
+});
+
+test('what was said to an instance that is over does not reach the next one of its thread', async () => {
+  keepThreads(1);
+  try {
+    const tail = code(`let said = [];
+      export default () => { said = []; return {
+        open(c) { c.post(c.options); }, control(m) { said.push(m); return said; }, process() {} }; }`);
+    const head = code('export default { fill() { return false; } }');
+    for (let round = 0; round < 20; round++) {
+      const pipe = await startPipe({
+        maxBuffers: 2,
+        payloadBytes: 64,
+        stages: [
+          { name: 'head', modules: [head] },
+          { name: 'tail', modules: [tail], keepsThreads: true },
+        ],
+      });
+      const first = pipe.control('tail', round);
+      const late = pipe.done.then(() => pipe.control('tail', 'late'));
+      const [answer] = await first;
+      if (answer !== undefined) deepEqual(answer, [round]);
+      await late;
+    }
+  } finally {
+    keepThreads(0);
+    dropWarmThreads();
+  }
 });
 
 test('no more threads are kept than asked for, however often', async () => {

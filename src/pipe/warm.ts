@@ -1,14 +1,16 @@
 /**
- * Threads started ahead: while a caller still waits for something else (a key being derived, an answer
+ * Threads started ahead, and threads kept for later: while a caller still waits for something else (a key being derived, an answer
  * from afar), the code of the instances that it is about to start is loaded already.
  *
  * Contract: a warm thread knows only which modules it will run; it gets its plan when an instance takes
  * it, and is then like any other. One that nobody takes does not keep the process alive; one that died
- * is not given out.
+ * is not given out. A process that lives long may keep threads that have come to their end: their code is
+ * loaded and compiled. They are few, and go after a while.
  */
 import { getCompileCacheDir } from 'node:module';
 import { MessageChannel, type MessagePort, SHARE_ENV, Worker } from 'node:worker_threads';
-import type { WorkerPlan } from './messages.ts';
+import { LIMITS } from '../base/limits.ts';
+import type { ToInstance, WorkerPlan } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
 import type { ModuleSpec } from './spec.ts';
 
@@ -35,15 +37,18 @@ export interface ThreadData {
 
 export interface Thread {
   readonly worker: Worker;
-  readonly port: MessagePort;
+  /** Undefined: it has run an instance, and takes its next plan as a message. */
+  readonly port: MessagePort | undefined;
 }
 
 interface WarmThread extends Thread {
   readonly key: string;
   alive: boolean;
+  died(): void;
 }
 
-const warm: WarmThread[] = [];
+let warm: WarmThread[] = [];
+let keepsMax = 0;
 
 /** Starts a thread for an instance of a stage with these modules. */
 export function startThread(
@@ -69,17 +74,40 @@ export function startThread(
   return { worker, port: port1 };
 }
 
+/** Lets this process keep so many threads that have come to their end; 0, as at first: none. */
+export function keepThreads(most: number): void {
+  keepsMax = most;
+}
+/** Whether an instance may ask its thread to wait for another plan. */
+export function keepsThreads(): boolean {
+  return keepsMax > 0;
+}
+/** Keeps a thread that waits for another plan; false if there are enough. */
+export function keepThread(worker: Worker, modules: readonly ModuleSpec[]): boolean {
+  if (warm.filter(({ port }) => port === undefined).length >= keepsMax) return false;
+  const thread = addWarm({ worker, port: undefined }, modules);
+  setTimeout(() => drop([thread]), LIMITS.idleThreadMs).unref();
+  return true;
+}
+
 /** Starts a thread that an instance of a stage with these modules will take later. */
 export function warmThread(name: string, modules: readonly ModuleSpec[]): void {
-  const thread: WarmThread = { ...startThread(name, modules), key: keyOf(modules), alive: true };
+  addWarm(startThread(name, modules), modules);
+}
+
+function addWarm(started: Thread, modules: readonly ModuleSpec[]): WarmThread {
+  const died = (): void => {
+    thread.alive = false;
+    warm = warm.filter((one) => one !== thread);
+  };
+  const thread: WarmThread = { ...started, key: keyOf(modules), alive: true, died };
   thread.worker.unref();
-  thread.worker.once('error', () => {
-    thread.alive = false;
-  });
-  thread.worker.once('exit', () => {
-    thread.alive = false;
-  });
-  warm.push(thread);
+  thread.worker.once('error', died);
+  thread.worker.once('exit', died);
+  // Those that have run already come first: their code is compiled.
+  if (thread.port === undefined) warm.unshift(thread);
+  else warm.push(thread);
+  return thread;
 }
 
 /** Starts as many as are missing of `count` such threads. */
@@ -94,15 +122,27 @@ export function takeWarmThread(modules: readonly ModuleSpec[]): Thread | undefin
   const key = keyOf(modules);
   const found = warm.findIndex((thread) => thread.alive && thread.key === key);
   const [thread] = found < 0 ? [] : warm.splice(found, 1);
-  thread?.worker.ref();
+  if (thread === undefined) return undefined;
+  const { worker, died } = thread;
+  // Whoever takes it hears of its end; it may come back here.
+  worker.off('error', died);
+  worker.off('exit', died);
+  worker.ref();
   return thread;
 }
 
-/** Ends the warm threads that nobody took. */
-export function dropWarmThreads(): void {
-  for (const { worker, port } of warm.splice(0)) {
-    port.close();
-    void worker.terminate();
+/** Ends the warm threads that nobody took, of those that have never run, or of all. */
+export function dropWarmThreads(which: 'unused' | 'all' = 'all'): void {
+  drop(warm.filter(({ port }) => which === 'all' || port !== undefined));
+}
+
+function drop(threads: readonly WarmThread[]): void {
+  for (const thread of threads) {
+    // One that was taken meanwhile belongs to its instance.
+    if (!warm.includes(thread)) continue;
+    warm = warm.filter((one) => one !== thread);
+    thread.port?.close();
+    void thread.worker.terminate();
   }
 }
 
@@ -111,7 +151,12 @@ export function sendPlan(thread: Thread, plan: WorkerPlan): void {
   const ports = Object.fromEntries(
     Object.entries(plan.ports).map(([name, port]) => [name, alive(port)]),
   );
-  thread.port.postMessage({ ...plan, ports } satisfies WorkerPlan, Object.values(ports));
+  const handed: WorkerPlan = { ...plan, ports };
+  if (thread.port !== undefined) thread.port.postMessage(handed, Object.values(ports));
+  else {
+    const message: ToInstance = { type: 'plan', plan: handed };
+    thread.worker.postMessage(message, Object.values(ports));
+  }
 }
 
 /**

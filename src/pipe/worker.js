@@ -7,11 +7,13 @@ import { workerData } from 'node:worker_threads';
 const { runner, cacheFolder, modules, port } = workerData;
 // Without a folder Node.js would take a shared one, where another user could put code for us to run.
 if (cacheFolder !== undefined) enableCompileCache(cacheFolder);
-const planned = new Promise((resolve) => {
-  port.once('message', resolve);
+let planned = new Promise((resolve) => {
+  port.once('message', (plan) => {
+    port.close();
+    resolve(plan);
+  });
 });
-const { runInstance } = await import(runner);
+const { runInstance, nextPlan } = await import(runner);
 for (const url of modules) await import(url).catch(() => undefined);
-const plan = await planned;
-port.close();
-await runInstance(plan);
+// Nothing here holds a plan, and with it the memory of its pipe.
+while (await planned.then(runInstance)) planned = nextPlan();

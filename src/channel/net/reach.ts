@@ -360,13 +360,13 @@ function share(
 /** The stage of agents that ends the half with the head. */
 export function sendStage(agents: number, options: object): StageSpec {
   const modules = [{ module: SEND, options }];
-  return { name: 'send', instances: agents, numbered: true, modules };
+  return { name: 'send', instances: agents, numbered: true, keepsThreads: true, modules };
 }
 
 /** The stage of agents that begins the half with the tail. */
 export function receiveStage(agents: number, options: object): StageSpec {
   const modules = [{ module: RECEIVE, options }];
-  return { name: 'receive', instances: agents, carries: true, modules };
+  return { name: 'receive', instances: agents, carries: true, keepsThreads: true, modules };
 }
 
 /** Stages behind agents that receive; where order is kept the first is given what comes in order. */

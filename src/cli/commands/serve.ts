@@ -14,6 +14,7 @@ import { openClock } from '../../host/mod.ts';
 import type { ListenAddress } from '../../monitor/listener.ts';
 import { openLogger } from '../../monitor/logger.ts';
 import { createMonitor } from '../../monitor/monitor.ts';
+import { keepThreads } from '../../pipe/mod.ts';
 import { MONITOR_PORT, parseAddress } from '../address.ts';
 import type { Invocation } from '../invocation.ts';
 import { ensureStateDirectory } from '../state-folder.ts';
@@ -33,6 +34,7 @@ export default async function run(invocation: Invocation<'serve'>): Promise<numb
     clock,
     write: (line) => output.logLine(line),
   });
+  keepThreads(LIMITS.idleThreadsMax);
   const monitor = await createMonitor({
     stateDirectory,
     listen: listen.length === 0 ? [LISTEN_DEFAULT] : listen,

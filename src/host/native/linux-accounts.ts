@@ -2,7 +2,7 @@
  * Names and numbers of users and groups, by the C library's own look-up (files, directory
  * services).
  *
- * Contract: answers are kept for the life of the thread, also that there is none.
+ * Contract: answers are kept for some seconds, also that there is none: threads may live long.
  */
 import { ERRNO } from '../errno.ts';
 import { addressOf, type CFunction, type Libc } from './libc.ts';
@@ -11,6 +11,7 @@ import { NameScratch } from './scratch.ts';
 /** Room for a record's texts; groups with many members need more, up to the bound. */
 const TEXT_BYTES_AT_FIRST = 4096;
 const TEXT_BYTES_MAX = 16 * 1024 * 1024;
+const KEPT_MS = 10_000;
 
 export class LinuxAccounts {
   readonly users: AccountTable;
@@ -34,6 +35,7 @@ export class AccountTable {
   readonly #found: BigUint64Array = new BigUint64Array(1);
   readonly #foundBytes: Uint8Array = new Uint8Array(this.#found.buffer);
   #text: Buffer = Buffer.allocUnsafeSlow(TEXT_BYTES_AT_FIRST);
+  #sinceMs: number = performance.now();
 
   constructor(byId: CFunction, byName: CFunction) {
     this.#byId = byId;
@@ -41,6 +43,7 @@ export class AccountTable {
   }
 
   name(id: number): string | undefined {
+    this.#forget();
     if (this.#names.has(id)) return this.#names.get(id);
     const name = this.#lookUp(this.#byId, id) ? this.#foundName() : undefined;
     this.#names.set(id, name);
@@ -48,11 +51,20 @@ export class AccountTable {
   }
 
   id(name: string): number | undefined {
+    this.#forget();
     if (this.#ids.has(name)) return this.#ids.get(name);
     const key = this.#key.put(Buffer.from(name, 'utf8').toString('latin1'));
     const id = this.#lookUp(this.#byName, key) ? this.#record.getUint32(16, true) : undefined;
     this.#ids.set(name, id);
     return id;
+  }
+
+  #forget(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#sinceMs < KEPT_MS) return;
+    this.#sinceMs = nowMs;
+    this.#names.clear();
+    this.#ids.clear();
   }
 
   #lookUp(call: CFunction, key: number | Buffer): boolean {
