@@ -12,8 +12,6 @@
  * turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
 import { setImmediate as turn } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import {
   isMainThread,
   type MessagePort,
@@ -41,25 +39,27 @@ export async function runInstance(plan: WorkerPlan): Promise<boolean> {
 /** The next plan of a thread that is kept. */
 export async function nextPlan(): Promise<WorkerPlan> {
   const port = must(parentPort ?? undefined, 'a thread of its own');
-  const planned = new Promise<WorkerPlan>((resolve) => {
+  // The memory of the last pipe stays as long as nobody has looked for garbage here.
+  const timer = setTimeout(collectGarbage, LIMITS.idleThreadLookMs).unref();
+  return new Promise((resolve) => {
     const take = (message: ToInstance): void => {
       // What was meant for the instance before comes too late.
       if (message.type !== 'plan') return;
+      clearTimeout(timer);
       port.off('message', take);
       resolve(message.plan);
     };
     port.on('message', take);
     port.postMessage({ type: 'idle' } satisfies FromInstance);
   });
-  // The memory of the last pipe stays as long as nobody has looked for garbage here.
-  setTimeout(collectGarbage, LIMITS.idleThreadLookMs).unref();
-  return planned;
 }
 
 let collect: unknown;
 
-function collectGarbage(): void {
+async function collectGarbage(): Promise<void> {
   if (collect === undefined) {
+    const { setFlagsFromString } = await import('node:v8');
+    const { runInNewContext } = await import('node:vm');
     setFlagsFromString('--expose-gc');
     collect = runInNewContext('gc');
   }
