@@ -14,8 +14,6 @@ export class NetProxy {
   readonly #pairs = new Set<Pair>();
   /** New connections are ended at once, as by a host without the server. */
   refuses = false;
-  /** Each piece is passed on this much later. */
-  delayMs = 0;
   /** Each further connection is cut after so many bytes from the client; 0: never. */
   cutAfterBytes = 0;
   /** What the server says is cut off after so many bytes of each further connection; 0: never. */
@@ -24,6 +22,7 @@ export class NetProxy {
   connections = 0;
   bytes = 0;
   #stalls = false;
+  #delayMs = 0;
 
   constructor(targetPort: number) {
     this.#targetPort = targetPort;
@@ -61,6 +60,22 @@ export class NetProxy {
     for (const pair of this.#pairs) pair.loseServer();
   }
 
+  /** Each piece is passed on this much later, on all connections alike. */
+  set delayMs(value: number) {
+    this.#delayMs = value;
+    for (const pair of this.#pairs) pair.delayMs = value;
+  }
+
+  /** Each open connection gets a delay of its own, so that what one carries overtakes what another does. */
+  lag(delayOf: () => number): void {
+    for (const pair of this.#pairs) pair.delayMs = delayOf();
+  }
+
+  /** Clients see their connections break, but what they had sent still arrives, some time later. */
+  strand(lateMs: number): void {
+    for (const pair of this.#pairs) pair.strand(lateMs);
+  }
+
   /** Resolves once so many bytes have passed in all. */
   async passed(bytes: number): Promise<void> {
     while (this.bytes < bytes) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -80,7 +95,7 @@ export class NetProxy {
     this.connections++;
     const server = connect(this.#targetPort, '127.0.0.1');
     const pair: Pair = new Pair(client, server, {
-      delayMs: this.delayMs,
+      delayMs: this.#delayMs,
       cutAfterBytes: this.cutAfterBytes,
       truncateAfterBytes: this.truncateAfterBytes,
       onBytes: (count) => {
@@ -107,8 +122,11 @@ class Pair {
   readonly #server: Socket;
   readonly #options: PairOptions;
   #isLost = false;
+  #isStranded = false;
+  delayMs: number;
 
   constructor(client: Socket, server: Socket, options: PairOptions) {
+    this.delayMs = options.delayMs;
     this.#client = client;
     this.#server = server;
     this.#options = options;
@@ -118,6 +136,7 @@ class Pair {
       socket.setNoDelay(true);
       socket.on('error', () => undefined);
       socket.on('close', () => {
+        if (this.#isStranded && socket === client) return;
         if (!this.#isLost || socket === client) this.cut();
       });
     }
@@ -125,6 +144,8 @@ class Pair {
 
   #pass(from: Socket, to: Socket, bytesMax: number): void {
     let bytes = 0;
+    // What is delayed stays in its order, also while the delay changes.
+    let last: Promise<void> | undefined;
     from.on('data', (piece: Buffer) => {
       if (this.#isLost) return;
       const left = bytesMax === 0 ? piece.length : Math.max(0, bytesMax - bytes);
@@ -138,8 +159,18 @@ class Pair {
         }
         if (passed.length < piece.length) to.end(() => this.cut());
       };
-      if (this.#options.delayMs === 0) send();
-      else setTimeout(send, this.#options.delayMs);
+      if (this.delayMs === 0 && last === undefined) {
+        send();
+        return;
+      }
+      const dueMs = performance.now() + this.delayMs;
+      const own = (last ?? Promise.resolve()).then(async () => {
+        const waitMs = dueMs - performance.now();
+        if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+        if (!to.destroyed) send();
+        if (last === own) last = undefined;
+      });
+      last = own;
     });
   }
 
@@ -148,6 +179,12 @@ class Pair {
       if (isHeld) socket.pause();
       else socket.resume();
     }
+  }
+
+  strand(lateMs: number): void {
+    this.#isStranded = true;
+    this.#client.destroy();
+    setTimeout(() => this.cut(), this.delayMs + lateMs);
   }
 
   loseServer(): void {

@@ -1,7 +1,7 @@
 /**
  * A daemon for tests that is to be killed: a monitor whose list of modules has those of the tests.
  *
- * Usage: pipe-daemon.ts STATE-FOLDER [ADDRESS [REPOSITORY]]. Serves the repository as `home`. Prints its
+ * Usage: pipe-daemon.ts STATE-FOLDER [ADDRESS [REPOSITORY [PORT]]]. Serves the repository as `home`. Prints its
  * port and fingerprint as a line of JSON.
  */
 import { openClock } from '../src/host/mod.ts';
@@ -10,12 +10,12 @@ import { createMonitor } from '../src/monitor/monitor.ts';
 import { allowFarModule } from '../src/monitor/pipe-modules.ts';
 import { LOAD_MODULE } from './agent-load.ts';
 
-const [directory = '', host = '127.0.0.1', repository] = process.argv.slice(2);
+const [directory = '', host = '127.0.0.1', repository, port = '0'] = process.argv.slice(2);
 allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
 const clock = openClock();
 const monitor = await createMonitor({
   stateDirectory: directory,
-  listen: [{ host, port: 0 }],
+  listen: [{ host, port: Number(port) }],
   repositories: new Map(repository === undefined ? [] : [['home', repository]]),
   version: '0.0.0',
   clock,

@@ -20,6 +20,7 @@ const FIGURES: ProgressFigures = {
   bytesTotal: 1024 * 1024,
   filesDone: 1200,
   filesTotal: undefined,
+  isTotalLeast: false,
   path: 'home/me/file.txt',
 };
 
@@ -65,6 +66,30 @@ test('while the total is not known there is neither percent nor time left', () =
   const state = progressState(figures, 1000);
   assert.deepEqual(state, { fraction: undefined, bytesPerSecond: 1000, leftMs: undefined });
   assert.deepEqual(progressFields(figures, state), ['512.0 KiB', '1,200 files', '1000 B/s']);
+});
+
+test('totals that still grow are told as such, without a percent', () => {
+  const figures = { ...FIGURES, filesTotal: 3000, isTotalLeast: true };
+  const state = progressState(figures, 1024 * 64);
+  assert.deepEqual(state, { fraction: undefined, bytesPerSecond: 65_536, leftMs: 8000 });
+  assert.deepEqual(progressFields(figures, state), [
+    '512.0 KiB of ≥ 1.00 MiB',
+    '1,200 of ≥ 3,000 files',
+    '64.0 KiB/s',
+    '≥ 8 s left',
+  ]);
+  const shown = new FakeSink('json');
+  const progress = new Progress(shown);
+  progress.start('copying');
+  for (const isTotalLeast of [true, false]) {
+    shown.nowMs += 1000;
+    progress.update({ ...figures, isTotalLeast });
+    progress.tick();
+  }
+  progress.finish();
+  const [grows, known] = shown.shown as Record<string, unknown>[];
+  assert.deepEqual([grows?.totalsGrow, grows?.fraction], [true, undefined]);
+  assert.deepEqual([known?.totalsGrow, known?.fraction], [undefined, 0.5]);
 });
 
 test('work without bytes is measured by files', () => {

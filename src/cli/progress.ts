@@ -3,8 +3,8 @@
  *
  * Contract: `update` only stores figures, so it may be called as often as one likes. A timer draws:
  * on a terminal one line, redrawn at most five times a second; in a log a plain line every ten
- * seconds; with --json an object every second. Percent and time left are shown only while the total
- * is known, and never pass 100 %. Lines never exceed the terminal's width, so that a redraw always
+ * seconds; with --json an object every second. Percent and time left are shown only while a total
+ * is known, and never pass 100 %; of one that still grows there is no percent, and it and the time left are `≥`. Lines never exceed the terminal's width, so that a redraw always
  * covers the last one.
  */
 import { type ByteString, toDisplay, toJsonPath } from '../base/bytes.ts';
@@ -17,6 +17,8 @@ export interface ProgressFigures {
   readonly bytesTotal: number | undefined;
   readonly filesDone: number;
   readonly filesTotal: number | undefined;
+  /** The totals are what was found so far. */
+  readonly isTotalLeast: boolean;
   /** What is being worked on. */
   readonly path: ByteString | undefined;
 }
@@ -49,6 +51,7 @@ const NO_FIGURES: ProgressFigures = {
   bytesTotal: undefined,
   filesDone: 0,
   filesTotal: undefined,
+  isTotalLeast: false,
   path: undefined,
 };
 
@@ -158,10 +161,11 @@ export interface ProgressState {
 
 /** What follows from the figures and the rate. */
 export function progressState(figures: ProgressFigures, bytesPerSecond: number): ProgressState {
-  const { bytesDone, bytesTotal, filesDone, filesTotal } = figures;
+  const { bytesDone, bytesTotal, filesDone, filesTotal, isTotalLeast } = figures;
   const byBytes = bytesTotal !== undefined && bytesTotal > 0;
   const [done, total] = byBytes ? [bytesDone, bytesTotal] : [filesDone, filesTotal];
-  const fraction = total === undefined || total <= 0 ? undefined : Math.min(1, done / total);
+  const isKnown = total !== undefined && total > 0 && !isTotalLeast;
+  const fraction = isKnown ? Math.min(1, done / total) : undefined;
   const leftMs =
     byBytes && bytesPerSecond > 0
       ? (Math.max(0, bytesTotal - bytesDone) / bytesPerSecond) * 1000
@@ -179,16 +183,17 @@ export function progressFields(
   // Rounded down: 100 % means that all is done.
   if (state.fraction !== undefined) fields.push(`${Math.floor(state.fraction * 100)} %`);
   const { bytesDone, bytesTotal, filesDone, filesTotal } = figures;
+  const least = figures.isTotalLeast ? '≥ ' : '';
   if (bytesDone > 0 || bytesTotal !== undefined) {
     const total =
-      bytesTotal === undefined ? '' : ` of ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
+      bytesTotal === undefined ? '' : ` of ${least}${formatBytes(Math.max(bytesTotal, bytesDone))}`;
     fields.push(`${formatBytes(bytesDone)}${total}`);
   }
   const files =
-    filesTotal === undefined ? '' : ` of ${formatCount(Math.max(filesTotal, filesDone))}`;
+    filesTotal === undefined ? '' : ` of ${least}${formatCount(Math.max(filesTotal, filesDone))}`;
   fields.push(`${formatCount(filesDone)}${files} ${items}`);
   if (state.bytesPerSecond > 0) fields.push(`${formatBytes(Math.round(state.bytesPerSecond))}/s`);
-  if (state.leftMs !== undefined) fields.push(`${formatDuration(state.leftMs)} left`);
+  if (state.leftMs !== undefined) fields.push(`${least}${formatDuration(state.leftMs)} left`);
   return fields;
 }
 
@@ -223,6 +228,7 @@ export function progressRecord(
     ...(figures.bytesTotal === undefined ? {} : { bytesTotal: figures.bytesTotal }),
     filesDone: figures.filesDone,
     ...(figures.filesTotal === undefined ? {} : { filesTotal: figures.filesTotal }),
+    ...(figures.isTotalLeast ? { totalsGrow: true } : {}),
     ...(state.fraction === undefined ? {} : { fraction: Math.round(state.fraction * 1e4) / 1e4 }),
     bytesPerSecond: Math.round(state.bytesPerSecond),
     ...(state.leftMs === undefined ? {} : { secondsLeft: Math.round(state.leftMs / 1000) }),

@@ -43,9 +43,10 @@ export interface CompareOptions {
   readonly dryRun: boolean;
 }
 
-/** What is posted when it is known how much there is to be copied. */
+/** What is posted of how much there is to be copied: now and then, and when all is known. */
 export interface CopyTotal {
   readonly type: 'total';
+  readonly isLeast: boolean;
   readonly files: number;
   readonly bytes: number;
 }
@@ -58,6 +59,9 @@ interface Frame {
   isPlanned: boolean;
 }
 
+/** How often it is told how much there is to be copied, so far. */
+const TELL_MS = 500;
+const TELL_ENTRIES = 64;
 /** Below, holes are not worth looking for. */
 const HOLES_FROM_BYTES = 64 * 1024;
 
@@ -100,6 +104,7 @@ class Comparing {
   #largeFiles = 0;
   #wantedFiles = 0;
   #wantedBytes = 0;
+  #toldMs = 0;
 
   constructor(options: CompareOptions, context: ModuleContext) {
     this.#options = options;
@@ -123,7 +128,11 @@ class Comparing {
     const top = newFrame('', this.#hasTarget, !isTree);
     if (!isTree) top.parts = new DirectoryParts(this.#target.parts);
     this.#stack.push(top);
+    let seen = 0;
     while (this.#source.next()) {
+      if (++seen % TELL_ENTRIES === 0 && performance.now() - this.#toldMs > TELL_MS) {
+        this.#tellTotal(true);
+      }
       const frame = must(this.#stack.at(-1), 'a directory');
       if (this.#source.kind === SCAN.leave) this.#leave(frame);
       else if (this.#source.name === SCAN_ROOT) this.#root(top);
@@ -132,13 +141,14 @@ class Comparing {
     this.#cleanRest(top);
     this.#removeParts(top);
     this.#send();
-    this.#tellTotal();
+    this.#tellTotal(false);
   }
 
-  /** How much there is to be copied, once that is known. */
-  #tellTotal(): void {
-    const told: CopyTotal = { type: 'total', files: this.#wantedFiles, bytes: this.#wantedBytes };
-    this.#context.post(told);
+  /** How much there is to be copied, as far as that is known. */
+  #tellTotal(isLeast: boolean): void {
+    this.#toldMs = performance.now();
+    const [files, bytes] = [this.#wantedFiles, this.#wantedBytes];
+    this.#context.post({ type: 'total', isLeast, files, bytes } satisfies CopyTotal);
   }
 
   close(): void {
@@ -305,7 +315,7 @@ class Comparing {
     const missingBytes = missing.reduce((sum, { from, to }) => sum + to - from, 0);
     const there = size - missingBytes;
     this.#want(0, -there);
-    if (this.#options.rename !== undefined) this.#tellTotal();
+    if (this.#options.rename !== undefined) this.#tellTotal(false);
     this.#context.progress(COPY_COUNTER.bytesResumed, there);
     const body = this.#largeEntry(part === undefined ? undefined : [part.place, there]);
     const number = ++this.#largeFiles;

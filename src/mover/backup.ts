@@ -66,8 +66,10 @@ export interface BackupRequest {
 export interface BackupProgress {
   readonly files: number;
   readonly bytes: number;
-  /** Undefined until it is known. */
+  /** Undefined until something of it is known. */
   readonly bytesTotal: number | undefined;
+  /** That is what was found so far. */
+  readonly isTotalLeast: boolean;
   readonly bytesRead: number;
   readonly bytesStored: number;
 }
@@ -262,21 +264,26 @@ class Backup {
       files: this.#counter(COUNTER.filesSeen),
       bytes: this.#counter(COUNTER.bytesSeen),
       bytesTotal: this.#total,
+      isTotalLeast: this.#isCounting,
       bytesRead: this.#counter(COUNTER.bytesRead),
       bytesStored: this.#counter(COUNTER.bytesStored),
     });
   }
   #total: number | undefined;
+  #isCounting = false;
   #estimate(signal: AbortSignal): void {
     const { paths, selection } = this.#request;
+    this.#isCounting = true;
+    const found = ({ bytes }: { readonly bytes: number }): void => {
+      this.#total = bytes;
+    };
     import('./estimate.ts')
-      .then(({ estimateSources }) => estimateSources(paths, selection, signal))
-      .then(
-        ({ bytes }) => {
-          this.#total = bytes;
-        },
-        () => undefined,
-      );
+      .then(({ estimateSources }) => estimateSources(paths, selection, signal, found))
+      .then((all) => {
+        found(all);
+        this.#isCounting = false;
+      })
+      .catch(() => undefined);
   }
 
   /** Checkpoint: a partial archive of all that is safe. */

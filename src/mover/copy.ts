@@ -69,9 +69,11 @@ export interface CopyRequest {
 export interface CopyProgress {
   readonly files: number;
   readonly bytes: number;
-  /** Of what is to be copied, once that is known. */
+  /** Of what is to be copied, as far as that is known. */
   readonly filesTotal?: number;
   readonly bytesTotal?: number;
+  /** That is what was found so far. */
+  readonly isTotalLeast?: boolean;
 }
 
 export interface CopyResult {
@@ -127,7 +129,7 @@ class Copy {
   readonly #listingId = randomBytes(16).toString('hex');
   readonly #told = new Set<string>();
   #problems = 0;
-  #total: Pick<CopyProgress, 'filesTotal' | 'bytesTotal'> = {};
+  #total: Pick<CopyProgress, 'filesTotal' | 'bytesTotal' | 'isTotalLeast'> = {};
 
   constructor(request: CopyRequest) {
     this.#request = request;
@@ -336,7 +338,8 @@ class Copy {
   #message(message: CopyMessage): void {
     if (message.type === 'refusals') this.#refusals.push(message.refusals);
     else if (message.type === 'total') {
-      this.#total = { filesTotal: message.files, bytesTotal: message.bytes };
+      const { files: filesTotal, bytes: bytesTotal, isLeast: isTotalLeast } = message;
+      this.#total = { filesTotal, bytesTotal, isTotalLeast };
     } else if (message.type === 'problem') {
       const { path, error } = message.problem;
       // Of a large file, each of its readers may tell.

@@ -15,11 +15,13 @@ export interface Estimate {
 /** How long one turn may keep the thread. */
 const TURN_MS = 4;
 
-/** Resolves with the size of the sources; rejects with the reason of `signal`. */
+/** Resolves with the size of the sources; `onFound` is told what was found so far. Rejects with the reason of `signal`. */
 export async function estimateSources(
   paths: readonly ByteString[],
   options: SelectionOptions,
   signal: AbortSignal,
+  onFound: (soFar: Estimate) => void,
+  turnMs: number = TURN_MS,
 ): Promise<Estimate> {
   const files = openFiles();
   const status = new FileStatus();
@@ -34,9 +36,10 @@ export async function estimateSources(
     total.bytes += size;
   };
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
-    if (performance.now() - turn > TURN_MS) {
+    if (performance.now() - turn > turnMs) {
       await new Promise((resolve) => setImmediate(resolve));
       signal.throwIfAborted();
+      onFound({ ...total });
       turn = performance.now();
     }
     const fd = files.openDirectory(CWD, path);

@@ -1,8 +1,9 @@
 /**
  * Goal: whatever the network and processes do, again and again, work between two machines comes to its end
  * or is told to have failed; the trees are the same in the end, and nothing is left over.
- * Method: backups, copies and pipes run at once through proxies that do random things, and are killed at
- * random; then nothing is in the way any more. PENSTOCK_SEED chooses what happens, PENSTOCK_SOAK_SECONDS
+ * Method: backups, copies and pipes run at once through proxies that do random things (let connections
+ * overtake each other by seconds, or break for one side while the other still gets what was sent), and are
+ * killed at random, as the daemon is, which is then started again; then nothing is in the way any more. PENSTOCK_SEED chooses what happens, PENSTOCK_SOAK_SECONDS
  * how long (6): `PENSTOCK_SOAK_SECONDS=60 node --test test/fault/soak.test.ts`.
  */
 import { deepEqual, equal, ok } from 'node:assert/strict';
@@ -44,19 +45,28 @@ const draw = (below: number): number => random.bytes(4).readUInt32LE() % below;
 
 class Soak {
   readonly client: Machine;
-  readonly process: ChildProcess;
+  process: ChildProcess;
   readonly server: Server;
   readonly proxies: readonly NetProxy[];
   readonly there: string = join(scratch, 'there');
   readonly repository: string = join(scratch, 'repository');
   /** What ended works that ended before their time, how often. */
   readonly ends = new Map<string, number>();
+  kills = 0;
+  readonly #startAgain: () => Promise<ChildProcess>;
   #isDisturbed = false;
   #works = 0;
 
-  constructor(client: Machine, process: ChildProcess, server: Server, proxies: NetProxy[]) {
+  constructor(
+    client: Machine,
+    process: ChildProcess,
+    startAgain: () => Promise<ChildProcess>,
+    server: Server,
+    proxies: NetProxy[],
+  ) {
     this.client = client;
     this.process = process;
+    this.#startAgain = startAgain;
     this.server = server;
     this.proxies = proxies;
   }
@@ -74,10 +84,16 @@ class Soak {
         ...{ name: 'client', kind: 'client', fingerprint, copyPaths: [there] },
       });
       const args = [DAEMON, machine.directory, '127.0.0.1', join(scratch, 'repository')];
-      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-      t.after(() => child.kill('SIGKILL'));
-      const [line] = await once(createInterface({ input: child.stdout }), 'line');
-      const told = JSON.parse(String(line)) as Omit<Server, 'host'>;
+      const run = async (...more: string[]): Promise<readonly [ChildProcess, string]> => {
+        const child = spawn(process.execPath, [...args, ...more], {
+          stdio: ['ignore', 'pipe', 'ignore'],
+        });
+        t.after(() => child.kill('SIGKILL'));
+        const [line] = await once(createInterface({ input: child.stdout }), 'line');
+        return [child, String(line)];
+      };
+      const [child, line] = await run();
+      const told = JSON.parse(line) as Omit<Server, 'host'>;
       const dataPort = told.port + LIMITS.dataPortOffset;
       if (await isTaken(dataPort)) {
         child.kill('SIGKILL');
@@ -95,7 +111,8 @@ class Soak {
         address: `${FAR}:${told.port}`,
       });
       mkdirSync(there, { recursive: true });
-      return new Soak(client, child, server, proxies);
+      const startAgain = async (): Promise<ChildProcess> => (await run(String(told.port)))[0];
+      return new Soak(client, child, startAgain, server, proxies);
     }
   }
 
@@ -119,15 +136,38 @@ class Soak {
         const end = (await work()) ?? 'done';
         this.ends.set(end, (this.ends.get(end) ?? 0) + 1);
         this.#works++;
+        if (end === 'NET_UNREACHABLE') await sleep(200);
       }
     };
-    const all = Promise.all([...works.map(repeat), this.#disturb()]);
+    const all = Promise.all([...works.map(repeat), this.#disturb(), this.#kill()]);
     // A work that fails as it must not ends the rest.
     await Promise.race([all, sleep(seconds * 1000)]).finally(() => {
       this.#isDisturbed = false;
     });
     await all;
     ok(this.#works >= works.length);
+  }
+
+  #done(): number {
+    return this.ends.get('done') ?? 0;
+  }
+
+  /** Kills the daemon now and then, and starts it again at the same port a little later. */
+  async #kill(): Promise<void> {
+    while (this.#isDisturbed) {
+      // On a machine that is busy otherwise something is to come to its end all the same.
+      const done = this.#done();
+      for (let left = 1000 + draw(5000); left > -10_000 && this.#isDisturbed; left -= 100) {
+        if (left <= 0 && this.#done() > done) break;
+        await sleep(100);
+      }
+      const over = once(this.process, 'exit');
+      this.process.kill('SIGKILL');
+      await over;
+      this.kills++;
+      await sleep(draw(500));
+      this.process = await this.#startAgain();
+    }
   }
 
   /** Does something to one of the proxies, and something else a little later. */
@@ -148,6 +188,13 @@ class Soak {
         () => {
           proxy.delayMs = 1 + draw(10);
         },
+        () => proxy.lag(() => draw(2500)),
+        () => proxy.lag(() => (draw(2) === 0 ? 0 : 2000)),
+        () => {
+          proxy.lag(() => draw(1000));
+          proxy.strand(2000);
+        },
+        () => proxy.strand(1000),
         () => {
           proxy.cutAfterBytes = 1 + draw(MIB);
         },
@@ -158,7 +205,7 @@ class Soak {
       (faults[draw(faults.length)] as () => void)();
       await sleep(50 + draw(600));
       this.heal();
-      await sleep(draw(600));
+      await sleep(draw(1200));
     }
   }
 
@@ -201,7 +248,8 @@ class Soak {
         server: this.server,
         program: 'test',
         flow,
-        links: 2,
+        links: 3,
+        shared: draw(2) === 0,
         ...LOAD_WORDS,
         near: {
           maxBuffers: 6,
@@ -305,7 +353,7 @@ test(`random faults for ${SECONDS} s leave nothing over (seed ${SEED})`, async (
   const before = { ...soak.held(), here: threads() };
 
   await soak.run(SECONDS, [backup, push, pull, () => soak.pipe()]);
-  t.diagnostic(JSON.stringify(Object.fromEntries(soak.ends)));
+  t.diagnostic(JSON.stringify({ ...Object.fromEntries(soak.ends), kills: soak.kills }));
 
   soak.heal();
   const env = soak.env;

@@ -144,15 +144,16 @@ function progressOfAll(
   const all: (BackupProgress | undefined)[] = new Array(count).fill(undefined);
   return (which, made) => {
     all[which] = made;
-    const sum = { bytesDone: 0, bytesTotal: 0 as number | undefined, filesDone: 0 };
+    const sum = { bytesDone: 0, bytesTotal: undefined as number | undefined, filesDone: 0 };
+    let isTotalLeast = false;
     for (const one of all) {
       sum.bytesDone += one?.bytes ?? 0;
       sum.filesDone += one?.files ?? 0;
       const total = one?.bytesTotal;
-      sum.bytesTotal =
-        sum.bytesTotal === undefined || total === undefined ? undefined : sum.bytesTotal + total;
+      if (total !== undefined) sum.bytesTotal = (sum.bytesTotal ?? 0) + total;
+      if (total === undefined || one?.isTotalLeast === true) isTotalLeast = true;
     }
-    output.progress.update(sum);
+    output.progress.update({ ...sum, isTotalLeast });
   };
 }
 
