@@ -46,6 +46,8 @@ export class ScriptedTarget {
   readonly #server: Server;
   readonly #connections = new Set<TargetConnection>();
   connections = 0;
+  /** The connection for which the drive is reserved. */
+  reservedFor: number | undefined;
   hasSaid = false;
 
   constructor(options: TargetOptions = {}) {
@@ -54,7 +56,11 @@ export class ScriptedTarget {
       this.connections += 1;
       const connection = new TargetConnection(this, socket, this.connections);
       this.#connections.add(connection);
-      socket.on('close', () => this.#connections.delete(connection));
+      const { connections: number } = this;
+      socket.on('close', () => {
+        this.#connections.delete(connection);
+        if (this.reservedFor === number) this.reservedFor = undefined;
+      });
     });
   }
 
@@ -347,15 +353,24 @@ export class TargetConnection {
     if (isFinal) this.#proceed(writing);
   }
 
+  /** RESERVE(6) and RELEASE(6) of SPC-2, which concern sessions and not the tape. */
+  #execute({ cdb }: Incoming, out: Buffer, expected: number): Answer {
+    const target = this.#target;
+    const code = cdb.readUInt8(0);
+    const isOurs = target.reservedFor === this.#number;
+    if (target.device.lacks.has(code) || code === 0x12)
+      return target.device.execute(cdb, out, expected);
+    if (target.reservedFor !== undefined && !isOurs && code !== 0x17) return { status: 0x18 };
+    if (code === 0x16) target.reservedFor = this.#number;
+    else if (code === 0x17) target.reservedFor = isOurs ? undefined : target.reservedFor;
+    else return target.device.execute(cdb, out, expected);
+    return { status: 0 };
+  }
+
   #finish(command: Incoming, out: Buffer, expected: number, action: Action): void {
     if (action === 'stall') return;
     const own = typeof action === 'object' && 'answer' in action ? action.answer : undefined;
-    const {
-      status,
-      data,
-      sense,
-      residual = 0,
-    } = own ?? this.#target.device.execute(command.cdb, out, expected);
+    const { status, data, sense, residual = 0 } = own ?? this.#execute(command, out, expected);
     if (action === 'cut-after') return void this.socket.destroy();
     let offset = 0;
     for (let sn = 0; data !== undefined && offset < data.length; sn++) {

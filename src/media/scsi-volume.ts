@@ -43,8 +43,8 @@ class ScsiVolume implements Volume {
   readonly #drive: TapeDrive;
   readonly #steps: TapeSteps;
   readonly #stand: TapeStand;
-  /** The connection over which others were kept from taking the tape out; 0: none. */
-  #lockedOver = 0;
+  /** The connection over which others are kept from using the drive and taking its tape out; 0: none. */
+  #heldOver = 0;
 
   constructor(drive: TapeDrive, limits: VolumeLimits) {
     this.name = drive.name;
@@ -82,9 +82,9 @@ class ScsiVolume implements Volume {
   }
 
   async unload(): Promise<void> {
-    if (this.#lockedOver !== 0) {
+    if (this.#heldOver !== 0) {
       await this.#stand.run('UNLOAD', () => this.#drive.preventRemoval(false));
-      this.#lockedOver = 0;
+      this.#heldOver = 0;
     }
     this.#stand.venture(Number.POSITIVE_INFINITY);
     const outcome = await this.#stand.run('UNLOAD', () => this.#drive.unload());
@@ -291,16 +291,31 @@ class ScsiVolume implements Volume {
     return this.#stand.fail('VOLUME_FULL', textOf(what, outcome));
   }
 
-  /** Nothing is written to a place that is not known, nor to a tape that others may take out. */
+  /** Nothing is written to a place that is not known, nor to a tape that others may move or take out. */
   async #prepare(what: string): Promise<void> {
     await this.#stand.checkKnown(what);
     const { device } = this.#drive.unit;
-    if (this.#lockedOver === device.generation) return;
-    const outcome = await this.#stand.run(what, () => this.#drive.preventRemoval(true));
-    // A drive that does not know it has nobody who could.
-    const isUnknown = outcome.kind === 'not-supported' || outcome.kind === 'illegal-request';
-    if (!isUnknown) this.#stand.checkMotion(outcome, what);
-    this.#lockedOver = device.generation;
+    // A new connection is made here, and never with the command that writes.
+    await this.#stand.try(() => device.connect());
+    while (this.#heldOver !== device.generation) {
+      const { generation } = device;
+      await this.#hold(what);
+      this.#heldOver = generation;
+    }
+  }
+
+  /** From here on the drive is ours alone; before, somebody else may have moved the tape. */
+  async #hold(what: string): Promise<void> {
+    if (await this.#ask(what, () => this.#drive.reserve())) await this.#stand.confirm(what);
+    await this.#ask(what, () => this.#drive.preventRemoval(true));
+  }
+
+  /** False where the drive does not know the command: then it has nobody else to keep out, or no way to. */
+  async #ask(what: string, work: () => Promise<Outcome>): Promise<boolean> {
+    const outcome = await this.#stand.run(what, work);
+    if (outcome.kind === 'not-supported' || outcome.kind === 'illegal-request') return false;
+    this.#stand.checkMotion(outcome, what);
+    return true;
   }
 
   async #write(what: string, work: () => Promise<Outcome>): Promise<Outcome> {

@@ -190,6 +190,20 @@ export class TapeStand {
     return true;
   }
 
+  /** Sees that nobody has moved the tape; a drive that cannot tell is brought back to where it was. */
+  async confirm(what: string): Promise<void> {
+    const wanted = this.object;
+    if (this.#drive.traits.tellsPosition && (await this.#ask(what))) {
+      if (this.object === wanted) return;
+    } else {
+      const { object, stop } = await this.run(what, () => this.#steps.locate(undefined, wanted));
+      this.checkMotion(stop, what);
+      if (object === wanted) return;
+    }
+    this.forget();
+    this.fail('VOLUME_CHANGED', `${what}: the tape is not where it was left`);
+  }
+
   /** Where the tape stands: what the drive says; where it says nothing, what was counted, or is now. */
   async settlePosition(what: string): Promise<void> {
     if (this.#drive.traits.tellsPosition && (await this.#ask(what))) return;

@@ -78,6 +78,14 @@ export class IscsiDevice implements ScsiDevice {
     return this.#generation;
   }
 
+  async connect(): Promise<void> {
+    try {
+      await this.#connected();
+    } catch (thrown) {
+      throw this.#named(thrown);
+    }
+  }
+
   async execute(command: ScsiCommand): Promise<ScsiResult> {
     try {
       const session = await this.#connected();

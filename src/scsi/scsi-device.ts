@@ -38,6 +38,8 @@ export interface ScsiDevice {
    * reset, and position and settings are to be checked.
    */
   readonly generation: number;
+  /** Connects, if it is not connected: a command that follows at once goes over this connection. */
+  connect(): Promise<void>;
   /** Connects, if it is not connected. */
   execute(command: ScsiCommand): Promise<ScsiResult>;
   /** Ends the session in order. May be called again; a later command connects anew. */

@@ -64,7 +64,7 @@ export class ScsiUnit {
           waitedMs += LIMITS.scsiBusyRetryMs;
           break;
         case STATUS.reservationConflict:
-          this.#fail('DEVICE_BUSY', command, 'it is reserved for another machine');
+          this.#fail('DEVICE_BUSY', command, 'it is reserved for another machine or program');
           break;
         case STATUS.taskAborted:
           this.#fail('DEVICE_LOST', command, 'another machine had the command aborted');

@@ -99,6 +99,11 @@ export function preventRemovalCommand(prevent: boolean): ScsiCommand {
   return commandOf('PREVENT MEDIUM REMOVAL', 0x1e, [0, 0, 0, prevent ? 1 : 0, 0]);
 }
 
+/** RESERVE UNIT: others are refused (RESERVATION CONFLICT). Ends with the session. */
+export function reserveCommand(): ScsiCommand {
+  return commandOf('RESERVE', 0x16);
+}
+
 export interface BlockLimits {
   readonly bytesMin: number;
   readonly bytesMax: number;

@@ -28,6 +28,7 @@ import {
   readCommand,
   readMode,
   readPosition,
+  reserveCommand,
   rewindCommand,
   SPACE,
   spaceCommand,
@@ -195,6 +196,11 @@ export class TapeDrive {
   /** Whether others, also a library, may take the tape out. */
   preventRemoval(prevent: boolean): Promise<Outcome> {
     return this.unit.execute(preventRemovalCommand(prevent));
+  }
+
+  /** Nobody else moves or writes the tape as long as this session lasts. */
+  reserve(): Promise<Outcome> {
+    return this.unit.execute(reserveCommand());
   }
 
   /** Bytes of the medium, where the drive tells. */
