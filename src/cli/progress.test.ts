@@ -76,7 +76,7 @@ test('totals that still grow are told as such, without a percent', () => {
     '512.0 KiB of ≥ 1.00 MiB',
     '1,200 of ≥ 3,000 files',
     '64.0 KiB/s',
-    '≥ 8 s left',
+    '≥ 8.0 s left',
   ]);
   const shown = new FakeSink('json');
   const progress = new Progress(shown);
