@@ -42,7 +42,7 @@ export function openDirectoryStore(
   files: Files = openFiles(),
   url = toDisplay(path),
 ): DirectoryStore {
-  if (create) makeDirectories(files, path);
+  if (create) makeDirectories(path);
   const root = files.openDirectoryFollow(CWD, path);
   if (root < 0) {
     if (errnoName(-root) === 'ENOENT')
@@ -52,7 +52,9 @@ export function openDirectoryStore(
   return new DirectoryStore(path, root, files, url);
 }
 
-function makeDirectories(files: Files, path: string): void {
+/** Makes a directory, and those above it that are missing. REPO_IO, REPO_FULL, REPO_READ_ONLY. */
+export function makeDirectories(path: ByteString): void {
+  const files = openFiles();
   let at = path.startsWith('/') ? 1 : 0;
   while (at <= path.length) {
     const slash = path.indexOf('/', at);

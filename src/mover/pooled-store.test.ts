@@ -5,7 +5,7 @@
  * acts where the other stands between two steps.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -35,14 +35,18 @@ interface Place {
 async function withPool(work: (place: Place) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'penstock pooled '));
   const store = openDirectoryStore(fromText(join(folder, 'repository')), true);
-  mkdirSync(join(folder, 'tapes'));
   const repository = await createRepository(store, undefined, around);
   const open: PooledStore[] = [];
   try {
     const blockBytes = leastBlockBytes(repository);
     const volumeBytes = LIMITS.volumeBytesMin + 8 * blockBytes;
     const pool = await addPool(repository, {
-      ...{ name: 'tapes', kind: 'tape-image', path: fromText(join(folder, 'tapes')), volumeBytes },
+      ...{
+        name: 'tapes',
+        kind: 'tape-image',
+        path: fromText(join(folder, 'some', 'tapes')),
+        volumeBytes,
+      },
       ...{ blockBytes, chunkBytes: 64 * MIB, markBytes: 0, logPlace: 'both', logEntries: 'run' },
     });
     await work({
@@ -223,6 +227,25 @@ test('a volume that was away is used again once it is back', async () => {
     await write(await process(), third);
     const states = (await volumes()).map(({ state }) => state);
     assert.deepEqual(states, ['appendable', 'appendable']);
+  });
+});
+
+test('a folder that is not there is told; its volumes are not taken for missing', async () => {
+  await withPool(async ({ process, pool, volumes }) => {
+    await write(await process(), someChunk());
+    renameSync(pool.path, `${pool.path}.away`);
+    await assert.rejects(
+      write(await process(), someChunk()),
+      (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'VOLUME_NOT_READY');
+        assert.match(error.message, /the folder .*tapes of pool tapes is not there/);
+        return true;
+      },
+    );
+    assert.deepEqual(
+      (await volumes()).map(({ state }) => state),
+      ['appendable'],
+    );
   });
 });
 

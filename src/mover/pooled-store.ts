@@ -20,7 +20,13 @@ import { KnownVolumes } from './known-volumes.ts';
 import type { Pool } from './pools.ts';
 import { readableVolumes } from './readable-volumes.ts';
 import type { Repository } from './repository.ts';
-import { type ChosenVolume, freshVolumes, isThere, knownLabel } from './volume-choice.ts';
+import {
+  type ChosenVolume,
+  checkFolder,
+  freshVolumes,
+  isThere,
+  knownLabel,
+} from './volume-choice.ts';
 import { dropLogs, putLog } from './volume-logs.ts';
 import { mediumOf } from './volume-medium.ts';
 import type { KnownVolume } from './volume-records.ts';
@@ -166,6 +172,8 @@ export class PooledStore implements ObjectStore {
   /** Volumes that may be written, the best first. */
   async #choose(full: string | undefined): Promise<readonly WritableVolume[]> {
     const pool = must(this.#target, 'a pool that is written');
+    // What is on a disk that is not mounted is not missing.
+    checkFolder(pool);
     if (full !== undefined) this.#volumes.change(full, (known) => ({ ...known, state: 'full' }));
     await this.#volumes.refresh();
     const own = this.#volumes.all.filter((one) => one.pool === pool.id);

@@ -9,6 +9,7 @@
 import type { ByteString } from '../base/bytes.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { makeDirectories } from '../media/directory-store.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, ROOT_POOL, readMapRecord } from './storage-map.ts';
 
@@ -114,12 +115,17 @@ export async function findPool(repository: Repository, name: string): Promise<Po
   });
 }
 
-/** Makes a pool. USAGE for settings that do not fit together, POOL_EXISTS, REPO_IO, REPO_FULL. */
+/**
+ * Makes a pool, and the folder of its images.
+ *
+ * @throws USAGE for settings that do not fit together, POOL_EXISTS, REPO_IO, REPO_FULL, REPO_READ_ONLY
+ */
 export async function addPool(repository: Repository, settings: PoolSettings): Promise<Pool> {
   checkSettings(repository, settings);
   const { pools } = await listPools(repository);
   if (pools.some(({ name }) => name === settings.name))
     throw new PenstockError('POOL_EXISTS', `there is a pool ${settings.name} already`);
+  if (settings.kind === 'tape-image') makeDirectories(settings.path);
   const createdMs = repository.around.clock.nowMs();
   const stored: StoredPool = { pool: settings, createdMs };
   const name = await putMapRecord(repository, PREFIX, stored);

@@ -4,6 +4,7 @@
  * Contract: a volume that has room comes first, then one on which nothing is needed any more, then a new
  * one. Nothing is chosen that is not where it should be: that volume is `missing` from then on.
  */
+import { toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
@@ -19,6 +20,16 @@ export interface ChosenVolume {
   readonly writable: WritableVolume;
   /** What the repository is to know of it once it was labelled. */
   readonly record: KnownVolume;
+}
+
+/** Refuses a pool whose images cannot be there. VOLUME_NOT_READY. */
+export function checkFolder({ name, kind, path }: Pool): void {
+  if (kind !== 'tape-image' || openFiles().statusFollow(CWD, path, new FileStatus()) >= 0) return;
+  const folder = toDisplay(path);
+  throw new PenstockError('VOLUME_NOT_READY', `the folder ${folder} of pool ${name} is not there`, {
+    subject: folder,
+    hint: 'mount its disk; where the folder was lost with its volumes, make it again',
+  });
 }
 
 /** Whether it is where it should be. Of a drive without a library only who reads the label can know. */

@@ -18,7 +18,7 @@ import { keepsThreads, keepThread, sendPlan, startThread, takeWarmThread } from 
 export type Outcome =
   | { readonly type: 'ended' | 'stopped' }
   | { readonly type: 'failed'; readonly error: PenstockError }
-  /** Its thread could not be ended: it is inside a system call. */
+  /** It said nothing, and its thread could not be ended: it is inside a system call. */
   | { readonly type: 'stuck' };
 
 /** Messages that concern the pipe as a whole. */
@@ -170,7 +170,8 @@ export class InstanceHandle {
     if (this.#over) return;
     void this.#worker?.terminate();
     this.#after(LIMITS.stopNoticeMs, () => {
-      this.#outcome = { type: 'stuck' };
+      // Of one that has had its last word only the thread is left: on a busy machine it goes slowly.
+      this.#outcome ??= { type: 'stuck' };
       this.#worker?.unref();
       this.#finish();
     });

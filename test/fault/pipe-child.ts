@@ -1,6 +1,6 @@
 /**
  * Runs one pipe and reports how it ended and what is left in the process. With `kill` it ends itself
- * afterwards, as a command does whose thread is inside a system call.
+ * afterwards, as a command does whose thread is inside a system call; with `stop` it has stopped the pipe.
  */
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
@@ -25,7 +25,7 @@ const pipe = await startPipe({
     { name: 'tail', modules: [{ module, options: { ...faults.tail } }] },
   ],
 });
-if (process.argv[3] === 'kill') {
+if (process.argv[3] === 'stop') {
   // Once the tail owns a buffer no primitive comes before the call that does not return.
   while (pipe.status().stages[2]?.instances[0]?.buffers !== 1) await sleep(2);
   void pipe.stop(new PenstockError('DAMAGED', 'block 7 is damaged'));
@@ -41,4 +41,4 @@ for (const resource of before) {
   if (at >= 0) left.splice(at, 1);
 }
 writeSync(1, JSON.stringify({ ...end, resources: left.filter((name) => name !== 'Immediate') }));
-if (process.argv[3] === 'kill') process.kill(process.pid, 'SIGKILL');
+if (process.argv[3]) process.kill(process.pid, 'SIGKILL');

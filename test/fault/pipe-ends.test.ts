@@ -11,7 +11,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { PenstockError } from '../../src/base/errors.ts';
@@ -324,17 +324,17 @@ interface Report {
   readonly listeners: number;
 }
 
-function inChild(faults: Faults, kill = false): Report {
+function inChild(faults: Faults, end?: 'kill' | 'stop'): Report {
   const child = spawnSync(
     process.execPath,
-    [fileURLToPath(CHILD), JSON.stringify(faults), kill ? 'kill' : ''],
+    [fileURLToPath(CHILD), JSON.stringify(faults), end ?? ''],
     {
       encoding: 'utf8',
       timeout: 30_000,
     },
   );
-  equal(child.signal, kill ? 'SIGKILL' : null, child.stderr);
-  if (!kill) equal(child.status, 0, child.stderr);
+  equal(child.signal, end === undefined ? null : 'SIGKILL', child.stderr);
+  if (end === undefined) equal(child.status, 0, child.stderr);
   return JSON.parse(child.stdout) as Report;
 }
 
@@ -353,15 +353,30 @@ test('a process is free to exit after any end of a pipe', () => {
   }
 });
 
-test('a thread inside a system call is given up, and the error says so', (t) => {
+/** A FIFO that nobody writes to: who opens it stays in the system call. */
+function makeFifo(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'penstock-fifo-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const fifo = join(folder, 'fifo');
   execFileSync('mkfifo', [fifo]);
+  return fifo;
+}
+
+test('a thread inside a system call is given up, and the error says so', (t) => {
+  const fifo = makeFifo(t);
   const report = inChild(
     { head: { count: 1e9 }, tail: { at: 'process', how: 'fifo', fifo } },
-    true,
+    'stop',
   );
   equal(report.code, 'DAMAGED');
   match(report.message, /block 7 is damaged; the thread of tail\.0 is inside a system call/);
+});
+
+test('a thread that has done its work and does not go is no failure; nor hides it one', (t) => {
+  const late = { at: 'close', how: 'late-fifo', fifo: makeFifo(t) } as const;
+  const done = inChild({ tail: late }, 'kill');
+  equal(done.code, 'ended', done.message);
+  const failed = inChild({ head: late, tail: { at: 'close', how: 'penstock' } }, 'kill');
+  equal(failed.code, 'DAMAGED', failed.message);
+  match(failed.message, /block 7 is damaged$/);
 });

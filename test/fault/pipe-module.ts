@@ -20,6 +20,7 @@ export interface Misbehaviour {
     | 'later'
     | 'spin'
     | 'fifo'
+    | 'late-fifo'
     | 'never'
     | 'wait-shared'
     | 'linger'
@@ -117,6 +118,9 @@ function misbehaveNow(options: Misbehaviour, context: ModuleContext, buffer?: Pi
       for (;;) performance.now();
     case 'fifo':
       return openSync(options.fifo ?? '', 'r');
+    case 'late-fifo':
+      setTimeout(() => openSync(options.fifo ?? '', 'r'), 20);
+      return undefined;
     case 'never':
       return new Promise(() => setInterval(() => {}, 1000));
     case 'wait-shared':
