@@ -148,6 +148,39 @@ test('what could not be synchronised when another took the drive is told to whom
   assert.deepEqual(await contents(reader), [1, 2].slice(0, object).concat(3));
 });
 
+for (const hasWritten of [true, false]) {
+  const what = hasWritten ? 'what was written not synchronised' : 'everything synchronised';
+  test(`a drive that was not ready when another took it, ${what}: nothing is written at the beginning`, async () => {
+    const inner = faultyVolume(new MemoryVolume(new MemoryMedium()));
+    const drive = new SharedDrive(inner);
+    const [writer, reader] = [drive.volume('A'), drive.volume('A')];
+    for (const mark of [1, 2, 3]) await writer.append(record(mark));
+    if (!hasWritten) await writer.synchronise();
+    inner
+      .fault(hasWritten ? 'synchronise' : 'tell')
+      .error('ENOMEDIUM')
+      .repeat(1);
+    await reader.rewind();
+    const code = hasWritten ? 'VOLUME_CHANGED' : 'VOLUME_IO';
+    await assert.rejects(writer.append(record(4)), { code });
+    await assert.rejects(writer.append(record(4)), { code: 'VOLUME_IO' });
+    assert.deepEqual(await contents(reader), [1, 2, 3]);
+    await writer.spaceEnd();
+    await writer.append(record(4));
+    assert.deepEqual(await contents(reader), [1, 2, 3, 4]);
+  });
+}
+
+test('after a change nothing is written before somebody has looked where the tape stands', async () => {
+  const inner = faultyVolume(new MemoryVolume(new MemoryMedium()));
+  const volume = new SharedDrive(inner).volume('A');
+  for (const mark of [1, 2]) await volume.append(record(mark));
+  inner.fault('append').error('ESTALE').repeat(1);
+  await assert.rejects(volume.append(record(3)), { code: 'VOLUME_CHANGED' });
+  await assert.rejects(volume.append(record(3)), { code: 'VOLUME_IO' });
+  assert.deepEqual(await contents(volume), [1, 2]);
+});
+
 test('a volume whose end another has moved does not write there', async () => {
   const drive = new SharedDrive(new MemoryVolume(new MemoryMedium()));
   const [writer, other] = [drive.volume('A'), drive.volume('A')];

@@ -20,6 +20,15 @@ import {
   volumeError,
 } from './volume.ts';
 
+/** What a call needs: nothing, that the tape stands where its volume was, or that this is certain. */
+type Need = 'tape' | 'position' | 'certainty';
+
+/** Where a volume stood when another took the drive. */
+interface Place {
+  readonly object: number;
+  readonly wasAtEnd: boolean;
+}
+
 /** The library that serves the drive, and the drive's address in it. */
 export interface DriveInLibrary {
   readonly library: TapeLibrary;
@@ -62,20 +71,23 @@ export class SharedDrive {
   /**
    * Does something with the drive when its turn has come, with the right tape in it.
    *
-   * @param needsPosition the tape is to stand where the volume's last call left it
+   * @throws PenstockError VOLUME_IO where the position is to be certain, and was lost
    */
   call<Answer>(
     from: SharedVolume,
-    needsPosition: boolean,
+    need: Need,
     work: (volume: Volume) => Promise<Answer>,
   ): Promise<Answer> {
     const turn = this.#turn.then(async () => {
       try {
-        await this.#bring(from, needsPosition);
+        await this.#bring(from, need);
         return await work(this.#volume);
       } catch (error) {
         // Which tape it is now, and where it stands, is to be found out.
-        if (isVolumeError(error, 'VOLUME_CHANGED')) this.#tape = this.#current = undefined;
+        if (isVolumeError(error, 'VOLUME_CHANGED')) {
+          this.#tape = this.#current = undefined;
+          from.place = undefined;
+        }
         throw error;
       }
     });
@@ -93,7 +105,7 @@ export class SharedDrive {
     if (this.#place === undefined && !isTrusted) this.#tape = undefined;
   }
 
-  async #bring(wanted: SharedVolume, needsPosition: boolean): Promise<void> {
+  async #bring(wanted: SharedVolume, need: Need): Promise<void> {
     if (this.#current === wanted) return;
     await this.#leaveCurrent();
     if (this.#tape !== wanted.tape) await this.#exchange(wanted.tape);
@@ -101,13 +113,19 @@ export class SharedDrive {
       wanted.isLost = false;
       throw volumeError('VOLUME_CHANGED', wanted.name, undefined, 'where it stood was lost');
     }
-    if (needsPosition) await this.#return(wanted);
+    if (need !== 'tape') await this.#return(wanted, need);
     this.#current = wanted;
   }
 
   /** To where it stood. Behind the last object nothing may have been added meanwhile. */
-  async #return(wanted: SharedVolume): Promise<void> {
-    const { object, wasAtEnd } = wanted;
+  async #return(wanted: SharedVolume, need: Need): Promise<void> {
+    if (wanted.place === undefined && need === 'certainty') {
+      // What is worse comes first: that there is no tape, or another one.
+      await this.#volume.tell();
+      const text = 'where the tape stands is not known: ask `tell` first';
+      throw volumeError('VOLUME_IO', wanted.name, undefined, text);
+    }
+    const { object, wasAtEnd } = wanted.place ?? AT_BEGINNING;
     if (!wasAtEnd) return await this.#volume.locate(object);
     await this.#volume.spaceEnd();
     const told = await this.#volume.tell();
@@ -125,10 +143,11 @@ export class SharedDrive {
       if (left.hasWritten) await this.#volume.synchronise();
       left.hasWritten = false;
       const told = await this.#volume.tell();
-      [left.object, left.wasAtEnd] = [told.object, told.atEnd];
+      left.place = { object: told.object, wasAtEnd: told.atEnd };
     } catch (error) {
-      [left.object, left.wasAtEnd] = [0, false];
-      left.isLost = !isVolumeError(error, 'VOLUME_NOT_READY');
+      left.place = undefined;
+      left.isLost = left.hasWritten || !isVolumeError(error, 'VOLUME_NOT_READY');
+      left.hasWritten = false;
       if (isVolumeError(error, 'VOLUME_CHANGED')) this.#tape = undefined;
     }
   }
@@ -156,12 +175,13 @@ export class SharedDrive {
   }
 }
 
+const AT_BEGINNING: Place = { object: 0, wasAtEnd: false };
+
 class SharedVolume implements Volume {
   readonly tape: string;
   readonly limits: VolumeLimits;
-  /** Where it stood when another volume took the drive. */
-  object = 0;
-  wasAtEnd = false;
+  /** Undefined: nobody knows. */
+  place: Place | undefined = AT_BEGINNING;
   /** Since it was synchronised. */
   hasWritten = false;
   /** What it had written, or where it stood, was lost when another volume took the drive. */
@@ -181,7 +201,7 @@ class SharedVolume implements Volume {
   /** The tape may be out of reach; that is no error here. */
   async status(): Promise<VolumeStatus> {
     try {
-      return await this.#drive.call(this, false, (volume) => volume.status());
+      return await this.#drive.call(this, 'tape', (volume) => volume.status());
     } catch (error) {
       if (!NOT_THERE.has((error as PenstockError).code)) throw error;
       return { loaded: false, writeProtected: false };
@@ -189,31 +209,31 @@ class SharedVolume implements Volume {
   }
 
   load(): Promise<void> {
-    return this.#drive.call(this, false, (volume) => volume.load());
+    return this.#drive.call(this, 'tape', (volume) => volume.load());
   }
   unload(): Promise<void> {
-    return this.#drive.call(this, false, (volume) => volume.unload());
+    return this.#drive.call(this, 'tape', (volume) => volume.unload());
   }
   tell(): Promise<VolumePosition> {
-    return this.#drive.call(this, true, (volume) => volume.tell());
+    return this.#drive.call(this, 'position', (volume) => volume.tell());
   }
   rewind(): Promise<void> {
-    return this.#drive.call(this, false, (volume) => volume.rewind());
+    return this.#drive.call(this, 'tape', (volume) => volume.rewind());
   }
   locate(object: number, hint?: number): Promise<void> {
-    return this.#drive.call(this, false, (volume) => volume.locate(object, hint));
+    return this.#drive.call(this, 'tape', (volume) => volume.locate(object, hint));
   }
   spaceRecords(count: number): Promise<Spaced> {
-    return this.#drive.call(this, true, (volume) => volume.spaceRecords(count));
+    return this.#drive.call(this, 'position', (volume) => volume.spaceRecords(count));
   }
   spaceMarks(count: number): Promise<Spaced> {
-    return this.#drive.call(this, true, (volume) => volume.spaceMarks(count));
+    return this.#drive.call(this, 'position', (volume) => volume.spaceMarks(count));
   }
   spaceEnd(): Promise<void> {
-    return this.#drive.call(this, false, (volume) => volume.spaceEnd());
+    return this.#drive.call(this, 'tape', (volume) => volume.spaceEnd());
   }
   read(into: Uint8Array): Promise<VolumeRead> {
-    return this.#drive.call(this, true, (volume) => volume.read(into));
+    return this.#drive.call(this, 'position', (volume) => volume.read(into));
   }
   append(record: Uint8Array): Promise<boolean> {
     return this.#write((volume) => volume.append(record));
@@ -222,17 +242,20 @@ class SharedVolume implements Volume {
     return this.#write((volume) => volume.writeMarks(count));
   }
   #write(work: (volume: Volume) => Promise<boolean>): Promise<boolean> {
-    return this.#drive.call(this, true, async (volume) => {
+    return this.#drive.call(this, 'certainty', async (volume) => {
       const warned = await work(volume);
       this.hasWritten = true;
       return warned;
     });
   }
   synchronise(): Promise<void> {
-    return this.#drive.call(this, true, (volume) => volume.synchronise());
+    return this.#drive.call(this, 'certainty', async (volume) => {
+      await volume.synchronise();
+      this.hasWritten = false;
+    });
   }
   erase(): Promise<void> {
-    return this.#drive.call(this, true, (volume) => volume.erase());
+    return this.#drive.call(this, 'certainty', (volume) => volume.erase());
   }
   /** The drive stays open, and the tape in it. */
   close(): Promise<void> {
