@@ -31,11 +31,23 @@ export interface ChunkSource {
   close(): void;
 }
 
+/** A part of a chunk that is to be read. */
+export interface ChunkRange {
+  readonly id: string;
+  readonly position: number;
+  readonly length: number;
+}
+
 export interface ChunkMedia {
   /** A new chunk; `id` is 32 hex digits. Where it goes may depend on its content class. */
   create(id: string, contentClass: number): ChunkSink;
   /** OBJECT_MISSING when there is none. */
   open(id: string): ChunkSource;
+  /**
+   * On media that are read best in the order in which things lie there: which of the ranges are to be read
+   * now, and in which order, by their places in the list; one at least. For the others it is asked again.
+   */
+  readonly nextReads?: (ranges: readonly ChunkRange[]) => readonly number[];
   close(): void;
 }
 

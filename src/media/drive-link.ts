@@ -88,6 +88,7 @@ export class DriveLink {
       gone,
       wholeWrites: true,
       tellsDurable: true,
+      tellsOrder: true,
     });
   }
 

@@ -11,41 +11,21 @@ import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
 import { chunkOffsetOf } from '../format/tag-header.ts';
-import type { LogRun } from '../format/write-log.ts';
 import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
+import { inOrderOn, nextVolume, type RangePlace } from './drive-order.ts';
+import {
+  assembled,
+  type ChunkRun,
+  type MountedVolume,
+  type OpenChunk,
+  offsetOf,
+  planFor,
+  runsOf,
+} from './drive-runs.ts';
 import { isVolumeError, type Volume } from './volume.ts';
-import { pagesOnMedium, readContents, type SessionEntry } from './volume-index.ts';
+import { readContents } from './volume-index.ts';
 import { crcOf, inspectVolume } from './volume-label.ts';
-import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
 import { type ReadFigures, VolumeReader } from './volume-reader.ts';
-import { newScanReport, scanVolume } from './volume-scan.ts';
-import { entriesOf, givenPages, type LogPages } from './write-log.ts';
-
-/** A run of the chunk's records, on one of its volumes. */
-interface ChunkRun extends LogRun {
-  readonly on: MountedVolume;
-}
-
-/** A volume that is open, and what its sessions' logs are. */
-interface MountedVolume {
-  readonly volume: Volume;
-  readonly reader: VolumeReader;
-  readonly readable: ReadableVolume;
-  readonly sessions: readonly SessionEntry[];
-  /** Objects from here on are told by no index: their log is read from headers. */
-  readonly openFrom: number;
-  readonly end: number;
-}
-
-/** A chunk that is being read. */
-interface OpenChunk {
-  readonly id: string;
-  readonly bytes: number;
-  /** By part. */
-  readonly runs: readonly ChunkRun[];
-  /** Where each part begins, as far as it is known; the first is at 0. */
-  readonly offsets: Map<number, number>;
-}
 
 /** A record that was read, or the trailer. */
 interface ChunkRecord {
@@ -70,6 +50,8 @@ export class DriveReading {
   readonly #open: (volume: ReadableVolume) => Promise<Volume>;
   readonly #heldBytesMax: number;
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
+  /** Numbers of the volumes in the order given. */
+  readonly #numbers = new Map<string, number>();
   readonly #mounted = new Map<string, Promise<MountedVolume>>();
   readonly #chunks = new Map<string, Promise<OpenChunk>>();
   /** The volume whose copy of a chunk is passed over. */
@@ -89,13 +71,57 @@ export class DriveReading {
   ) {
     this.#open = open;
     this.#heldBytesMax = heldBytesMax;
-    for (const readable of volumes) {
+    for (const [number, readable] of volumes.entries()) {
+      this.#numbers.set(readable.volume, number);
       for (const chunk of readable.chunks) {
         const places = this.#places.get(chunk.id) ?? [];
         places.push({ readable, chunk });
         this.#places.set(chunk.id, places);
       }
     }
+  }
+
+  /**
+   * Which of the ranges are to be read now, and in which order, by their places in the list: those on one
+   * volume, forward. The volume that was read last comes first.
+   */
+  nextReads(ranges: readonly { id: string; position: number }[]): Promise<readonly number[]> {
+    const turn = this.#turn.then(() => this.#nextReads(ranges));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #nextReads(ranges: readonly { id: string; position: number }[]): Promise<number[]> {
+    const unreadable = new Set<string>();
+    const known = new Map<string, OpenChunk>();
+    for (;;) {
+      const places = ranges.map(({ id, position }): RangePlace => {
+        const run = known.get(id)?.runs.findLast((one) => offsetOf(known.get(id), one) <= position);
+        if (run !== undefined)
+          return { volume: run.on.readable.volume, object: run.object, position };
+        const volume = unreadable.has(id) ? undefined : this.#placesOf(id)[0]?.readable.volume;
+        return { volume, object: undefined, position };
+      });
+      const volume = nextVolume(places, (one) => this.#rankOf(one));
+      const closed = new Set<string>();
+      for (const [i, { id }] of ranges.entries())
+        if (places[i]?.volume === volume && !known.has(id) && !unreadable.has(id)) closed.add(id);
+      if (volume === undefined || closed.size === 0) return inOrderOn(volume, places);
+      for (const id of closed) {
+        try {
+          known.set(id, await this.#chunk(id));
+        } catch {
+          unreadable.add(id);
+        }
+      }
+    }
+  }
+
+  /** The one that was read last, then those that are open, then the others as they were given. */
+  #rankOf(volume: string): number {
+    if (volume === this.#readsFrom) return -1;
+    const number = this.#numbers.get(volume) ?? 0;
+    return this.#mounted.has(volume) ? number : this.#numbers.size + number;
   }
 
   /** Bytes of a chunk. OBJECT_MISSING when no volume has it. */
@@ -158,9 +184,7 @@ export class DriveReading {
     const trailerAt = chunk.bytes - TRAILER_BYTES;
     if (position >= trailerAt) return await this.#trailer(chunk, trailerAt);
     const run = must(
-      chunk.runs.findLast(
-        (one) => must(chunk.offsets.get(one.part), 'runs have offsets') <= position,
-      ),
+      chunk.runs.findLast((one) => offsetOf(chunk, one) <= position),
       'a run that begins before a position',
     );
     // From the last part whose place is known: the sizes of what lies between must be learned.
@@ -335,98 +359,4 @@ export class DriveReading {
     this.#held.clear();
     this.#heldBytes = 0;
   }
-}
-
-/** The chunk, if its runs are all of it. */
-function assembled(id: string, bytes: number, runs: readonly ChunkRun[]): OpenChunk | undefined {
-  const offsets = new Map<number, number>();
-  const inOrder: ChunkRun[] = [];
-  let part = 0;
-  let offset = 0;
-  // Where a run was written twice (the end of a volume, a fault), the later one counts.
-  for (const run of runs.toSorted((a, b) => a.part - b.part || b.object - a.object)) {
-    if (run.part < part) continue;
-    if (run.part > part) break;
-    offsets.set(part, offset);
-    inOrder.push(run);
-    part += run.records;
-    offset += run.bytes;
-  }
-  return offset === bytes - TRAILER_BYTES ? { id, bytes, runs: inOrder, offsets } : undefined;
-}
-
-/** To one record; nothing but reading where the drive stands before it. */
-function planFor(
-  chunk: string,
-  run: LogRun,
-  part: number,
-  object: number,
-  position: number,
-): VolumePlan {
-  const { stream } = run;
-  const read: VolumeSegment = { kind: 'read', records: 1, object, stream, chunk, part };
-  const segments: VolumeSegment[] = [read];
-  if (position !== object) {
-    const more = object - run.object;
-    if (more > 0) segments.unshift({ kind: 'space', records: more });
-    const hint = run.hint === undefined ? {} : { hint: run.hint };
-    segments.unshift({ kind: 'locate', object: run.object, ...hint });
-  }
-  const skipped = Math.max(0, object - position);
-  return { segments, records: 1, skipped, positionings: segments.length - 1, missing: [] };
-}
-
-/** The chunk's runs on a volume: from the log beside it, the one on the medium, or the headers. */
-async function* runsOf(
-  on: MountedVolume,
-  chunk: ReadableChunk,
-  byHeaders: boolean,
-): AsyncGenerator<LogRun> {
-  const { sessions, openFrom, end } = on;
-  for (const session of sessions) {
-    const { firstObject, endObject } = session;
-    if (endObject <= chunk.firstObject || firstObject >= chunk.endObject) continue;
-    const pages = byHeaders ? undefined : pagesOf(on, session);
-    if (pages === undefined) yield* scanned(on, chunk, firstObject, endObject);
-    else {
-      const entries = entriesOf(
-        pages,
-        (head) => head.firstObject < chunk.endObject && head.endObject > chunk.firstObject,
-      );
-      for await (const entry of entries)
-        if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
-    }
-  }
-  // A session that was not closed has its log beside the medium, or nowhere.
-  if (chunk.endObject <= openFrom) return;
-  const number = (sessions.at(-1)?.session ?? -1) + 1;
-  const pages = byHeaders ? undefined : besidePages(on, number);
-  if (pages === undefined) yield* scanned(on, chunk, openFrom, end);
-  else
-    for await (const entry of entriesOf(pages))
-      if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
-}
-
-async function* scanned(
-  { volume }: MountedVolume,
-  chunk: ReadableChunk,
-  from: number,
-  end: number,
-): AsyncGenerator<LogRun> {
-  const first = Math.max(from, chunk.firstObject);
-  const last = Math.min(end, chunk.endObject);
-  for await (const entry of scanVolume(volume, first, last, newScanReport()))
-    if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
-}
-
-/** What is kept beside comes first: it is there where the medium has none, or a damaged one. */
-function pagesOf(on: MountedVolume, session: SessionEntry): LogPages | undefined {
-  const beside = besidePages(on, session.session);
-  if (beside !== undefined || session.pages.length === 0) return beside;
-  return pagesOnMedium(on.volume, on.readable.volume, session);
-}
-
-function besidePages({ readable }: MountedVolume, session: number): LogPages | undefined {
-  const pages = readable.beside.find((one) => one.session === session)?.pages;
-  return pages === undefined ? undefined : givenPages(pages);
 }

@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
 import { CALL, CallMemory } from '../pipe/call-memory.ts';
 import { serveCalls } from '../pipe/call-server.ts';
+import { answerOrder, orderAsked } from '../pipe/planned-reads.ts';
 import type {
   DriveAsk,
   DriveMessage,
@@ -220,6 +221,10 @@ class DriveThread {
       const into = memory.bytes.subarray(at, at + memory.length(slot));
       const reading = await this.#toRead();
       return await reading.read(chunk, memory.position(slot), into);
+    }
+    if (call === CALL.order) {
+      const order = await (await this.#toRead()).nextReads(orderAsked(memory, slot));
+      return answerOrder(memory, slot, order);
     }
     const writing = this.#theWriting();
     const sink = memory.sink(slot);

@@ -11,6 +11,7 @@ import {
   type ChunkCommit,
   type ChunkMedia,
   type ChunkMediaPlace,
+  type ChunkRange,
   type ChunkSink,
   openChunkMedia,
 } from '../format/chunk-media.ts';
@@ -31,7 +32,12 @@ export default async function openPooledChunks(given: unknown): Promise<ChunkMed
   const options = given as PooledChunksOptions;
   const root = await openChunkMedia(options.root);
   const drive = await openChunkMedia(options.drive);
+  const { nextReads } = drive;
+  const isInRoot = rememberedIn(root);
   return {
+    ...(nextReads === undefined
+      ? {}
+      : { nextReads: (ranges) => rootFirst(ranges, isInRoot, nextReads) }),
     create: (id, contentClass) => {
       if (!options.toDrive) return root.create(id, contentClass);
       const sink = drive.create(id, contentClass);
@@ -52,6 +58,37 @@ export default async function openPooledChunks(given: unknown): Promise<ChunkMed
       drive.close();
     },
   };
+}
+
+/** Whether a chunk is in the repository's own storage; asked once for each. */
+function rememberedIn(root: ChunkMedia): (id: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (id) => {
+    const was = known.get(id);
+    if (was !== undefined) return was;
+    let isThere = true;
+    try {
+      root.open(id).close();
+    } catch {
+      // Whoever reads it is told why.
+      isThere = false;
+    }
+    known.set(id, isThere);
+    return isThere;
+  };
+}
+
+/** What is in the repository's own storage in the order given, then what the drive says of the others. */
+function rootFirst(
+  ranges: readonly ChunkRange[],
+  isInRoot: (id: string) => boolean,
+  ofDrive: (ranges: readonly ChunkRange[]) => readonly number[],
+): readonly number[] {
+  const here: number[] = [];
+  const there: number[] = [];
+  for (const [i, { id }] of ranges.entries()) (isInRoot(id) ? here : there).push(i);
+  if (here.length > 0 || there.length === 0) return here;
+  return ofDrive(ranges);
 }
 
 function both(first: ChunkSink, second: ChunkSink): ChunkSink {

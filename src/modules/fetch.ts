@@ -41,6 +41,8 @@ export const FETCH_COUNTER = {
 } as const;
 /** Shared word of the pipe that counts commands. */
 const COMMAND_WORD = 0;
+/** Chunks that are open at once: several interleave on a volume. */
+const SOURCES_MAX = 16;
 
 export default function fetch(options: FetchOptions): PipeModule {
   const queue: FetchCommand[] = [];
@@ -74,8 +76,8 @@ class Fetching {
   readonly #context: ModuleContext;
   readonly #media: ChunkMedia;
   readonly #chunkIds: readonly string[];
-  #chunk = -1;
-  #source: ChunkSource | undefined;
+  /** Those that were read last, by number. */
+  readonly #sources = new Map<number, ChunkSource>();
 
   constructor(context: ModuleContext, media: ChunkMedia, chunkIds: readonly string[]) {
     this.#context = context;
@@ -84,46 +86,75 @@ class Fetching {
   }
 
   window(window: RestoreWindow): void {
-    for (let block = 0; block < window.blocks; block++) {
-      const buffer = this.#context.allocBuf();
-      const chunk = window.chunk(block);
-      const bytes = window.blockBytes(block);
-      buffer.setWord(FETCH_WORD.window, window.number);
-      buffer.setWord(FETCH_WORD.block, block);
-      buffer.setWord(FETCH_WORD.chunk, chunk);
-      // The tag header goes into the header room, as far as it reaches: one read, one piece.
-      const room = buffer.headerRoom + buffer.payloadCapacity;
-      const read =
-        bytes <= room &&
-        this.#read(chunk, window.offset(block), bytes, buffer.memory, buffer.headerOffset);
-      buffer.setWord(FETCH_WORD.bytes, read ? bytes : 0);
-      buffer.length = 0;
-      this.#context.progress(FETCH_COUNTER.bytesFetched, bytes);
-      this.#context.progress(FETCH_COUNTER.blocksFetched, 1);
-      this.#context.sendBuf(buffer);
+    const blocks = Array.from({ length: window.blocks }, (_, block) => block);
+    for (let left = blocks; left.length > 0; ) {
+      const now = this.#next(window, left);
+      for (const block of now) this.#block(window, block);
+      const done = new Set(now);
+      left = left.filter((block) => !done.has(block));
     }
+  }
+
+  /** What is read now, in the order that is best for the media. */
+  #next(window: RestoreWindow, left: readonly number[]): readonly number[] {
+    const { nextReads } = this.#media;
+    if (nextReads === undefined) return left;
+    const ranges = left.map((block) => ({
+      id: this.#idOf(window.chunk(block)),
+      position: window.offset(block),
+      length: window.blockBytes(block),
+    }));
+    const order = nextReads(ranges);
+    return order.length === 0
+      ? left
+      : order.map((i) => must(left[i], 'a block that was asked for'));
+  }
+  #idOf(chunk: number): string {
+    return must(this.#chunkIds[chunk], 'a planned chunk has an id');
+  }
+
+  #block(window: RestoreWindow, block: number): void {
+    const buffer = this.#context.allocBuf();
+    const chunk = window.chunk(block);
+    const bytes = window.blockBytes(block);
+    buffer.setWord(FETCH_WORD.window, window.number);
+    buffer.setWord(FETCH_WORD.block, block);
+    buffer.setWord(FETCH_WORD.chunk, chunk);
+    // The tag header goes into the header room, as far as it reaches: one read, one piece.
+    const room = buffer.headerRoom + buffer.payloadCapacity;
+    const read =
+      bytes <= room &&
+      this.#read(chunk, window.offset(block), bytes, buffer.memory, buffer.headerOffset);
+    buffer.setWord(FETCH_WORD.bytes, read ? bytes : 0);
+    buffer.length = 0;
+    this.#context.progress(FETCH_COUNTER.bytesFetched, bytes);
+    this.#context.progress(FETCH_COUNTER.blocksFetched, 1);
+    this.#context.sendBuf(buffer);
   }
 
   #read(chunk: number, offset: number, bytes: number, memory: Buffer, at: number): boolean {
     try {
-      if (chunk !== this.#chunk) {
-        this.close();
-        this.#source = this.#media.open(must(this.#chunkIds[chunk], 'a planned chunk has an id'));
-        this.#chunk = chunk;
-      }
-      return must(this.#source, 'an open chunk').read(memory, at, bytes, offset) === bytes;
+      return this.#source(chunk).read(memory, at, bytes, offset) === bytes;
     } catch (error) {
       if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-      const id = must(this.#chunkIds[chunk], 'a planned chunk has an id');
       const { code, message } = error;
-      this.#context.warn({ chunk: id, offset, code, message } satisfies FetchWarning);
+      const warning = { chunk: this.#idOf(chunk), offset, code, message };
+      this.#context.warn(warning satisfies FetchWarning);
       return false;
     }
   }
 
+  #source(chunk: number): ChunkSource {
+    const known = this.#sources.get(chunk);
+    if (known !== undefined) return known;
+    if (this.#sources.size >= SOURCES_MAX) this.close();
+    const source = this.#media.open(this.#idOf(chunk));
+    this.#sources.set(chunk, source);
+    return source;
+  }
+
   close(): void {
-    this.#source?.close();
-    this.#source = undefined;
-    this.#chunk = -1;
+    for (const source of this.#sources.values()) source.close();
+    this.#sources.clear();
   }
 }

@@ -3,9 +3,9 @@
  * of chunks: the net thread of a remote repository, the thread of a drive. Below: the *server*.
  *
  *   header   16 words: doorbell, freed, beat, ended, slots, slot bytes, writes under way, writes at
- *            most, bytes of a part at most
+ *            most, bytes of a part at most, the turn of the last call
  *   sinks    SINKS of 1 KiB: one for each chunk that is being written
- *   slots    a head of 128 bytes each: state, call, position, length, result, sink, chunk, session
+ *   slots    a head of 128 bytes each: state, call, position, length, result, sink, turn, chunk, session
  *   data     a piece of memory for each slot, used again and again
  *
  * A slot's state says whose it is:
@@ -28,6 +28,7 @@ const HEADER = {
   writes: 6,
   writesMax: 7,
   partBytesMax: 8,
+  turn: 9,
 } as const;
 const HEADER_WORDS = 16;
 
@@ -44,13 +45,14 @@ const SLOT = {
   length: 4,
   result: 5,
   sink: 6,
+  turn: 7,
   chunk: 8,
   session: 12,
 } as const;
 const SLOT_WORDS = 32;
 
 export const STATE = { free: 0, owned: 1, submitted: 2, taken: 3, done: 4, abandoned: 5 } as const;
-export const CALL = { write: 1, commit: 2, discard: 3, open: 4, read: 5 } as const;
+export const CALL = { write: 1, commit: 2, discard: 3, open: 4, read: 5, order: 6 } as const;
 /** The result of a call that failed; the error's record stands in the slot's data. */
 export const FAILED = -1;
 
@@ -193,6 +195,7 @@ export class CallMemory {
     words[head + SLOT.positionHigh] = Math.floor(position / TWO_32);
     words[head + SLOT.length] = length;
     words[head + SLOT.sink] = sink;
+    words[head + SLOT.turn] = Atomics.add(words, HEADER.turn, 1);
     chunk.copy(this.bytes, (head + SLOT.chunk) * 4);
     session.copy(this.bytes, (head + SLOT.session) * 4);
     if (call === CALL.write) {
@@ -210,6 +213,13 @@ export class CallMemory {
   /** For the server: whether the slot has a call to be made; it is taken then. */
   take(slot: number): boolean {
     return this.#move(slot, STATE.submitted, STATE.taken);
+  }
+  /** For the server: the slots that have calls to be made, in the order of asking; they are taken then. */
+  takeAll(): number[] {
+    const taken: number[] = [];
+    for (let slot = 0; slot < this.slots; slot++) if (this.take(slot)) taken.push(slot);
+    // The number begins again at its end: what counts is the difference.
+    return taken.sort((a, b) => (this.#word(a, SLOT.turn) - this.#word(b, SLOT.turn)) | 0);
   }
   call(slot: number): number {
     return this.#word(slot, SLOT.call);

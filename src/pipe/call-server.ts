@@ -32,8 +32,7 @@ export async function serveCalls(
   try {
     while (!memory.isEnded) {
       const seen = memory.doorbell;
-      for (let slot = 0; slot < memory.slots; slot++)
-        if (memory.take(slot)) void serve(memory, slot, answer);
+      for (const slot of memory.takeAll()) void serve(memory, slot, answer);
       // Read again once it is armed: a call that came between the two is not missed.
       await memory.ringing(seen);
     }

@@ -17,8 +17,15 @@ import {
   PenstockError,
 } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import type { ChunkCommit, ChunkMedia, ChunkSink, ChunkSource } from '../format/chunk-media.ts';
+import type {
+  ChunkCommit,
+  ChunkMedia,
+  ChunkRange,
+  ChunkSink,
+  ChunkSource,
+} from '../format/chunk-media.ts';
 import { CALL, CallMemory, FAILED, STATE } from './call-memory.ts';
+import { PlannedReads } from './planned-reads.ts';
 
 export interface CalledChunksOptions {
   readonly memory: SharedArrayBuffer;
@@ -28,6 +35,8 @@ export interface CalledChunksOptions {
   readonly wholeWrites?: boolean;
   /** The server tells by itself when a chunk has become durable. */
   readonly tellsDurable?: boolean;
+  /** The server says in which order is read best. */
+  readonly tellsOrder?: boolean;
 }
 
 /** No sink, for calls that have none. */
@@ -52,17 +61,27 @@ interface Ahead {
 
 class CalledChunks implements ChunkMedia {
   readonly calls: Calls;
+  readonly planned: PlannedReads;
+  readonly nextReads?: (ranges: readonly ChunkRange[]) => readonly number[];
   readonly #sinks = new Set<CalledSink>();
   /** The source that is read in order, if one is: only one has parts fetched ahead. */
   reading: CalledSource | undefined;
 
   constructor(options: CalledChunksOptions) {
     this.calls = new Calls(options, () => this.#letGo());
+    this.planned = new PlannedReads(this.calls);
+    if (options.tellsOrder === true) this.nextReads = (ranges) => this.#nextReads(ranges);
+  }
+
+  #nextReads(ranges: readonly ChunkRange[]): readonly number[] {
+    this.reading?.dropAhead();
+    return this.planned.ask(ranges);
   }
 
   /** Gives back what can be done without, when there is no slot left. */
   #letGo(): void {
     this.reading?.dropAhead();
+    this.planned.drop();
     for (const sink of this.#sinks) sink.flush();
   }
 
@@ -75,11 +94,12 @@ class CalledChunks implements ChunkMedia {
   open(id: string): ChunkSource {
     const chunk = idBytes(id);
     const bytes = this.calls.call(CALL.open, NO_SINK, chunk, NO_SESSION, 0, 0);
-    return new CalledSource(this, chunk, bytes);
+    return new CalledSource(this, id, chunk, bytes);
   }
 
   close(): void {
     this.reading?.dropAhead();
+    this.planned.drop();
   }
 }
 
@@ -323,19 +343,23 @@ class CalledSink implements ChunkSink {
 class CalledSource implements ChunkSource {
   readonly bytes: number;
   readonly #media: CalledChunks;
+  readonly #id: string;
   readonly #chunk: Buffer;
   readonly #ahead: Ahead[] = [];
   /** Where the last read ended. */
   #end = -1;
 
-  constructor(media: CalledChunks, chunk: Buffer, bytes: number) {
+  constructor(media: CalledChunks, id: string, chunk: Buffer, bytes: number) {
     this.#media = media;
+    this.#id = id;
     this.#chunk = chunk;
     this.bytes = bytes;
   }
 
   read(view: Uint8Array, offset: number, length: number, position: number): number {
     const whole = Math.max(0, Math.min(length, this.bytes - position));
+    const planned = this.#media.planned.read(this.#id, view, offset, length, position);
+    if (planned !== undefined) return planned;
     const isOrdered = position === this.#end;
     if (!this.#fits(position)) this.dropAhead();
     let done = 0;
