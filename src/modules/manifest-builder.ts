@@ -9,7 +9,7 @@ import type { ByteString } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { BLOB } from '../format/block.ts';
-import { EntryView } from '../format/entry.ts';
+import { ENTRY, EntryView } from '../format/entry.ts';
 import {
   encodeNode,
   LeafBuilder,
@@ -31,7 +31,7 @@ export class ManifestBuilder {
   readonly #leaf: LeafBuilder;
   readonly #entry = new EntryView();
   readonly #levels: OpenNode[] = [];
-  /** Components of the path of the last entry. */
+  /** Components of the path of the directory of the last entry, or of that entry if it is one. */
   #path: ByteString[] = [];
 
   constructor(packer: BlockPacker, crc: Crc) {
@@ -49,18 +49,20 @@ export class ManifestBuilder {
     }
   }
   #add(bytes: Buffer, at: number, length: number): void {
-    const name = this.#entry.name;
     this.#path.length = this.#entry.depth;
-    const prefix = this.#leaf.entries === 0 ? this.#path.join('/') : '';
+    const isFirst = this.#leaf.entries === 0;
+    const prefix = isFirst ? this.#path.join('/') : '';
     if (!this.#leaf.fits(length, prefix)) {
-      if (this.#leaf.entries === 0)
-        throw new PenstockError('LIMIT', 'an entry does not fit a leaf of the manifest');
+      if (isFirst) throw new PenstockError('LIMIT', 'an entry does not fit a leaf of the manifest');
       this.#endLeaf();
       this.#add(bytes, at, length);
       return;
     }
+    const isDirectory = this.#entry.kind === ENTRY.directory;
+    // Names of most entries are not needed: making one takes longer than all else that is done here.
+    const name = isFirst || isDirectory ? this.#entry.name : '';
     const ends = this.#leaf.add(bytes, at, length, prefix, name, this.#entry.size);
-    this.#path.push(name);
+    if (isDirectory) this.#path.push(name);
     if (ends) this.#endLeaf();
   }
 

@@ -48,14 +48,22 @@ import type { WalkOptions, WalkReport } from './walk-options.ts';
 import { WalkOutput } from './walk-output.ts';
 
 interface Frame {
-  /** Negative: it could not be opened, and what the scan saw below is passed over. */
-  readonly fd: number;
+  /** Its handle, or one of the two below. */
+  fd: number;
   readonly depth: number;
+  readonly name: ByteString;
   /** Absolute path, for messages. */
   readonly path: ByteString;
+  /** Flags of the scan. */
+  readonly flags: number;
   /** One bit a base: it has this directory too, and its cursor is inside. */
   readonly bases: number;
 }
+
+/** A directory without changes is opened when something in it is to be read: mostly never. */
+const NOT_OPENED = -1;
+/** It could not be opened, which was told: what the scan saw in it is passed over. */
+const PASSED_OVER = -2;
 
 export default function walk(options: WalkOptions): PipeModule {
   let walker: Walker | undefined;
@@ -160,7 +168,7 @@ class Walker {
     while (this.#scan.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
       if (this.#scan.kind === SCAN.leave) this.#leave(frame);
-      else if (frame.fd >= 0) this.#visit(frame);
+      else if (frame.fd !== PASSED_OVER) this.#visit(frame);
       else if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(frame);
       if (this.#checkpointWanted) this.#checkpoint();
     }
@@ -197,7 +205,7 @@ class Walker {
     if (fd < 0) throw ioError(fd, 'open', '/');
     let bases = 0;
     for (const [i, base] of this.#bases.entries()) if (base.begin()) bases |= 1 << i;
-    this.#stack.push({ fd, depth: 0, path: '/', bases });
+    this.#stack.push({ fd, depth: 0, name: '', path: '/', flags: 0, bases });
   }
 
   #leave(frame: Frame): void {
@@ -232,7 +240,7 @@ class Walker {
       this.#context.progress(COUNTER.filesSeen, 1);
       this.#context.progress(COUNTER.bytesSeen, this.#status.size);
     } else this.#context.progress(COUNTER.others, 1);
-    if (this.#takeOver(matches)) return;
+    if (this.#takeOver(matches) || !this.#reach()) return;
     const { name } = this.#scan;
     const path = childPath(frame.path, name);
     if (kind === KIND.file) {
@@ -271,12 +279,14 @@ class Walker {
   /** Stores a directory; returns the frame for what the scan saw in it. */
   #directory(frame: Frame, name: ByteString, path: ByteString, matches: number): Frame {
     const { flags } = this.#scan;
-    const passedOver: Frame = { fd: -1, depth: frame.depth + 1, path, bases: 0 };
+    const depth = frame.depth + 1;
+    const passedOver: Frame = { fd: PASSED_OVER, depth, name, path, flags, bases: 0 };
+    if ((flags & SCAN_FLAG.entered) !== 0 && this.#takeOver(matches))
+      return { ...passedOver, fd: NOT_OPENED, bases: this.#descend(matches) };
+    if (!this.#reach()) return passedOver;
     let fd = this.#files.openDirectory(frame.fd, name);
     const isReadable = fd >= 0;
-    if (fd === -ERRNO.EACCES && (flags & SCAN_FLAG.onTheWay) !== 0) {
-      fd = this.#files.openThrough(frame.fd, name);
-    }
+    if (!isReadable) fd = this.#openedOtherwise(frame.fd, name, flags, fd);
     // One that may not be opened is stored as it stands there.
     if (fd < 0) this.#failed(path, fd, 'open');
     if (fd === -ERRNO.ENOENT || fd === -ERRNO.ENOTDIR || fd === -ERRNO.ELOOP) return passedOver;
@@ -297,11 +307,39 @@ class Walker {
       if ((flags & SCAN_FLAG.notOpened) !== 0) this.#failed(path, -ERRNO.EACCES, 'open');
       return passedOver;
     }
+    return { ...passedOver, fd, bases: this.#descend(matches) };
+  }
+  /** Of the bases that have this directory, those whose cursor is inside then. */
+  #descend(matches: number): number {
     let bases = 0;
     for (let i = 0; i < this.#bases.length; i++) {
       if ((matches & (1 << i)) !== 0 && must(this.#bases[i], 'base').descend()) bases |= 1 << i;
     }
-    return { fd, depth: frame.depth + 1, path, bases };
+    return bases;
+  }
+  /** A directory above a source that may not be read can be gone through. */
+  #openedOtherwise(parent: number, name: ByteString, flags: number, result: number): number {
+    const mayPass = result === -ERRNO.EACCES && (flags & SCAN_FLAG.onTheWay) !== 0;
+    return mayPass ? this.#files.openThrough(parent, name) : result;
+  }
+  /** Opens the current directory, and those above it, where that was put off; false: it cannot be. */
+  #reach(): boolean {
+    const stack = this.#stack;
+    let first = stack.length;
+    while (stack[first - 1]?.fd === NOT_OPENED) first--;
+    for (let i = first; i < stack.length; i++) {
+      const frame = must(stack[i], 'a directory');
+      const parent = must(stack[i - 1], 'the directory above').fd;
+      let fd = this.#files.openDirectory(parent, frame.name);
+      if (fd < 0) fd = this.#openedOtherwise(parent, frame.name, frame.flags, fd);
+      if (fd < 0) {
+        this.#failed(frame.path, fd, 'open');
+        for (const below of stack.slice(i)) below.fd = PASSED_OVER;
+        return false;
+      }
+      frame.fd = fd;
+    }
+    return true;
   }
 
   /** A further link of a file that is in the archive already. */

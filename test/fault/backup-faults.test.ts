@@ -19,6 +19,7 @@ import { type Archive, listArchives } from '../../src/mover/archives.ts';
 import { type BackupResult, backup } from '../../src/mover/backup.ts';
 import { forget } from '../../src/mover/forget.ts';
 import type { Repository } from '../../src/mover/repository.ts';
+import { untilOld } from '../commands.ts';
 import { backupRequest, makeSmall } from '../system/prune-fixture.ts';
 import { assertSameTree, capture, type Tree } from '../tree-compare.ts';
 import {
@@ -179,6 +180,40 @@ for (const { call, share, failures } of [
     assert.ok(outcomes.size > 1, 'some failures are told');
   });
 }
+
+test('an unchanged directory that cannot be opened when a file in it is to be read: told, the rest is stored', async () => {
+  const tree = scratch.at('kept');
+  mkdirSync(`${tree}/closed/inner`, { recursive: true });
+  mkdirSync(`${tree}/open`);
+  for (const name of ['closed/inner/file', 'closed/last', 'open/file'])
+    writeFileSync(`${tree}/${name}`, name);
+  await untilOld();
+  const repository = await make(scratch.at('closed'), false);
+  await backUp(repository, tree);
+  for (const name of ['closed/inner/file', 'open/file']) appendFileSync(`${tree}/${name}`, ' more');
+  const problems: ByteString[] = [];
+  let result: BackupResult | undefined;
+  // The scan has opened it before.
+  const acted = await failing('openDirectory:name=closed:after=1:error=EACCES', async () => {
+    const onProblem = ({ path }: { readonly path: ByteString }): void => void problems.push(path);
+    result = await backup(repository, backupRequest(tree, { onProblem }));
+  });
+  assert.ok(acted);
+  assert.deepEqual(problems, [`${tree}/closed`]);
+  const expected = new Map(capture(tree));
+  for (const name of ['closed/inner/file', 'closed/last']) assert.ok(expected.delete(name), name);
+  const target = scratch.at('target');
+  const assertStored = async (archive: Archive | undefined, wanted: Tree): Promise<void> => {
+    assert.ok(archive !== undefined);
+    rmSync(target, { recursive: true, force: true });
+    assert.deepEqual(await restoreAll(repository, archive, target), []);
+    assertSameTree(capture(target + tree), wanted);
+  };
+  await assertStored(result?.archive, expected);
+  await assertStored(await backUp(repository, tree), capture(tree));
+  assert.equal(findings(await checkAll(repository)), '');
+  await repository.close();
+});
 
 test('the n-th call of a forget fails: the archive is there or gone, and nothing else', async () => {
   const repository = await open(scratch.copy('repo', 'two'));
