@@ -8,6 +8,7 @@ import { MEDIA_LIMITS } from './media-limits.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
 
 export const LIMITS = {
   /** Raw bytes of one block by default: the payload of one buffer. */
@@ -168,6 +169,8 @@ export const LIMITS = {
 
   /** Connections to a daemon. */
   monitorConnectionsMax: 2048,
+  /** Requests on one connection that are not answered yet. */
+  monitorPipelinedMax: 8,
   /** Connections to a daemon from one address. */
   monitorAddressConnectionsMax: 512,
   /** Connections to a daemon of machines that are not paired, or not known to be yet. */
@@ -208,6 +211,8 @@ export const LIMITS = {
   copyListingsMax: 64,
   /** Those of one machine; one more lets the oldest go. */
   copyListingsPeerMax: 16,
+  /** Bytes of such a listing, some hundred for an entry. */
+  copyListingBytesMax: 16 * GIB,
   /** How long such a listing is kept. */
   copyListingMs: 3_600_000,
   /** How long once a copy has begun with it. */
@@ -223,6 +228,8 @@ export const LIMITS = {
   listPageBytesMax: 16 * MIB,
   /** An index segment. */
   indexSegmentBytesMax: 2 * 1024 * MIB,
+  /** A chunk that a server takes. */
+  chunkSentBytesMax: 64 * GIB,
   /** One part of a chunk on its way to a server. */
   chunkPartBytesMax: 4 * MIB,
   /** Leases and pending records of which a server remembers who put them, besides their attributes. */
@@ -315,10 +322,16 @@ export const LIMITS = {
   pipeSilenceMs: 5000,
   /** Control messages of a pipe that wait to be looked at. */
   pipeMessagesEarlyMax: 256,
+  /** Bytes of these. */
+  pipeEarlyBytesMax: 4 * MIB,
+  /** Safe points that the head is being told of; of further ones the last counts. */
+  pipeSafePointsMax: 16,
   /** What is sent on a pipe's control channel and was not read by the other side. */
   pipeUnreadBytesMax: 16 * MIB,
   /** Pipes that run on one monitor. */
   pipesMax: 64,
+  /** Threads of all of them. */
+  pipesThreadsMax: 1024,
   /** Memory of all their segments, where `penstock serve --memory` does not say otherwise. */
   pipesBytesDefault: 1024 * MIB,
   /** One machine may have one part in so many of either. */

@@ -8,6 +8,7 @@
  * 2^32; 1 whether there will be more.
  */
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { type Files, ioError, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { closeFile, openNamelessFile, reopenFile } from './nameless-file.ts';
@@ -42,6 +43,9 @@ export default function keep({ listing }: KeepOptions): PipeModule {
   const length = Buffer.alloc(4);
   let position = 0;
   const write = (view: Uint8Array, at: number, bytes: number): void => {
+    if (position + bytes > LIMITS.copyListingBytesMax) {
+      throw new PenstockError('LIMIT', 'the listing of the target is too long');
+    }
     const written = files.write(file, view, at, bytes, position);
     if (written < 0) throw ioError(written, 'write', 'the listing of the target');
     position += bytes;

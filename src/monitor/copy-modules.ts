@@ -110,6 +110,11 @@ function targetOptions(sent: unknown, peer: Peer): CopyTargetOptions {
 
 function keepOptions(sent: unknown, peer: Peer): KeepOptions {
   const key = listingKey(fieldsOf(sent), peer);
+  if (peer.copyPaths.length === 0) {
+    throw new PenstockError('NET_DENIED', `this machine lets ${peer.name} copy nothing`, {
+      hint: 'pair with a token of `penstock pair token --copy-path DIR`',
+    });
+  }
   if (listings.has(key)) wrong('listing');
   if (listings.size >= LIMITS.copyListingsMax) {
     throw new PenstockError('NET_BUSY', `${listings.size} copies begin here already`);

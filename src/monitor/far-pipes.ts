@@ -93,7 +93,7 @@ export class FarPipes {
       flow,
       device,
       owner: peer.fingerprint,
-      wish: wishOf(asked, asked.stages),
+      wish: wishOf(asked, asked.stages, asked.agents),
       onQueued: (place) => channel.send({ type: 'queued', place }),
     });
     try {

@@ -70,6 +70,8 @@ export class Listener {
   /** Connections of paired machines, by fingerprint. */
   readonly #ofPeers = new Map<string, Set<Socket>>();
   readonly #addresses = new CountedAddresses(LIMITS.monitorAddressConnectionsMax);
+  /** Requests of a connection that are not answered yet. */
+  readonly #asked = new WeakMap<Socket, number>();
   readonly #poll: NodeJS.Timeout;
   #refused = 0;
 
@@ -193,6 +195,7 @@ export class Listener {
   }
 
   #request(request: IncomingMessage, response: ServerResponse): void {
+    if (!this.#count(request, response)) return;
     const peer = this.#peerOf(request.socket);
     if (peer !== undefined) this.#settings.handle(request, response, peer);
     else if (request.method === 'POST' && request.url === PAIR_PATH) {
@@ -200,6 +203,16 @@ export class Listener {
       response.shouldKeepAlive = false;
       this.#settings.handle(request, response, undefined);
     } else refuse(request, response);
+  }
+
+  /** False for more requests than a connection may have open: each holds memory and may hold files. */
+  #count({ socket }: IncomingMessage, response: ServerResponse): boolean {
+    const open = (this.#asked.get(socket) ?? 0) + 1;
+    this.#asked.set(socket, open);
+    response.once('close', () => this.#asked.set(socket, (this.#asked.get(socket) ?? 1) - 1));
+    if (open > LIMITS.monitorPipelinedMax) socket.destroy();
+    // Of one that was ended the rest of what has come is still handed on.
+    return !socket.destroyed;
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -1,7 +1,7 @@
 /**
  * Which pipes may run beside each other on a monitor, and which wait for it (P13).
  *
- * Contract: what runs never has more memory than the monitor's limit, nor more pipes; no machine has more
+ * Contract: what runs never has more memory than the monitor's limit, nor more threads or pipes; no machine has more
  * than its part of either; a device has no more pipes than it is allowed (one, where nobody says otherwise).
  * A pipe asks for buffers between a least and a most number, and gets what is free. Who has to wait is
  * served in the order of asking, but those who wait for their own part, or for a device, hold up nobody who
@@ -15,7 +15,8 @@ import { formatBytes } from '../base/units.ts';
 export interface QueueLimits {
   readonly memoryBytes: number;
   readonly pipesMax: number;
-  /** Of memory and pipes, for one machine: one part in so many. */
+  readonly threadsMax: number;
+  /** Of memory, threads and pipes, for one machine: one part in so many. */
   readonly ownerPart: number;
   readonly waitingMax: number;
   readonly ownerWaitingMax: number;
@@ -31,6 +32,7 @@ export interface PipeWish {
   readonly otherBytes: number;
   readonly buffersLeast: number;
   readonly buffersMost: number;
+  readonly threads: number;
   readonly device?: string | undefined;
 }
 
@@ -105,7 +107,14 @@ export class PipeQueue {
     };
   }
 
-  #checkPossible({ buffersLeast, bufferBytes, otherBytes }: PipeWish): void {
+  #checkPossible({ buffersLeast, bufferBytes, otherBytes, threads }: PipeWish): void {
+    if (threads > this.#ownerThreads) {
+      throw new PenstockError(
+        'LIMIT',
+        `the pipe needs ${threads} threads, and one machine may have ${this.#ownerThreads} here`,
+        { hint: 'ask for fewer instances or agents' },
+      );
+    }
     const most = this.#ownerBytes;
     const needed = buffersLeast * bufferBytes + otherBytes;
     if (needed <= most) return;
@@ -122,6 +131,10 @@ export class PipeQueue {
     if (this.#waiting.length <= waitingMax && own <= ownerWaitingMax) return;
     this.#waiting.splice(this.#waiting.indexOf(entry), 1);
     throw new PenstockError('NET_BUSY', `${this.#waiting.length} pipes wait here already`);
+  }
+
+  get #ownerThreads(): number {
+    return Math.floor(this.#limits.threadsMax / this.#limits.ownerPart);
   }
 
   get #ownerBytes(): number {
@@ -163,7 +176,7 @@ export class PipeQueue {
 
   /** How many buffers it gets, or what it must wait for. */
   #buffersFor(wish: PipeWish): number | Hindrance {
-    const { memoryBytes, pipesMax, ownerPart, devices } = this.#limits;
+    const { memoryBytes, pipesMax, threadsMax, ownerPart, devices } = this.#limits;
     const running = [...this.#running];
     const own = running.filter((one) => one.wish.owner === wish.owner);
     const { device } = wish;
@@ -172,10 +185,12 @@ export class PipeQueue {
       if (users >= (devices.get(device) ?? 1)) return 'own';
     }
     if (own.length >= Math.max(1, Math.floor(pipesMax / ownerPart))) return 'own';
+    if (threadsOf(own) + wish.threads > this.#ownerThreads) return 'own';
     const ownBytes = own.reduce((sum, { bytes }) => sum + bytes, 0);
     const ownFree = this.#fitting(wish, this.#ownerBytes - ownBytes);
     if (ownFree < wish.buffersLeast) return 'own';
     if (running.length >= pipesMax) return 'all';
+    if (threadsOf(running) + wish.threads > threadsMax) return 'all';
     const free = this.#fitting(wish, memoryBytes - this.usedBytes);
     if (free < wish.buffersLeast) return 'all';
     return Math.min(wish.buffersMost, ownFree, free);
@@ -184,4 +199,8 @@ export class PipeQueue {
   #fitting({ bufferBytes, otherBytes }: PipeWish, freeBytes: number): number {
     return Math.floor((freeBytes - otherBytes) / bufferBytes);
   }
+}
+
+function threadsOf(pipes: readonly Running[]): number {
+  return pipes.reduce((sum, { wish }) => sum + wish.threads, 0);
 }

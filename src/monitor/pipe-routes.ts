@@ -147,6 +147,7 @@ function queueLimits({ memoryBytes, devices }: PipeSettings): QueueLimits {
     memoryBytes,
     devices,
     pipesMax: LIMITS.pipesMax,
+    threadsMax: LIMITS.pipesThreadsMax,
     ownerPart: LIMITS.pipesOwnerPart,
     waitingMax: LIMITS.pipesWaitingMax,
     ownerWaitingMax: LIMITS.pipesOwnerWaitingMax,

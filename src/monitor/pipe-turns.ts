@@ -234,7 +234,7 @@ export async function turnsTogether<R extends Rest>(
   }
 }
 
-/** What a pipe wants of a monitor's memory. */
+/** What a pipe wants of a monitor: memory, and threads, of which `agents` are for the network. */
 export function wishOf(
   pipe: {
     readonly maxBuffers: number;
@@ -243,6 +243,7 @@ export function wishOf(
     readonly directoryBytes?: number | undefined;
   },
   stages: readonly { readonly instances?: number; readonly windowBytes?: number }[],
+  agents = 0,
 ): TurnRequest['wish'] {
   return {
     bufferBytes: pipe.payloadBytes + (pipe.directoryBytes ?? 0) + LIMITS.headerRoomBytes,
@@ -252,5 +253,6 @@ export function wishOf(
     ),
     buffersLeast: Math.min(pipe.minBuffers ?? pipe.maxBuffers, pipe.maxBuffers),
     buffersMost: pipe.maxBuffers,
+    threads: stages.reduce((sum, { instances = 1 }) => sum + instances, agents),
   };
 }

@@ -183,6 +183,8 @@ class Routes {
       await receiveBody(request.raw, bytesMax, (piece) => upload.write(piece, 0, piece.length));
       this.#owners.mark(kind, upload.fd, peer.fingerprint);
       await whileTelling(reply, () => syncLater(upload.fd));
+      // Somebody else may have made the repository while this came.
+      this.#peer(request, await levelToPut(store, kind));
       const fresh = upload.commit();
       if (fresh) this.#owners.note(repository, kind, name, peer.fingerprint);
       if (!fresh)
@@ -235,8 +237,10 @@ class Routes {
   async part(request: Request): Promise<{ bytes: number }> {
     const chunk = this.#chunk(request);
     const position = Number(request.query.position);
+    if (position > LIMITS.chunkSentBytesMax)
+      throw new PenstockError('LIMIT', `a chunk has more than ${LIMITS.chunkSentBytesMax} bytes`);
     const fd = chunk.open();
-    const key = writingKey(request);
+    const key = this.#writingKey(request);
     const writers = this.#writing.get(key) ?? new Set();
     this.#writing.set(key, writers.add(request));
     try {
@@ -253,6 +257,13 @@ class Routes {
     }
   }
 
+  /** Which of what is being written a request is about: nobody speaks of what is another machine's. */
+  #writingKey(request: Request): string {
+    const { params, query } = request;
+    const { fingerprint } = this.#peer(request, 'append');
+    return `${params.repository}/${params.id}.${query.session}.${fingerprint}`;
+  }
+
   async discard(request: Request): Promise<{ done: boolean }> {
     this.#chunk(request).discard();
     return { done: true };
@@ -263,7 +274,7 @@ class Routes {
     const bytes = Number(request.query.bytes);
     await whileTelling(reply, () => chunk.commit(bytes, syncLater));
     // What still arrives for it, on a connection that was given up, must not change it.
-    this.#writing.get(writingKey(request))?.clear();
+    this.#writing.get(this.#writingKey(request))?.clear();
     return { done: true };
   }
 }
@@ -276,10 +287,6 @@ async function whileTelling(reply: FastifyReply, work: () => Promise<void>): Pro
   } finally {
     clearInterval(beat);
   }
-}
-
-function writingKey({ params, query }: Request): string {
-  return `${params.repository}/${params.id}.${query.session}`;
 }
 
 /** Position and length of what is asked for. FORMAT for what is no range within the object. */

@@ -16,15 +16,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import type { PenstockError } from '../../src/base/errors.ts';
+import { LIMITS } from '../../src/base/limits.ts';
 import { connectPinned, type Server } from '../../src/channel/net/api-client.ts';
 import { type ExtendedPipe, extendPipe } from '../../src/channel/net/controller.ts';
 import { DataPort } from '../../src/channel/net/data-port.ts';
 import { PREAMBLE_BYTES, writePreamble } from '../../src/channel/net/frame.ts';
 import { Peers } from '../../src/channel/net/peers.ts';
+import type { FarHalf } from '../../src/channel/net/reach.ts';
 import { askPipes } from '../../src/monitor/local-requests.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
 import { startPair } from '../agent-pair.ts';
-import { type Machine, newMachine } from '../monitor-fixture.ts';
+import { type Machine, newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
 
 const DAEMON = fileURLToPath(new URL('../pipe-daemon.ts', import.meta.url));
 const LAUNCHER = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
@@ -267,4 +269,40 @@ test('whatever strangers send to the data port, it serves those that it knows', 
   } finally {
     await port.close();
   }
+});
+
+test('a peer without grants begins no pipe, and one with grants not with any number of threads', async (t) => {
+  const server = await startMonitor(t);
+  const { fingerprint } = server.identity;
+  const place = { host: '127.0.0.1', port: server.monitor.port, fingerprint };
+  const attempt = (client: Machine, far: FarHalf): Promise<ExtendedPipe> =>
+    extendPipe({
+      identity: client.identity,
+      server: place,
+      program: 'test',
+      flow: 'push',
+      near: {
+        maxBuffers: 2,
+        payloadBytes: 1000,
+        stages: [{ name: 'near', modules: [{ module: LOAD_MODULE, options: { count: 1 } }] }],
+      },
+      far,
+    });
+  const poor = await newMachine();
+  pairedClient(server, poor, { access: [{ repository: '*', level: 'read' }] }).close();
+  const options = { listing: 'ab'.repeat(16) };
+  const keep = { stages: [{ name: 'keep', modules: [{ name: 'copy-keep', options }] }] };
+  await rejects(attempt(poor, keep), { code: 'NET_DENIED', message: /copy nothing/ });
+  const granted = await newMachine();
+  pairedClient(server, granted, { access: [], copyPaths: ['/tmp'], modules: ['unbound'] }).close();
+  const many = Array.from({ length: 16 }, (_, i) => ({
+    name: `s${i}`,
+    modules: [{ name: 'unbound' }],
+    instances: LIMITS.pipeAgentsMax,
+  }));
+  await rejects(attempt(granted, { stages: many, maxBuffers: 1000, minBuffers: 1 }), {
+    code: 'LIMIT',
+    message: /threads, and one machine may have 512 here/,
+  });
+  equal((await askPipes(server.directory)).length, 0);
 });

@@ -64,7 +64,7 @@ function tlsTo({ monitor }: TestMonitor, machine: Machine | undefined): Promise<
 }
 
 /** Sends, and resolves with everything that came back until the other side closed. */
-async function talk(socket: Socket, bytes: Uint8Array | string): Promise<string> {
+async function talk(socket: Socket, bytes: Uint8Array | string, ends = true): Promise<string> {
   // Resets are what is expected here.
   socket.on('error', () => {});
   const closed = new Promise((resolve) => socket.once('close', resolve));
@@ -72,7 +72,8 @@ async function talk(socket: Socket, bytes: Uint8Array | string): Promise<string>
   (socket as Readable).on('data', (part: Buffer) => {
     text += part.toString('latin1');
   });
-  socket.end(bytes);
+  if (ends) socket.end(bytes);
+  else socket.write(bytes);
   await closed;
   return text;
 }
@@ -289,5 +290,21 @@ test('spoiled WebSocket frames end their socket only', async (context) => {
     const text = upgrade.replace(new RegExp(`${name}: .*\r\n`), `${wrong}\r\n`);
     assert.match(await talk(await tlsTo(server, machine), text), /^(?:$|HTTP\/1\.1 4\d\d )/, wrong);
   }
+  await assertServes(server, machine);
+});
+
+test('a connection may have few requests open at a time', async (context) => {
+  const server = await startMonitor(context);
+  const machine = await newMachine();
+  pairedClient(server, machine, { access: [] }).close();
+  const asking = 'GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n';
+  const answersTo = async (count: number): Promise<number> => {
+    const last = asking.replace('\r\n\r\n', '\r\nconnection: close\r\n\r\n');
+    const text = await talk(await tlsTo(server, machine), asking.repeat(count - 1) + last, false);
+    return text.split('HTTP/1.1 200').length - 1;
+  };
+  assert.equal(await answersTo(LIMITS.monitorPipelinedMax), LIMITS.monitorPipelinedMax);
+  // Nobody who is honest asks so much at once: it is ended, whatever it has asked.
+  assert((await answersTo(500)) <= LIMITS.monitorPipelinedMax);
   await assertServes(server, machine);
 });

@@ -22,6 +22,7 @@ import {
 const LIMITS: QueueLimits = {
   memoryBytes: 1000,
   pipesMax: 6,
+  threadsMax: 40,
   ownerPart: 2,
   waitingMax: 12,
   ownerWaitingMax: 6,
@@ -43,6 +44,7 @@ const wishArbitrary: fc.Arbitrary<PipeWish> = fc
     otherBytes: fc.integer({ min: 0, max: 40 }),
     buffersLeast: fc.integer({ min: 1, max: 10 }),
     more: fc.integer({ min: 0, max: 10 }),
+    threads: fc.integer({ min: 1, max: 22 }),
     device: fc.constantFrom(undefined, undefined, 'tape', 'shared'),
   })
   .map(({ more, ...wish }) => ({ ...wish, buffersMost: wish.buffersLeast + more }));
@@ -100,7 +102,8 @@ class Model {
       );
     } catch (thrown) {
       const { code } = thrown as PenstockError;
-      if (code === 'LIMIT') ok(wish.buffersLeast * wish.bufferBytes + wish.otherBytes > 500);
+      const leastBytes = wish.buffersLeast * wish.bufferBytes + wish.otherBytes;
+      if (code === 'LIMIT') ok(leastBytes > 500 || wish.threads > 20);
       else {
         equal(code, 'NET_BUSY');
         ok(waiting >= LIMITS.waitingMax || own >= LIMITS.ownerWaitingMax);
@@ -117,10 +120,12 @@ class Model {
     const waiting = this.#waiting;
     ok(running.length <= LIMITS.pipesMax);
     ok(sum(running.map(bytesOf)) <= LIMITS.memoryBytes, 'memory');
+    ok(sum(running.map(({ wish }) => wish.threads)) <= LIMITS.threadsMax, 'threads');
     equal(this.queue.usedBytes, sum(running.map(bytesOf)));
     for (const owner of [undefined, 'a', 'b']) {
       const own = running.filter(({ wish }) => wish.owner === owner);
       ok(own.length <= 3 && sum(own.map(bytesOf)) <= 500, 'the part of one machine');
+      ok(sum(own.map(({ wish }) => wish.threads)) <= 20, 'its threads');
     }
     for (const [device, most] of [
       ['tape', 1],
@@ -152,10 +157,12 @@ class Model {
       const waitsForOwn =
         own.length >= 3 ||
         sum(own.map(bytesOf)) + needed > 500 ||
+        sum(own.map((one) => one.wish.threads)) + wish.threads > 20 ||
         (wish.device !== undefined && users >= (LIMITS.devices.get(wish.device) ?? 1));
       const waitsForAll =
         running.length >= LIMITS.pipesMax ||
-        sum(running.map(bytesOf)) + needed > LIMITS.memoryBytes;
+        sum(running.map(bytesOf)) + needed > LIMITS.memoryBytes ||
+        sum(running.map((one) => one.wish.threads)) + wish.threads > LIMITS.threadsMax;
       // Behind one that waits for memory all wait.
       if (!waitsForOwn && waitsForAll) {
         ok(
@@ -192,6 +199,7 @@ test('who has to wait is told its place whenever that changes, and may leave', a
   const queue = new PipeQueue(LIMITS, () => moved++);
   const wish: PipeWish = {
     owner: 'a',
+    threads: 1,
     bufferBytes: 500,
     otherBytes: 0,
     buffersLeast: 1,

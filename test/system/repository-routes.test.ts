@@ -4,13 +4,24 @@
  * Method: a monitor in this process, asked as any client could ask it; its directory is looked at.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from 'node:tls';
+import { LIMITS } from '../../src/base/limits.ts';
 import type { ApiClient } from '../../src/channel/net/api-client.ts';
 import type { AccessLevel } from '../../src/channel/net/peers.ts';
+import { clientTls } from '../../src/channel/net/pinned-tls.ts';
 import { scratchFolder } from '../commands.ts';
-import { newMachine, pairedClient, startMonitor, type TestMonitor } from '../monitor-fixture.ts';
+import {
+  type Machine,
+  newMachine,
+  pairedClient,
+  startMonitor,
+  type TestMonitor,
+} from '../monitor-fixture.ts';
 
 const SCRATCH = scratchFolder();
 const BASE = '/v1/repositories/home';
@@ -194,6 +205,76 @@ test('names and numbers that mean something else are refused', async (context) =
   await refused(full.request('POST', publish), 'FORMAT');
   assert.deepEqual(readdirSync(join(directory, 'writing')), []);
 });
+
+test('a commit ends nobody else’s parts of a chunk of the same name', async (context) => {
+  const setting = await setUp(context);
+  const { server, client, directory } = setting;
+  const second = await client('append');
+  const query = `session=${SESSION}`;
+  const machine = await newMachine();
+  pairedClient(server, machine, {
+    name: 'slow',
+    access: [{ repository: 'home', level: 'append' }],
+  });
+  const slow = await slowPut(setting, machine, `${PARTS}?${query}&position=0`, 'abcdef');
+  // The other machine knows chunk and session, and commits its own.
+  await second.request('PUT', `${PARTS}?${query}&position=0`, { body: Buffer.from('xyz') });
+  await second.request('POST', `${COMMIT}?${query}&bytes=3`);
+  assert.match(await slow.finish(), /^HTTP\/1\.1 200/);
+  const stored = readFileSync(join(directory, 'chunks', CHUNK.slice(0, 2), CHUNK), 'utf8');
+  assert.equal(stored, 'xyz');
+});
+
+test('who began to put a key before the repository was there puts none afterwards', async (context) => {
+  const setting = await setUp(context);
+  const { server, client } = setting;
+  const owner = await client('append');
+  const machine = await newMachine();
+  pairedClient(server, machine, {
+    name: 'slow',
+    access: [{ repository: 'home', level: 'append' }],
+  });
+  const slow = await slowPut(setting, machine, `${BASE}/objects/keys/k.9`, 'a planted key');
+  assert.equal(await put(owner, `${BASE}/objects/repository/repository`, 'record'), 201);
+  assert.match(await slow.finish(), /^HTTP\/1\.1 403/);
+  await refused(owner.request('GET', `${BASE}/objects/keys/k.9`), 'OBJECT_MISSING');
+});
+
+test('a chunk has no more bytes than a chunk may have', async (context) => {
+  const { client } = await setUp(context);
+  const append = await client('append');
+  const part = `${PARTS}?session=${SESSION}&position=${LIMITS.chunkSentBytesMax + 1}`;
+  await refused(append.request('PUT', part, { body: Buffer.from('x') }), 'LIMIT');
+});
+
+/** A request whose body has come half when this resolves; `finish` sends the rest, and gives the answer. */
+async function slowPut(
+  { server: { monitor }, directory }: Setting,
+  machine: Machine,
+  path: string,
+  body: string,
+): Promise<{ finish(): Promise<string> }> {
+  const tls = { ...clientTls(machine.identity), host: '127.0.0.1', port: monitor.port };
+  const socket = connect(tls);
+  await once(socket, 'secureConnect');
+  let answer = '';
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    answer += text;
+  });
+  const head = ['PUT', path, 'HTTP/1.1\r\nhost: x\r\nconnection: close\r\n'].join(' ');
+  const type = 'content-type: application/octet-stream\r\n';
+  const half = body.length >> 1;
+  socket.write(`${head}${type}content-length: ${body.length}\r\n\r\n${body.slice(0, half)}`);
+  while (readdirSync(join(directory, 'writing')).length === 0) await sleep(5);
+  return {
+    finish: async () => {
+      const closed = once(socket, 'close');
+      socket.write(body.slice(half));
+      await closed;
+      return answer;
+    },
+  };
+}
 
 test('a body that is too long is not taken', async (context) => {
   const { directory, full } = await setUp(context);

@@ -149,8 +149,10 @@ test('connections that break are made again, and no byte is lost or doubled', as
   ] as const;
   // Then it may come to its end.
   for (let i = 0; !isOver && i < 8; i++) {
+    while (data.open < LINKS && !isOver) await sleep(10);
+    await sleep(100);
     data.fault(faults[i % faults.length] as (typeof faults)[number], i % LINKS);
-    await sleep(300);
+    await sleep(200);
   }
   await over;
   for (const { arrived } of begun) deepEqual(arrived, numbers(300));

@@ -135,6 +135,7 @@ export interface ChannelEvents {
 export class ControlChannel {
   readonly #socket: WebSocket;
   readonly #early: PipeMessage[] = [];
+  #earlyBytes = 0;
   readonly #timer: NodeJS.Timeout;
   /** Resolves when the other side has ended it too, or is not to be heard any more. */
   readonly gone: Promise<void>;
@@ -162,6 +163,7 @@ export class ControlChannel {
     this.#events = events;
     while (this.#events === events) {
       const message = this.#early.shift();
+      if (this.#early.length === 0) this.#earlyBytes = 0;
       if (message === undefined) break;
       events.message(message);
     }
@@ -233,13 +235,16 @@ export class ControlChannel {
     if (!this.#open) return;
     const message = isBinary ? undefined : parse(data);
     if (message === undefined) this.close();
-    else if (this.#events === undefined) this.#keep(message);
+    else if (this.#events === undefined) this.#keep(message, data.length);
     else this.#events.message(message);
   }
 
-  #keep(message: PipeMessage): void {
-    if (this.#early.length < LIMITS.pipeMessagesEarlyMax) this.#early.push(message);
-    else this.close();
+  #keep(message: PipeMessage, bytes: number): void {
+    this.#earlyBytes += bytes;
+    const { pipeMessagesEarlyMax, pipeEarlyBytesMax } = LIMITS;
+    if (this.#early.length >= pipeMessagesEarlyMax || this.#earlyBytes > pipeEarlyBytesMax) {
+      this.close();
+    } else this.#early.push(message);
   }
 
   #closed(): void {

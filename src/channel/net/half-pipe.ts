@@ -56,6 +56,9 @@ export class HalfPipe {
   readonly #waiters = new Map<number, Waiter>();
   #asked = 0;
   #answering = 0;
+  #telling = 0;
+  /** The last safe point that the head was not told of yet, if there is one. */
+  #untold: [] | [unknown] = [];
   /** The other half has said that it has ended, or that it stops. */
   #farOver = false;
   #nearOver = false;
@@ -162,9 +165,7 @@ export class HalfPipe {
         break;
       case 'safe':
         this.#options.onSafe?.(message.value);
-        if (this.#options.headStage !== undefined) {
-          void this.#tell(this.#options.headStage, { type: 'safe', value: message.value });
-        }
+        if (this.#options.headStage !== undefined) void this.#tellSafe(message.value);
         break;
       default:
         this.#stopped(
@@ -187,6 +188,21 @@ export class HalfPipe {
         `this half of the pipe ${state} nothing is heard of ${this.#options.farName} any more`,
       ),
     );
+  }
+
+  /** A head that is slow to listen is told the last of what has come meanwhile. */
+  async #tellSafe(value: unknown): Promise<void> {
+    if (this.#telling >= LIMITS.pipeSafePointsMax) {
+      this.#untold = [value];
+      return;
+    }
+    this.#telling++;
+    await this.#tell(this.#options.headStage ?? '', { type: 'safe', value });
+    this.#telling--;
+    const [last] = this.#untold;
+    if (this.#untold.length === 0 || this.#telling > 0) return;
+    this.#untold = [];
+    await this.#tellSafe(last);
   }
 
   async #tell(stage: string, message: unknown): Promise<void> {

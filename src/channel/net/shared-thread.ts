@@ -82,6 +82,8 @@ class SharedThread {
   readonly #sessions = new Set<Http2Session>();
   readonly #needs = new Map<string, AbortController>();
   readonly #used = new Set<number>();
+  /** Connections that are being accepted, the oldest first. */
+  readonly #setUps = new Set<AbortController>();
   readonly #end: AbortController = new AbortController();
   #wakers: (() => void)[] = [];
   #target = new AbortController();
@@ -176,7 +178,8 @@ class SharedThread {
 
   /** Takes over what the data port has handed over for this peer. */
   async #accept({ agent, attempt, descriptor }: HandOver): Promise<void> {
-    const { signal } = this.#end;
+    const cancel = this.#beginSetUp();
+    const signal = AbortSignal.any([this.#end.signal, cancel.signal]);
     try {
       const { id, secret } = this.#accepts ?? { id: '', secret: new Uint8Array(32) };
       const preamble = { id, agent, attempt };
@@ -188,6 +191,7 @@ class SharedThread {
         preamble,
         signal,
       );
+      this.#setUps.delete(cancel);
       const isKnown = this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax;
       if (isKnown || this.#sessions.size >= LIMITS.sharedLinksMax) {
         socket.destroy();
@@ -198,10 +202,23 @@ class SharedThread {
       const session = performServerHandshake(wireOf(socket), OPTIONS) as ServerHttp2Session;
       session.on('stream', (stream) => void this.#arrived(stream));
       this.#sessions.add(session);
-      await this.#watch(session, socket, signal);
+      await this.#watch(session, socket, this.#end.signal);
     } catch {
+      this.#setUps.delete(cancel);
       // Whatever is wrong ends the connection without a word.
     }
+  }
+
+  /** Whoever has overheard a preamble gets as far as this: the oldest gives way. */
+  #beginSetUp(): AbortController {
+    const [oldest] = this.#setUps;
+    if (oldest !== undefined && this.#setUps.size >= LIMITS.linkSetupsMax) {
+      oldest.abort();
+      this.#setUps.delete(oldest);
+    }
+    const cancel = new AbortController();
+    this.#setUps.add(cancel);
+    return cancel;
   }
 
   #live(session: Http2Session): void {
