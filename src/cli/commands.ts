@@ -4,16 +4,19 @@
  * Contract: a module is loaded only when its command is run, so that starting stays quick; the
  * compiler checks that each command of the table has one.
  */
-import type { CommandName } from '../options/table.ts';
+import type { CommandName, ParsedCommand } from '../options/table.ts';
 import type { CommandModule } from './invocation.ts';
 
-type Loaders = { readonly [C in CommandName]: () => Promise<CommandModule<C>> };
+type Loaders = {
+  readonly [C in CommandName]: (parsed: ParsedCommand<C>) => Promise<CommandModule<C>>;
+};
 
 const LOADERS: Loaders = {
   init: () => import('./commands/init.ts'),
-  backup: async () => {
+  backup: async ({ options, positionals }) => {
     const { warmBackup } = await import('../mover/warm-threads.ts');
-    warmBackup();
+    const { threads, dryRun } = options;
+    warmBackup({ sources: options.each ? positionals.paths.length : 1, threads, dryRun });
     return import('./commands/backup.ts');
   },
   restore: async () => {
@@ -61,6 +64,8 @@ const LOADERS: Loaders = {
 };
 
 /** Loads the code of a command. */
-export function loadCommand<C extends CommandName>(name: C): Promise<CommandModule<C>> {
-  return LOADERS[name]();
+export function loadCommand<C extends CommandName>(
+  parsed: ParsedCommand<C>,
+): Promise<CommandModule<C>> {
+  return LOADERS[parsed.command](parsed);
 }

@@ -84,7 +84,7 @@ async function runParsed(
   endings.push(announcePipes(invocation));
   let exit: number;
   try {
-    const module = await (host.load ?? loadCommand)(parsed.command);
+    const module = await (host.load?.(parsed.command) ?? loadCommand(parsed));
     exit = await module.default(invocation as never);
   } catch (thrown) {
     exit = report(output, thrown, interruption.signal);

@@ -72,9 +72,10 @@ class Running {
     const { segment, stage } = this.#context;
     const number = segment.config.stages.findIndex(({ name }) => name === stage);
     const role = must(segment.topology.roles[number], 'a stage has a role');
-    if (role === 'head') this.#child.stdin.end();
+    const isFirst = role === 'head' || role === 'whole';
+    if (isFirst) this.#child.stdin.end();
     const output = role === 'tail' ? this.#child.stdout.resume() : this.#send();
-    const input = role === 'head' ? undefined : this.#receive();
+    const input = isFirst ? undefined : this.#receive();
     await Promise.all([output, input, this.#ended]);
   }
 

@@ -1,6 +1,7 @@
 /**
  * The pipe of a backup: scan → walk → work (collect and seal, fused) × n → place. Where many run at once, the
- * walk scans too.
+ * walk scans too; where they are as many as the processors, all of each runs in one thread, as plain
+ * procedures (P7): further threads would only take turns, and each has a heap and loads its code.
  *
  * Collecting and sealing run in one stage of several instances: each reads, cuts, names, compresses
  * and encrypts, and hands on sealed blocks only. Its buffers and windows bound the memory (U9).
@@ -37,6 +38,8 @@ export interface BackupParts {
 
 /** Of each allocating instance: an open buffer per content class and one on its way. */
 const BUFFERS_LEAST = 4;
+/** Of one thread for all: a plan, an open buffer per content class and of the manifest, one on its way. */
+const BUFFERS_OF_ONE = 6;
 
 function modulesOf(module: URL, options?: unknown): readonly ModuleSpec[] {
   return [{ module, options }];
@@ -51,15 +54,14 @@ export function backupPipe(parts: BackupParts): PipeSpec {
     payloadBytes: blockBytes,
     directoryBytes,
     sharedWords: 8,
-    links: [['walk', 'work']],
+    links: isInOneThread(parts.request) ? [] : [['walk', 'work']],
     stages: stagesOf(parts),
   };
 }
 
 function bufferCount({ repository, request }: BackupParts, bufferBytes: number): number {
   const threads = threadsOf(request);
-  // The scan, where it is a stage, and the walk allocate too.
-  const least = (threads + (request.isOneOfMany === true ? 1 : 2)) * BUFFERS_LEAST;
+  const least = leastBuffers(request);
   const fixed = threads * windowBytes(repository);
   const memory = request.memoryBytes;
   if (memory === undefined) return Math.min(least, LIMITS.buffersMax);
@@ -70,8 +72,19 @@ function bufferCount({ repository, request }: BackupParts, bufferBytes: number):
   throw new PenstockError('LIMIT', message, { hint: 'give more memory, or fewer --threads' });
 }
 
+function leastBuffers(request: BackupRequest): number {
+  if (isInOneThread(request)) return BUFFERS_OF_ONE;
+  // The scan, where it is a stage, and the walk allocate too.
+  return (threadsOf(request) + (request.isOneOfMany === true ? 1 : 2)) * BUFFERS_LEAST;
+}
+
 function threadsOf(request: BackupRequest): number {
   return Math.max(1, request.threads);
+}
+
+/** Whether the pipe has only the stage `walk`, which does everything. */
+export function isInOneThread({ isOneOfMany, threads }: BackupRequest): boolean {
+  return isOneOfMany === true && threads <= 1;
 }
 function windowBytes(repository: Repository): number {
   return COLLECT_WINDOW_BYTES + sealWindowBytes(repository.settings.blockBytes);
@@ -99,28 +112,31 @@ function stagesOf(parts: BackupParts): StageSpec[] {
   const collect: CollectOptions = { nameKey, cutKey, indexKey, index, session };
   const seal: SealOptions = { keyring, level: request.level, windowAt: COLLECT_WINDOW_BYTES };
   const place: PlaceOptions = { keyring, media, chunks };
+  const walking = modulesOf(moduleFile('walk'), walk);
+  const working = [
+    ...modulesOf(moduleFile('collect'), collect),
+    ...modulesOf(moduleFile('seal'), seal),
+  ];
+  const placing = request.dryRun
+    ? modulesOf(moduleFile('discard'))
+    : modulesOf(moduleFile('place'), place);
+  if (isInOneThread(request)) {
+    const modules = [...walking, ...working, ...placing];
+    return [{ name: 'walk', modules, windowBytes: windowBytes(repository) }];
+  }
   return [
     ...(request.isOneOfMany === true
       ? []
       : [{ name: 'scan', modules: modulesOf(moduleFile('scan'), scan) }]),
-    { name: 'walk', modules: modulesOf(moduleFile('walk'), walk), allocates: true },
+    { name: 'walk', modules: walking, allocates: true },
     {
       name: 'work',
-      modules: [
-        ...modulesOf(moduleFile('collect'), collect),
-        ...modulesOf(moduleFile('seal'), seal),
-      ],
+      modules: working,
       instances: threadsOf(request),
       allocates: true,
       windowBytes: windowBytes(repository),
       startWhen: 'first-buffer',
     },
-    {
-      name: 'place',
-      modules: request.dryRun
-        ? modulesOf(moduleFile('discard'))
-        : modulesOf(moduleFile('place'), place),
-      startWhen: 'first-buffer',
-    },
+    { name: 'place', modules: placing, startWhen: 'first-buffer' },
   ];
 }

@@ -19,7 +19,7 @@ import type { SourceProblem } from '../modules/source-problems.ts';
 import type { WalkReport } from '../modules/walk-options.ts';
 import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
-import { backupPipe } from './backup-pipe.ts';
+import { backupPipe, isInOneThread } from './backup-pipe.ts';
 import {
   type LoadedIndex,
   loadIndex,
@@ -317,9 +317,10 @@ class Backup {
     ]);
     if (report === undefined) return;
     // What the walk has taken is in blocks of the walk (sent) and of collectors (open until flushed).
-    await pipe.control('work', 'flush', 'started');
-    await pipe.drained('place', 'walk');
-    await pipe.control('place', 'commit', 'started');
+    const isInOne = isInOneThread(this.#request);
+    await pipe.control(isInOne ? 'walk' : 'work', 'flush', 'started');
+    if (!isInOne) await pipe.drained('place', 'walk');
+    await pipe.control(isInOne ? 'walk' : 'place', 'commit', 'started');
     await this.#indexing;
     // Where the pipe has ended meanwhile, the archive itself is about to be committed.
     if (this.#isOver) return;

@@ -8,11 +8,32 @@ import { availableParallelism } from 'node:os';
 import { keepWarm, warmThread } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
 
+/** So many backups at once have their threads started ahead. */
+const AHEAD_MAX = 8;
+
+/** What is known of backups before anything of them is loaded. */
+export interface BackupsAhead {
+  readonly sources: number;
+  readonly threads: number | undefined;
+  readonly dryRun: boolean;
+}
+
+/** Threads that work for each of several backups at once. */
+export function threadsOfEach(threads: number | undefined, sources: number): number {
+  return Math.ceil((threads ?? availableParallelism()) / Math.max(1, sources));
+}
+
 /**
- * Starts those threads of a backup ahead that every one has. Where nothing has changed nothing is placed:
- * that thread would cost a thirtieth of such a backup.
+ * Starts those threads of backups ahead that every one has (backup-pipe.ts says which there are). Where nothing
+ * has changed nothing is placed: that thread would cost a thirtieth of such a backup.
  */
-export function warmBackup(): void {
+export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
+  if (sources > 1 && threadsOfEach(threads, sources) === 1) {
+    const names = ['walk', 'collect', 'seal', dryRun ? 'discard' : 'place'];
+    const modules = names.map((name) => ({ module: moduleFile(name) }));
+    keepWarm('walk', modules, Math.min(sources, AHEAD_MAX));
+    return;
+  }
   warmThread('scan', [{ module: moduleFile('scan') }]);
   warmThread('walk', [{ module: moduleFile('walk') }]);
 }

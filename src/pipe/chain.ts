@@ -45,9 +45,9 @@ export class Chain {
     const context = this.contexts[0];
     assert(first !== undefined && context !== undefined, 'a stage has a module');
     if (first.run !== undefined) first.run(context);
-    else if (this.#primitives.role === 'head') this.#fill(first);
-    else this.#receive();
-    if (this.#primitives.role !== 'head') this.#discard();
+    else if (this.#primitives.receives) this.#receive();
+    else this.#fill(first);
+    if (this.#primitives.receives) this.#discard();
   }
 
   /** Whether the first module runs beside an event loop. */
@@ -61,7 +61,7 @@ export class Chain {
     assert(context !== undefined, 'a stage has a module');
     await this.#modules[0]?.runAsync?.(context);
     const primitives = this.#primitives;
-    while (primitives.role !== 'head' && !primitives.drained) {
+    while (primitives.receives && !primitives.drained) {
       const buffer = await primitives.receiveBufLater();
       if (buffer !== null) primitives.freeBuf(buffer);
     }
@@ -103,7 +103,8 @@ export class Chain {
       if (result === null) return;
       if (result !== undefined) current = result;
     }
-    if (this.#primitives.role === 'tail') this.#primitives.freeBuf(current);
+    const { role } = this.#primitives;
+    if (role === 'tail' || role === 'whole') this.#primitives.freeBuf(current);
     else this.#primitives.sendBuf(current, stage);
   }
 

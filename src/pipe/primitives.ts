@@ -99,6 +99,11 @@ export class Primitives {
     return this.#drained;
   }
 
+  /** Whether any stage sends to this one. */
+  get receives(): boolean {
+    return this.role === 'middle' || this.role === 'tail';
+  }
+
   /** Buffers that this instance may hold of those that it allocates. */
   get share(): number {
     return this.#share === null ? 0 : this.segment.topology.share;
@@ -144,7 +149,7 @@ export class Primitives {
     const share = this.#share;
     assert(share !== null, `stage ${this.#config.name} declares that it allocates`);
     assert(
-      this.role === 'head' ||
+      !this.receives ||
         this.#section === null ||
         this.#drained ||
         this.#allocated < this.#config.partsMax,
@@ -163,7 +168,7 @@ export class Primitives {
     words[at + DESCRIPTOR.allocation] = ((times + 1) << ALLOCATOR_BITS) | this.#instance;
     words.fill(0, at + DESCRIPTOR.length, at + DESCRIPTOR.user + USER_WORDS);
     this.#own(index, ownerInQueue(0));
-    if (this.role === 'head') this.waiting.received();
+    if (!this.receives) this.waiting.received();
     this.#allocated++;
     return this.#buffers[index] as PipeBuffer;
   }
@@ -192,7 +197,7 @@ export class Primitives {
   }
 
   #mayReceive(): void {
-    assert(this.role !== 'head', `stage ${this.#config.name} is a head: it never receives`);
+    assert(this.receives, `stage ${this.#config.name} is a head: it never receives`);
     assert(
       this.#section === null || this.#owned === 0,
       `stage ${this.#config.name} finishes a buffer before it receives the next while order is kept`,

@@ -95,6 +95,9 @@ export function toSegmentConfig(spec: PipeSpec, name: string): SegmentConfig {
     if (stage.modules.length === 0) {
       throw new PenstockError('PIPE_CONFIG', `stage ${stage.name} names no module`);
     }
+    if (spec.stages.length === 1 && stage.modules.length === 1) {
+      throw new PenstockError('PIPE_CONFIG', 'a pipe of one stage has several modules in it');
+    }
     const next = i + 1 < spec.stages.length ? [i + 1] : [];
     const targets =
       stage.to === undefined ? next : [stage.to].flat().map((to) => lookUp(numberOf, to));

@@ -49,7 +49,8 @@ export interface StageConfig {
   readonly targets: readonly number[];
 }
 
-export type Role = 'head' | 'middle' | 'tail';
+/** `whole`: the only stage of its pipe, whose modules run one after the other in one thread (P7). */
+export type Role = 'head' | 'middle' | 'tail' | 'whole';
 
 /** The stages between a sequencer (in front of `first`, or on another machine) and a resequencer (in front of `last`). */
 export interface Section {
@@ -88,7 +89,9 @@ export function planTopology(stages: readonly StageConfig[], maxBuffers: number)
   const sources = stages.map((_, target) =>
     [...stages.keys()].filter((source) => stages[source]?.targets.includes(target)),
   );
-  const roles = stages.map((stage, i) => roleOf(stage, sources[i]?.length ?? 0));
+  const roles = stages.map((stage, i) =>
+    roleOf(stage, sources[i]?.length ?? 0, stages.length === 1),
+  );
   const firstInstance: number[] = [];
   const stageOf: number[] = [];
   const allocatorOf: number[] = [];
@@ -127,7 +130,7 @@ function refuse(message: string): never {
 }
 
 function checkBounds(stages: readonly StageConfig[], maxBuffers: number): void {
-  within('stages of a pipe', stages.length, 2, LIMITS.stagesMax);
+  within('stages of a pipe', stages.length, 1, LIMITS.stagesMax);
   within('maxBuffers', maxBuffers, 1, LIMITS.buffersMax);
   const names = new Set<string>();
   for (const [i, stage] of stages.entries()) {
@@ -150,7 +153,7 @@ function within(what: string, value: number, least: number, most: number): void 
   }
 }
 
-function roleOf(stage: StageConfig, sourceCount: number): Role {
+function roleOf(stage: StageConfig, sourceCount: number, isAlone: boolean): Role {
   const tail = stage.targets.length === 0;
   if (stage.carries === true && sourceCount > 0) {
     refuse(`stage ${stage.name} is no head: its buffers bear the numbers of this pipe`);
@@ -159,10 +162,10 @@ function roleOf(stage: StageConfig, sourceCount: number): Role {
     if (tail && stage.allocates) refuse(`stage ${stage.name} is a tail: it cannot allocate`);
     return tail ? 'tail' : 'middle';
   }
-  if (tail) refuse(`nothing sends to stage ${stage.name} and it sends to none`);
+  if (tail && !isAlone) refuse(`nothing sends to stage ${stage.name} and it sends to none`);
   if (!stage.allocates) refuse(`stage ${stage.name} is a head: it must allocate`);
   if (stage.lazy) refuse(`stage ${stage.name} is a head: no first buffer can start it`);
-  return 'head';
+  return tail ? 'whole' : 'head';
 }
 
 function planSections(

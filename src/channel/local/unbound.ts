@@ -76,7 +76,7 @@ class Unbound {
     const { config, topology } = context.segment;
     const number = config.stages.findIndex(({ name }) => name === context.stage);
     const role = must(topology.roles[number], 'a stage has a role');
-    if (role === 'middle') {
+    if (role === 'middle' || role === 'whole') {
       throw new PenstockError(
         'PIPE_CONFIG',
         `stage ${context.stage} is neither head nor tail: no program can be attached to it`,

@@ -6,12 +6,13 @@ import { hostname } from 'node:os';
 import { type ByteString, fromBytes, toBytes, toDisplay } from '../../base/bytes.ts';
 import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { openFiles, openSystem } from '../../host/mod.ts';
+import { openFiles } from '../../host/mod.ts';
 import type { DriveReport } from '../../media/drive-messages.ts';
 import { parsePatternFile } from '../../modules/selection.ts';
 import type { SourceProblem } from '../../modules/source-problems.ts';
 import type { BackupProgress, BackupResult } from '../../mover/backup.ts';
 import type { Repository } from '../../mover/repository.ts';
+import { threadsOfEach } from '../../mover/warm-threads.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import { type BackupFacts, backupSummary } from '../render-summary.ts';
@@ -53,7 +54,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
         },
         full: options.full,
         memoryBytes: options.memoryBytes && Math.floor(options.memoryBytes / sources.length),
-        threads: Math.ceil((options.threads ?? openSystem().cores()) / sources.length),
+        threads: threadsOfEach(options.threads, sources.length),
         isOneOfMany: sources.length > 1,
         level: options.level ?? LEVEL_DEFAULT,
         checkpointMs: options.checkpointIntervalMs ?? LIMITS.checkpointMs,
