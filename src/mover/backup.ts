@@ -49,7 +49,7 @@ export interface BackupRequest {
   readonly threads: number;
   /** One of many at the same time: it gets by with fewer threads. */
   readonly isOneOfMany?: boolean;
-  /** zstd level. */
+  /** zstd level; 0: nothing is compressed. */
   readonly level: number;
   readonly checkpointMs: number;
   /** For so long the archive cannot be forgotten. */

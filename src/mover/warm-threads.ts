@@ -5,6 +5,7 @@
  * Contract: loads next to nothing itself, so it does not go through the pipe's door.
  */
 import { availableParallelism } from 'node:os';
+import { keepManyThreadsSmall } from '../host/native/memory.ts';
 import { keepWarm, warmThread } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
 
@@ -31,6 +32,7 @@ export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
   if (sources > 1 && threadsOfEach(threads, sources) === 1) {
     const names = ['walk', 'collect', 'seal', dryRun ? 'discard' : 'place'];
     const modules = names.map((name) => ({ module: moduleFile(name) }));
+    keepManyThreadsSmall();
     keepWarm('walk', modules, Math.min(sources, AHEAD_MAX));
     return;
   }

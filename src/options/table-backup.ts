@@ -152,11 +152,11 @@ export const BACKUP_COMMANDS = {
       level: {
         flag: 'level',
         kind: 'count',
-        value: '1-19',
-        min: 1,
+        value: '0-19',
+        min: 0,
         max: 19,
         defaultHelp: 'chosen for speed',
-        help: 'how hard to compress (zstd)',
+        help: 'how hard to compress (zstd); 0: not at all',
       },
       protectMs: {
         flag: 'protect',

@@ -171,6 +171,32 @@ test('fused modules run one after the other; what one sends the next gets', asyn
   ]);
 });
 
+test('a pipe of one stage runs all of its modules in one thread', async () => {
+  const { posted, summary } = await run([
+    {
+      name: 'all',
+      modules: [
+        code(HEAD, { count: 100 }),
+        code(`export default () => { let c; return { open(x) { c = x; }, process(b) {
+          if (b.word(0) % 2) { c.freeBuf(b); return null; } c.progress(1, 1); return b; } } }`),
+        code(LIST),
+      ],
+    },
+  ]);
+  const even = numbers(50).map((i) => 2 * i);
+  deepEqual(posted, { 'all.0': [even] });
+  equal(summary.counters.all?.[1], 50);
+  const asks = code('export default { run(c) { c.receiveBuf(); } }');
+  await rejects(run([{ name: 'all', modules: [asks, code(LIST)] }]), {
+    code: 'PIPE_FAILED',
+    message: /never receives/,
+  });
+  await rejects(run([{ name: 'all', modules: [code(HEAD, { count: 1 })] }]), {
+    code: 'PIPE_CONFIG',
+    message: /several modules/,
+  });
+});
+
 test('several heads and several tails, each buffer to the tail that it is for', async () => {
   const { posted, summary } = await run([
     { name: 'files', modules: [code(HEAD, { count: 5 })], to: 'share' },

@@ -45,6 +45,12 @@ test('roles follow from who sends to whom', () => {
   deepEqual(topology.firstInstance, [0, 1, 3, 6, 7]);
 });
 
+test('the only stage of a pipe is all of it', () => {
+  const topology = planTopology(stages('h 2 a'), 5);
+  deepEqual(topology.roles, ['whole']);
+  equal(topology.share, 2);
+});
+
 test('each allocating instance has the same share, rounded down', () => {
   const topology = planTopology(stages('h 1 a', 'm 2 a', 't 1'), 11);
   equal(topology.allocatorCount, 3);
@@ -53,7 +59,8 @@ test('each allocating instance has the same share, rounded down', () => {
 });
 
 const REFUSED: [string, string[], number, RegExp][] = [
-  ['one stage', ['h 1 a'], 4, /stages of a pipe must be between 2/],
+  ['no stage', [], 4, /stages of a pipe must be between 1/],
+  ['one stage that waits for a buffer', ['h 1 al'], 4, /no first buffer/],
   ['no instance', ['h 0 a', 't'], 4, /instances of stage h/],
   ['too many instances', ['h 1 a', 't 257'], 4, /instances of stage t/],
   ['no buffers', ['h 1 a', 't'], 0, /maxBuffers/],

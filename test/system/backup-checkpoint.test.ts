@@ -98,6 +98,27 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
   );
 });
 
+test('one of many backups, all in one thread, takes checkpoints and stores what a pipe of threads does', async () => {
+  await newBench();
+  const options = { threads: 1, isOneOfMany: true };
+  let partial: readonly Archive[] = [];
+  const ended = new AbortController();
+  const first = bench.backup(source, { ...options, checkpointMs: 10, signal: ended.signal });
+  while (partial.length === 0) {
+    partial = (await bench.archives()).filter((archive) => archive.partial);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  ended.abort(new Error('enough'));
+  await assert.rejects(first, /enough/);
+  const safe = await fileBytes(await bench.archives());
+  assert.ok(safe > 0 && safe < FILES * FILE_BYTES, `${safe} bytes are safe`);
+  const second = await bench.backup(source, options);
+  assert.equal(second.bytesRead, FILES * FILE_BYTES - safe);
+  assert.equal((await bench.backup(source, { full: true })).bytesNew, 0);
+  await assertRestores();
+  await bench.assertWhole();
+});
+
 test('killed again and again: each run reads only what no earlier one has made safe', async () => {
   await newBench();
   const safe: number[] = [];

@@ -50,6 +50,22 @@ function countBlocks(place: Workplace): Map<number, number> {
   return counts;
 }
 
+test('level 0 stores what could be compressed as it is', (context) => {
+  const place = workplace(context);
+  place.write('text', 'the same words again and again; '.repeat(10_000));
+  const plain = place.json(['backup', place.source, '--level', '0']).at(-1);
+  assert(plain !== undefined && plain.bytesNew > 300_000);
+  assert(plain.bytesStored > plain.bytesNew, `${plain.bytesStored} of ${plain.bytesNew}`);
+  assert.deepEqual(countBlocks(place).get(CLASS_COMPRESSIBLE), 1, 'its class is what it was');
+  const compressed = place.json(['backup', place.source, '--name', 'other', '--full']).at(-1);
+  assert.equal(compressed?.bytesNew < 10_000, true, 'the same blobs');
+  place.json(['restore', 'latest', '--target', join(place.directory, 'back')]);
+  assert.deepEqual(
+    readFileSync(join(place.directory, 'back', place.source, 'text')),
+    readFileSync(join(place.source, 'text')),
+  );
+});
+
 test('thousands of small files share a few blocks', (context) => {
   const place = workplace(context);
   for (let number = 0; number < 2000; number++) {

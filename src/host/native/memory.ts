@@ -2,8 +2,10 @@
  * Memory that a process keeps although nobody needs it, tens of megabytes each: the C library gives
  * every thread a heap (arena) of its own, which keeps what the thread once used; and what was large and
  * freed raises the size from which memory is given back to the system. (V8 would let the space for young
- * objects of a busy thread grow to 64 MiB: bin/penstock.js sees to that.)
+ * objects of a busy thread grow to 64 MiB: bin/penstock.js sees to that.) V8 optimizes code in threads beside each
+ * of ours, with tens of megabytes in the heaps of these.
  */
+import { setFlagsFromString } from 'node:v8';
 import { loadProgram } from './libc.ts';
 
 /** Parameters of glibc's mallopt. */
@@ -27,4 +29,13 @@ export function keepMemorySmall(): void {
   } catch {
     // Not glibc: its heaps are as they are.
   }
+}
+
+/**
+ * As `keepMemorySmall`, for programs with more threads of their own than processors: each optimizes its code
+ * itself, since other threads would only take turns with it. Of threads that are started from now on.
+ */
+export function keepManyThreadsSmall(): void {
+  setFlagsFromString('--no-concurrent-recompilation');
+  keepMemorySmall();
 }
