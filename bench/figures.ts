@@ -7,6 +7,7 @@ export type Unit =
   | 'ms'
   | 'bytes'
   | 'peak bytes'
+  | 'other records'
   | 'cpu seconds'
   | 'bytes a second'
   /** Share of the time, from 0 to 1. */

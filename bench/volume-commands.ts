@@ -4,8 +4,8 @@
  *
  * What is compared: Penstock starts, loads its code, derives its key and ends within its time. So do Bacula's
  * three daemons within the longer one of its times; its other is from the first job's start to the end of the
- * last. Bacula neither compresses nor encrypts here. Penstock always compresses; `--no-encryption` leaves out
- * the rest.
+ * last. Bacula neither compresses nor encrypts here; like for like with it is Penstock with `--level 0` in a
+ * repository that was made with `--no-encryption`. Names and checksums it takes all the same.
  */
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ const RESTORED = 'kernel';
 
 const SEALED = 'volumes: eight folders, compressed and encrypted';
 const CLEAR = 'volumes: eight folders, compressed';
-const BACULA = 'volumes: eight folders, neither';
+const NEITHER = 'volumes: eight folders, neither';
 const BACULA_WRITING = 'volumes: eight folders, neither, without start-up';
 const RESTORE = 'volumes: restore one of eight';
 const RESTORE_ALONE = 'volumes: restore what was written alone';
@@ -31,7 +31,7 @@ interface Summary {
   readonly archives?: readonly ArchiveSummary[];
   readonly archive?: string;
   readonly bytesStored?: number;
-  readonly volumes?: { readonly bytesRead: number };
+  readonly volumes?: { readonly bytesRead: number; readonly recordsOfOthers: number };
   readonly drive?: { readonly waitedMs: number; readonly totalMs: number };
 }
 interface ArchiveSummary {
@@ -64,13 +64,20 @@ export async function runVolumeCommands(
     const read = await restore(place, made.archive, target, RESTORE, figures);
     await restore(alone, one.archive, target, RESTORE_ALONE, figures);
     figures.add(RESTORE, 'penstock', 'ratio', (read.volumes?.bytesRead ?? 0) / made.bytesStored);
-    const clear = await makePlace(join(folder, 'clear'), '--no-encryption');
-    await backUp(clear, ['--each', ...paths], CLEAR, figures);
-    for (const name of ['sealed', 'alone', 'clear', 'restored'])
+    figures.add(RESTORE, 'penstock', 'other records', read.volumes?.recordsOfOthers ?? Number.NaN);
+    for (const [name, work, ...how] of [
+      ['clear', CLEAR],
+      ['neither', NEITHER, '--level', '0'],
+    ] as const) {
+      const clear = await makePlace(join(folder, name), '--no-encryption');
+      await backUp(clear, ['--each', ...how, ...paths], work, figures);
+      rmSync(join(folder, name), { recursive: true, force: true });
+    }
+    for (const name of ['sealed', 'alone', 'restored'])
       rmSync(join(folder, name), { recursive: true, force: true });
     const theirs = await runBacula(paths, join(folder, 'bacula'), say);
     if (theirs === undefined) continue;
-    figures.add(BACULA, 'bacula', 'ms', theirs.elapsedMs);
+    figures.add(NEITHER, 'bacula', 'ms', theirs.elapsedMs);
     figures.add(BACULA_WRITING, 'bacula', 'ms', theirs.writingMs);
   }
 }
@@ -133,9 +140,10 @@ const summaryOf = ({ output }: Run): Summary =>
 
 export function addCommandTargets(figures: Figures): Target[] {
   const penstock = (work: string): number => figures.of(work, 'penstock', 'ms') ?? Number.NaN;
-  const theirs = figures.of(BACULA, 'bacula', 'ms') ?? Number.NaN;
+  const theirs = figures.of(NEITHER, 'bacula', 'ms') ?? Number.NaN;
   const peak = figures.of(SEALED, 'penstock', 'peak bytes') ?? Number.NaN;
   const read = figures.of(RESTORE, 'penstock', 'ratio') ?? Number.NaN;
+  const others = figures.of(RESTORE, 'penstock', 'other records') ?? Number.NaN;
   const atMost = (what: string, value: number, most: number, digits = 2): Target => ({
     what,
     least: `≤ ${most.toFixed(digits)}`,
@@ -144,9 +152,10 @@ export function addCommandTargets(figures: Figures): Target[] {
   });
   return [
     atMost(`${SEALED}, times the time of bacula`, penstock(SEALED) / theirs, 2),
-    atMost(`${CLEAR}, times the time of bacula`, penstock(CLEAR) / theirs, 1),
+    atMost(`${NEITHER}, times the time of bacula`, penstock(NEITHER) / theirs, 1),
     atMost(`${SEALED}: memory, MB`, peak / 1e6, 300, 0),
     atMost(`${RESTORE}: bytes read, times its own`, read, 1.05),
+    atMost(`${RESTORE}: records of other streams read`, others, 0, 0),
     atMost(
       `${RESTORE}, times the time of what was written alone`,
       penstock(RESTORE) / penstock(RESTORE_ALONE),

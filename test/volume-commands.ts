@@ -38,7 +38,12 @@ export function makePool(
 }
 
 export interface Restored {
-  readonly volumes?: { bytesRead: number; recordsRead: number; recordsSkipped: number };
+  readonly volumes?: {
+    readonly bytesRead: number;
+    readonly recordsRead: number;
+    readonly recordsOfOthers: number;
+    readonly recordsSkipped: number;
+  };
 }
 
 export function assertRestores(repo: string, archive: string, source: string): Restored {

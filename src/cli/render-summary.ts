@@ -138,11 +138,14 @@ export function restoreSummary(facts: RestoreFacts): Summary {
 function volumesLine({
   bytesRead,
   recordsRead,
+  recordsOfOthers,
   recordsSkipped,
   positionings,
 }: ReadFigures): string {
   const read = `${formatCount(recordsRead)} records (${formatBytes(bytesRead)}) read from volumes`;
-  return `  ${read}, ${formatCount(recordsSkipped)} passed over, ${formatCount(positionings)} positionings`;
+  const others = `${formatCount(recordsOfOthers)} of other streams read`;
+  const skipped = `${formatCount(recordsSkipped)} passed over`;
+  return `  ${read}, ${others}, ${skipped}, ${formatCount(positionings)} positionings`;
 }
 
 export interface CopyFacts extends Omit<CopyResult, 'problems' | 'refusals'> {

@@ -25,7 +25,7 @@ import {
 import { isVolumeError, type Volume } from './volume.ts';
 import { readContents } from './volume-index.ts';
 import { crcOf, inspectVolume } from './volume-label.ts';
-import { type ReadFigures, VolumeReader } from './volume-reader.ts';
+import { addReadFigures, newReadFigures, type ReadFigures, VolumeReader } from './volume-reader.ts';
 
 /** A record that was read, or the trailer. */
 interface ChunkRecord {
@@ -41,12 +41,7 @@ interface HeldRecord extends ChunkRecord {
 const keyOf = (chunk: string, part: number): string => `${chunk}${part}`;
 
 export class DriveReading {
-  readonly figures: ReadFigures = {
-    recordsRead: 0,
-    bytesRead: 0,
-    recordsSkipped: 0,
-    positionings: 0,
-  };
+  readonly figures: ReadFigures = newReadFigures();
   readonly #open: (volume: ReadableVolume) => Promise<Volume>;
   readonly #heldBytesMax: number;
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
@@ -347,11 +342,7 @@ export class DriveReading {
     for (const mounting of this.#mounted.values()) {
       const mounted = await mounting.catch(() => undefined);
       if (mounted === undefined) continue;
-      const { figures } = mounted.reader;
-      this.figures.recordsRead += figures.recordsRead;
-      this.figures.bytesRead += figures.bytesRead;
-      this.figures.recordsSkipped += figures.recordsSkipped;
-      this.figures.positionings += figures.positionings;
+      addReadFigures(this.figures, mounted.reader.figures);
       await mounted.volume.close();
     }
     this.#mounted.clear();

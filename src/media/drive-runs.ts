@@ -137,15 +137,18 @@ export async function* runsOf(
 }
 
 async function* scanned(
-  { volume }: MountedVolume,
+  { volume, reader }: MountedVolume,
   chunk: ReadableChunk,
   from: number,
   end: number,
 ): AsyncGenerator<LogRun> {
   const first = Math.max(from, chunk.firstObject);
   const last = Math.min(end, chunk.endObject);
-  for await (const entry of scanVolume(volume, first, last, newScanReport()))
-    if (entry.kind === 'run' && entry.chunk === chunk.id) yield entry;
+  for await (const entry of scanVolume(volume, first, last, newScanReport())) {
+    if (entry.kind !== 'run') continue;
+    if (entry.chunk === chunk.id) yield entry;
+    else reader.figures.recordsOfOthers += entry.records;
+  }
 }
 
 /** What is kept beside comes first: it is there where the medium has none, or a damaged one. */

@@ -29,6 +29,7 @@ import { DriveWriting } from './drive-writing.ts';
 import { Media } from './open-medium.ts';
 import type { Volume } from './volume.ts';
 import { checkLabel, labelVolume } from './volume-label.ts';
+import { newReadFigures } from './volume-reader.ts';
 import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
 
 /** What the thread is started with. */
@@ -192,7 +193,7 @@ class DriveThread {
     const report = await this.#writer?.close();
     const written = report === undefined ? [] : await Promise.all(report.volumes.map(toWritten));
     await this.#reading?.close();
-    const reading = this.#reading?.figures ?? NO_READING;
+    const reading = this.#reading?.figures ?? newReadFigures();
     return { written, streaming: report?.figures, reading };
   }
 
@@ -244,7 +245,6 @@ const OF_ONE_VOLUME: ReadonlySet<string> = new Set([
   'VOLUME_PROTECTED',
   'LIBRARY_MISSING',
 ]);
-const NO_READING = { recordsRead: 0, bytesRead: 0, recordsSkipped: 0, positionings: 0 };
 
 async function toWritten({
   label,

@@ -43,6 +43,8 @@ export interface ReadProblem {
 export interface ReadFigures {
   recordsRead: number;
   bytesRead: number;
+  /** Of other chunks: a hint had led to them, or headers were read where the log did not tell. */
+  recordsOfOthers: number;
   /** Records that were passed over. */
   recordsSkipped: number;
   positionings: number;
@@ -51,13 +53,22 @@ export interface ReadFigures {
 type ReadSegment = Extract<VolumeSegment, { kind: 'read' }>;
 const NO_CHUNK = '0'.repeat(32);
 
+export const newReadFigures = (): ReadFigures => ({
+  ...{ recordsRead: 0, bytesRead: 0, recordsOfOthers: 0 },
+  ...{ recordsSkipped: 0, positionings: 0 },
+});
+
+/** Adds what was read by one reader to the figures of all. */
+export function addReadFigures(sum: ReadFigures, more: ReadFigures): void {
+  sum.recordsRead += more.recordsRead;
+  sum.bytesRead += more.bytesRead;
+  sum.recordsOfOthers += more.recordsOfOthers;
+  sum.recordsSkipped += more.recordsSkipped;
+  sum.positionings += more.positionings;
+}
+
 export class VolumeReader {
-  readonly figures: ReadFigures = {
-    recordsRead: 0,
-    bytesRead: 0,
-    recordsSkipped: 0,
-    positionings: 0,
-  };
+  readonly figures: ReadFigures = newReadFigures();
   readonly #volume: Volume;
   readonly #view: Buffer;
   /** Bytes in it. */
@@ -146,7 +157,9 @@ export class VolumeReader {
     if (wrong !== undefined) return wrong;
     const isBlock = partOf(bytes, 0) === PART.block;
     const isPart = !isBlock || partOfBlock(blockNumberOf(bytes, 0)) === part;
-    if (!isPart || chunkIdOf(bytes, 0).toString('hex') !== segment.chunk)
+    const isOfChunk = chunkIdOf(bytes, 0).toString('hex') === segment.chunk;
+    if (!isOfChunk) this.figures.recordsOfOthers += 1;
+    if (!isPart || !isOfChunk)
       return `not part ${part} of chunk ${segment.chunk}, which the write log has here`;
     return contentProblem(bytes);
   }

@@ -114,7 +114,9 @@ test('one of many backups, all in one thread, takes checkpoints and stores what 
   assert.ok(safe > 0 && safe < FILES * FILE_BYTES, `${safe} bytes are safe`);
   const second = await bench.backup(source, options);
   assert.equal(second.bytesRead, FILES * FILE_BYTES - safe);
-  assert.equal((await bench.backup(source, { full: true })).bytesNew, 0);
+  // The manifest at most: it says which entries were too young to be sure of.
+  const full = await bench.backup(source, { full: true });
+  assert.ok(full.bytesNew < FILE_BYTES, `${full.bytesNew} bytes are new`);
   await assertRestores();
   await bench.assertWhole();
 });

@@ -85,6 +85,7 @@ test('several archives at once: each comes back without the records of the other
     const { volumes } = assertRestores(repo, archive, sources[i] as string);
     assert(volumes !== undefined && volumes.recordsRead > 0);
     assert(volumes.bytesRead <= bytesStored * 1.05, `${volumes.bytesRead} of ${bytesStored}`);
+    assert.equal(volumes.recordsOfOthers, 0);
   }
   // What is excluded stays out, and what is unchanged unread.
   const again = ['backup', '--each', ...sources, '--exclude', 'file-1', '--repo', repo];
