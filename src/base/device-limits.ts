@@ -56,6 +56,12 @@ export const DEVICE_LIMITS = {
   scsiReadyMs: 7_800_000,
   /** How often it is asked. */
   scsiReadyPollMs: 500,
+  /** How often a drive is asked whether a tape has come that somebody was asked for. */
+  mountPollMs: 1000,
+  /** The same of a library. */
+  libraryPollMs: 3000,
+  /** A request for a tape that the main thread takes later than this is written to standard error. */
+  mountTellMs: 1000,
   /** A device that is busy is tried again for this long. */
   scsiBusyMs: 120_000,
   /** How long to wait before that. */

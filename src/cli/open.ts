@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { ObjectStore } from '../format/object-store.ts';
 import { keepMemorySmall, openClock, openFiles, openRandom } from '../host/mod.ts';
 import { openEmptyStore } from '../media/empty-store.ts';
+import type { MountRequest } from '../media/mount-requests.ts';
 import { withPools } from '../mover/pools.ts';
 import {
   createRepository,
@@ -22,6 +23,7 @@ import {
 import type { ChapSource } from '../scsi/iscsi-chap.ts';
 import { takeChapSecrets } from './chap-secrets.ts';
 import type { Invocation } from './invocation.ts';
+import { showMount } from './render-media.ts';
 import { type PlaceOptions, type RepositoryPlace, repositoryPlace } from './repository-place.ts';
 
 /** What of an invocation is needed here. */
@@ -54,7 +56,7 @@ export async function openRepositoryOf(
     if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
     if (options.dryRun === true) {
       place.refuseUsed();
-      return emptyRepository(place.url);
+      return emptyRepository(invocation, place.url);
     }
     if (options.create !== true) throw error;
   }
@@ -84,7 +86,7 @@ export async function makeRepositoryOf(
   try {
     const store = await place.open(true);
     try {
-      const repository = await createRepository(store, passphrase, surroundings(), {
+      const repository = await createRepository(store, passphrase, surroundings(invocation), {
         label: '',
         madeBy: madeBy(),
       });
@@ -118,13 +120,20 @@ export function chapSecrets(): ChapSource {
   return chap;
 }
 
-function surroundings(): Surroundings {
-  return { clock: openClock(), random: openRandom(), chap: chapSecrets() };
+function surroundings({ options, signal, output }: RepositoryInvocation): Surroundings {
+  const waitMs =
+    options.mountWaitMs ?? (output.style === 'terminal' ? Number.POSITIVE_INFINITY : 0);
+  const tell = (request: MountRequest): void => showMount(output, request);
+  const mounts = { waitMs, signal, tell };
+  return { clock: openClock(), random: openRandom(), chap: chapSecrets(), mounts };
 }
 
 /** Takes everything and keeps nothing. */
-async function emptyRepository(path: ByteString): Promise<Repository> {
-  const around = surroundings();
+async function emptyRepository(
+  invocation: RepositoryInvocation,
+  path: ByteString,
+): Promise<Repository> {
+  const around = surroundings(invocation);
   const store = openEmptyStore(toDisplay(path), () => around.clock.nowMs());
   return createRepository({ ...store, put: async () => true }, undefined, around);
 }
@@ -152,17 +161,18 @@ async function openExisting(
 }
 
 async function openOnce(
-  { passphrases, output }: RepositoryInvocation,
+  invocation: RepositoryInvocation,
   { url }: RepositoryPlace,
   store: ObjectStore,
 ): Promise<Repository> {
+  const { passphrases, output } = invocation;
   let passphrase: Buffer | undefined;
   const provide = async (): Promise<Buffer> => {
     passphrase = await passphrases.current(url);
     return passphrase;
   };
   try {
-    const repository = await openRepository(store, provide, surroundings());
+    const repository = await openRepository(store, provide, surroundings(invocation));
     if (!repository.settings.encrypted && !passphrases.interactive) {
       // Somebody who can write to the storage may have put an unencrypted one in its place.
       output.warning(

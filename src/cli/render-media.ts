@@ -6,6 +6,7 @@
 import { toDisplay, toJsonPath } from '../base/bytes.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
+import { type MountRequest, mountText } from '../media/mount-requests.ts';
 import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { Pool } from '../mover/pools.ts';
 import type { VolumeRecord } from '../mover/volume-records.ts';
@@ -61,6 +62,16 @@ export function poolTable(pools: readonly Pool[], volumes: readonly VolumeRecord
     ];
   });
   return textTable(columns, rows);
+}
+
+/** Says that a tape is wanted, also where nothing else is said. */
+export function showMount(output: Output, request: MountRequest): void {
+  const { waitMs, ...wanted } = request;
+  const limit = Number.isFinite(waitMs) ? { waitMs } : {};
+  if (output.json) {
+    output.entry({ type: 'mount', ...wanted, ...limit });
+    output.flush();
+  } else output.urgent(mountText(request));
 }
 
 /** Volumes as entries for programs, or as a table. */

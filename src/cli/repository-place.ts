@@ -19,7 +19,7 @@ import type { Invocation } from './invocation.ts';
 export interface PlaceOptions extends Pick<Invocation, 'repoUrl' | 'stateDirectory' | 'signal'> {
   readonly options: Pick<
     GlobalValues,
-    'agents' | 'localAddresses' | 'limitRateBytes' | 'reconnectMs'
+    'agents' | 'localAddresses' | 'limitRateBytes' | 'reconnectMs' | 'mountWaitMs'
   >;
 }
 

@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ChunkMediaPlace } from '../format/chunk-media.ts';
+import { openClock } from '../host/mod.ts';
 import { CallMemory } from '../pipe/call-memory.ts';
 import { calledChunks } from '../pipe/called-chunks.ts';
 import type {
@@ -24,6 +25,7 @@ import type {
   WriteSession,
 } from './drive-messages.ts';
 import type { DriveThreadData } from './drive-thread.ts';
+import type { MountService } from './mount-requests.ts';
 import type { CommittedChunk } from './volume-commits.ts';
 
 /** The file ending of the code that runs: the sources, or what they were compiled to. */
@@ -32,7 +34,7 @@ const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 5
 
 export interface DriveNews {
   /** A volume is full: which may be next? The first that can be written is taken. */
-  nextVolumes(full: string): Promise<readonly WritableVolume[]>;
+  nextVolumes(full: string | undefined): Promise<readonly WritableVolume[]>;
   /** May a volume of ours be labelled anew, and what is on it be lost? Nobody can write to it now. */
   mayReplace(volume: string, isEmpty: boolean): Promise<boolean>;
   /** A volume is being written from now on; it was another one before it was labelled. */
@@ -54,14 +56,21 @@ export class DriveLink {
   #next = 1;
   #failure: PenstockError | undefined;
 
-  /** @param recordBytes the longest record */
-  constructor(recordBytes: number, news: DriveNews) {
+  readonly #mounts: MountService | undefined;
+
+  /**
+   * @param recordBytes the longest record
+   * @param mounts who brings tapes that are not there
+   */
+  constructor(recordBytes: number, news: DriveNews, mounts?: MountService) {
+    this.#mounts = mounts;
     this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes);
     this.#news = news;
     const data: DriveThreadData = {
       thread: new URL(`./drive-thread${EXTENSION}`, import.meta.url).href,
       cacheFolder: getCompileCacheDir(),
       memory: this.#calls.shared,
+      mountWaitMs: mounts?.signal.aborted === false ? mounts.waitMs : 0,
     };
     this.#worker = new Worker(new URL('../pipe/event-worker.js', import.meta.url), {
       name: 'drive',
@@ -75,9 +84,17 @@ export class DriveLink {
       this.#worker.once('exit', () => {
         this.#calls.end();
         this.#fail(undefined);
+        mounts?.signal.removeEventListener('abort', never);
         resolve();
       });
     });
+    const never = (): void => this.#send({ type: 'mounts', are: 'never' });
+    mounts?.signal.addEventListener('abort', never);
+  }
+
+  /** Whether tapes that are not there are asked for; else they are errors at once. */
+  askForTapes(are: boolean): void {
+    this.#send({ type: 'mounts', are: are ? 'asked' : 'held' });
   }
 
   /** For threads of pipes: chunks are created and opened there. */
@@ -185,6 +202,12 @@ export class DriveLink {
     }
   }
   async #answerTo(ask: DriveAsk): Promise<Told> {
+    if (ask.about === 'mount') {
+      // After so long the drive's thread has told it.
+      if (openClock().nowMs() - ask.askedMs > LIMITS.mountTellMs) return false;
+      this.#mounts?.tell(ask.request);
+      return true;
+    }
     return ask.about === 'next'
       ? await this.#news.nextVolumes(ask.full)
       : await this.#news.mayReplace(ask.volume, ask.isEmpty);

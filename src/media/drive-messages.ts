@@ -6,6 +6,7 @@ import type { ByteString } from '../base/bytes.ts';
 import type { ErrorRecord } from '../base/errors.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
 import type { ChapSecrets } from '../scsi/iscsi-chap.ts';
+import type { MountRequest } from './mount-requests.ts';
 import type { CommittedChunk } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
 import type { ReadFigures } from './volume-reader.ts';
@@ -128,12 +129,16 @@ export type DriveRequest =
       readonly told?: Told;
       readonly error?: ErrorRecord;
     }
+  /** Whether tapes that are not there are asked for; `never` ends what is waited for too. */
+  | { readonly type: 'mounts'; readonly are: 'asked' | 'held' | 'never' }
   | { readonly type: 'close' };
 
 /** What the thread asks of the main thread, and is told. */
 export type DriveAsk =
-  /** A volume is full: of which volumes is the first that can be written next? */
-  | { readonly about: 'next'; readonly full: string }
+  /** Of which volumes is the first that can be written next? `full`: the one before has no room left. */
+  | { readonly about: 'next'; readonly full: string | undefined }
+  /** Tell people that a tape is wanted, if it is not too late for that; answered with whether they were told. */
+  | { readonly about: 'mount'; readonly request: MountRequest; readonly askedMs: number }
   /** May this volume of ours, which nobody else can write to now, be labelled anew? */
   | { readonly about: 'replace'; readonly volume: string; readonly isEmpty: boolean };
 export type Told = readonly WritableVolume[] | boolean;

@@ -5,11 +5,14 @@
  * Contract: it ends with the link, or with the process. A volume is written by one process at a time.
  * Whoever calls gets an answer, also when the answer is that the drive has failed.
  */
+import { writeSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { must } from '../base/assert.ts';
 import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
+import { openClock } from '../host/mod.ts';
 import { CALL, CallMemory } from '../pipe/call-memory.ts';
 import { serveCalls } from '../pipe/call-server.ts';
 import { answerOrder, orderAsked } from '../pipe/planned-reads.ts';
@@ -26,6 +29,7 @@ import type {
 } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
+import { MountDesk, type MountRequest, mountText } from './mount-requests.ts';
 import { Media } from './open-medium.ts';
 import type { Volume } from './volume.ts';
 import { checkLabel, labelVolume } from './volume-label.ts';
@@ -38,6 +42,8 @@ export interface DriveThreadData {
   readonly thread: string;
   readonly cacheFolder: string | undefined;
   readonly memory: SharedArrayBuffer;
+  /** How long a tape is waited for that is not there; 0: not at all. */
+  readonly mountWaitMs: number;
 }
 
 type DriveAnswer = Extract<DriveRequest, { type: 'told' }>;
@@ -45,7 +51,8 @@ type DriveAnswer = Extract<DriveRequest, { type: 'told' }>;
 class DriveThread {
   readonly #memory: CallMemory;
   readonly #post: (message: DriveMessage) => void;
-  readonly #media: Media = new Media();
+  readonly #desk: MountDesk;
+  readonly #media: Media;
   #writer: VolumeWriter | undefined;
   #writing: DriveWriting | undefined;
   #reading: DriveReading | undefined;
@@ -57,9 +64,11 @@ class DriveThread {
   readonly #asked = new Map<number, (answer: DriveAnswer) => void>();
   #asks = 0;
 
-  constructor(memory: CallMemory, post: (message: DriveMessage) => void) {
+  constructor(memory: CallMemory, post: (message: DriveMessage) => void, mountWaitMs: number) {
     this.#memory = memory;
     this.#post = post;
+    this.#desk = new MountDesk(mountWaitMs, (request) => void this.#tellMount(request));
+    this.#media = new Media(this.#desk);
     memory.setWritesMax(memory.slots - LIMITS.driveSlotsLeast);
   }
 
@@ -70,7 +79,10 @@ class DriveThread {
 
   async request(request: DriveRequest): Promise<void> {
     if (request.type === 'told') this.#asked.get(request.ask)?.(request);
-    else if (request.type === 'close') await this.#close();
+    else if (request.type === 'mounts') {
+      if (request.are === 'never') this.#desk.stop();
+      this.#desk.isHeld = request.are === 'held';
+    } else if (request.type === 'close') await this.#close();
     else {
       const { id } = request;
       try {
@@ -107,7 +119,7 @@ class DriveThread {
   }
 
   async #begin(session: WriteSession, volumes: readonly WritableVolume[]): Promise<void> {
-    this.#writer = await VolumeWriter.open(await this.#loadFirst(volumes), {
+    this.#writer = await VolumeWriter.open(await this.#loadOne(volumes, undefined), {
       ...session,
       onCommitted: (chunk) => {
         this.#writing?.committed(chunk);
@@ -117,7 +129,7 @@ class DriveThread {
         // What is there is on record before others may write to it.
         const volumes = await this.#ask({ about: 'next', full: volume });
         await this.#loaded.pop()?.close();
-        return await this.#loadFirst(volumes as readonly WritableVolume[]);
+        return await this.#loadOne(volumes as readonly WritableVolume[], volume);
       },
     });
     this.#writing = new DriveWriting(this.#writer, (sink) => this.#memory.setDurable(sink));
@@ -134,12 +146,50 @@ class DriveThread {
     return must(told, 'an answer');
   }
 
+  /**
+   * The first of the volumes that can be written; where none can, somebody is asked for one.
+   *
+   * @param full the volume that was written before
+   */
+  async #loadOne(
+    volumes: readonly WritableVolume[],
+    full: string | undefined,
+  ): Promise<LoadedVolume> {
+    for (let offered = volumes; ; ) {
+      try {
+        return await this.#loadFirst(offered);
+      } catch (error) {
+        const isNone = error instanceof PenstockError && NONE_CAN_BE_WRITTEN.has(error.code);
+        if (!isNone || !(await this.#askForOne(offered))) throw error;
+        offered = (await this.#ask({ about: 'next', full })) as readonly WritableVolume[];
+      }
+    }
+  }
+
+  /** Has somebody bring a tape on which can be written. */
+  async #askForOne(offered: readonly WritableVolume[]): Promise<boolean> {
+    const medium = offered.map((one) => one.medium).find(({ kind }) => kind === 'tape');
+    if (medium?.kind !== 'tape') return false;
+    const tapes = offered.filter(({ newLabel }) => newLabel === undefined);
+    const blank = medium.changer !== undefined || tapes.length < offered.length;
+    return await this.#media.askFor(medium, { tapes: tapes.map(({ label }) => label.name), blank });
+  }
+
+  async #tellMount(request: MountRequest): Promise<void> {
+    const told = this.#ask({ about: 'mount', request, askedMs: openClock().nowMs() });
+    const late = pause(2 * LIMITS.mountTellMs, false, { ref: false });
+    // Whoever reads in the main thread cannot be told anything there meanwhile.
+    if ((await Promise.race([told, late])) !== true)
+      writeSync(STANDARD_ERROR, `${mountText(request)}\n`);
+  }
+
   /** The first of the volumes that is there and can be written. POOL_EXHAUSTED with the reasons. */
   async #loadFirst(volumes: readonly WritableVolume[]): Promise<LoadedVolume> {
     const reasons: string[] = [];
     for (const one of volumes) {
       try {
-        const volume = await this.#media.open(one.medium, 'create');
+        const known = one.newLabel === undefined ? one.label.volume : undefined;
+        const volume = await this.#media.open(one.medium, 'create', known);
         const replaced = await this.#labels(volume, one);
         const loaded = { type: 'loaded', volume: one.label.volume } as const;
         this.#post(replaced === undefined ? loaded : { ...loaded, replaced });
@@ -150,7 +200,9 @@ class DriveThread {
         reasons.push(`${one.label.name}: ${error.message}`);
       }
     }
-    throw new PenstockError('POOL_EXHAUSTED', ['no volume can be written', ...reasons].join('; '));
+    const text = ['no volume can be written', ...reasons].join('; ');
+    const hint = volumes.some(({ medium }) => medium.kind === 'tape') ? { hint: BRING_A_TAPE } : {};
+    throw new PenstockError('POOL_EXHAUSTED', text, hint);
   }
 
   /** Looks at the label, or writes it; returns which volume of ours was overwritten. */
@@ -179,7 +231,9 @@ class DriveThread {
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
-    this.#reading = new DriveReading(volumes, ({ medium }) => this.#media.open(medium, 'read'));
+    this.#reading = new DriveReading(volumes, ({ medium, volume }) =>
+      this.#media.open(medium, 'read', volume),
+    );
     this.#readable.resolve();
   }
 
@@ -205,6 +259,7 @@ class DriveThread {
   }
 
   async #close(): Promise<void> {
+    this.#desk.stop();
     await this.#writer?.abort();
     await this.#reading?.close();
     await this.#letGo();
@@ -245,6 +300,11 @@ const OF_ONE_VOLUME: ReadonlySet<string> = new Set([
   'VOLUME_PROTECTED',
   'LIBRARY_MISSING',
 ]);
+const NONE_CAN_BE_WRITTEN: ReadonlySet<string> = new Set([...OF_ONE_VOLUME, 'POOL_EXHAUSTED']);
+const BRING_A_TAPE =
+  'put a blank tape, or one with room, into the drive or library, and run the command again; ' +
+  '--mount-wait has it wait for one';
+const STANDARD_ERROR = 2;
 
 async function toWritten({
   label,
@@ -264,8 +324,9 @@ async function toWritten({
 }
 
 const port = must(parentPort, 'a drive runs in a thread of its own');
-const { memory } = workerData as DriveThreadData;
-const drive = new DriveThread(new CallMemory(memory), (message) => port.postMessage(message));
+const { memory, mountWaitMs } = workerData as DriveThreadData;
+const post = (message: DriveMessage): void => port.postMessage(message);
+const drive = new DriveThread(new CallMemory(memory), post, mountWaitMs);
 port.on('message', (request: DriveRequest) => {
   void drive.request(request).then(() => {
     if (request.type === 'close') port.close();

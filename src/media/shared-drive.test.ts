@@ -11,9 +11,10 @@ import type { LibraryElement } from '../scsi/changer-commands.ts';
 import type { TapeLibrary } from '../scsi/library.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
-import { SharedDrive } from './shared-drive.ts';
+import { SharedDrive, type WantedTape } from './shared-drive.ts';
 import type { Volume } from './volume.ts';
 
+const tape = (name: string): WantedTape => ({ name, isRead: false });
 const record = (mark: number): Buffer => Buffer.alloc(100, mark);
 
 async function contents(volume: Volume): Promise<(number | string)[]> {
@@ -77,7 +78,7 @@ function driveWith(names: readonly string[]) {
 
 test('each volume finds its own tape, where its last call left it', async () => {
   const { drive, moves } = driveWith(['A', 'B']);
-  const [a, b] = [drive.volume('A'), drive.volume('B')];
+  const [a, b] = [drive.volume(tape('A')), drive.volume(tape('B'))];
   await a.tell();
   await a.append(record(1));
   await b.append(record(2));
@@ -96,7 +97,7 @@ test('each volume finds its own tape, where its last call left it', async () => 
 
 test('calls of several volumes at once wait for each other', async () => {
   const { drive } = driveWith(['A', 'B']);
-  const [a, b] = [drive.volume('A'), drive.volume('B')];
+  const [a, b] = [drive.volume(tape('A')), drive.volume(tape('B'))];
   const all = [1, 2, 3].flatMap((mark) => [a.append(record(mark)), b.append(record(10 + mark))]);
   await Promise.all(all);
   assert.deepEqual(await contents(a), [1, 2, 3]);
@@ -105,7 +106,7 @@ test('calls of several volumes at once wait for each other', async () => {
 
 test('a tape that the library does not have is told, and the others go on', async () => {
   const { drive } = driveWith(['A']);
-  const [a, none] = [drive.volume('A'), drive.volume('NONE')];
+  const [a, none] = [drive.volume(tape('A')), drive.volume(tape('NONE'))];
   await a.append(record(1));
   assert.deepEqual(await none.status(), { loaded: false, writeProtected: false });
   await assert.rejects(none.rewind(), { code: 'LIBRARY_MISSING' });
@@ -115,7 +116,7 @@ test('a tape that the library does not have is told, and the others go on', asyn
 
 test('without a library the tape in the drive is the first that is asked for; another is not', async () => {
   const drive = new SharedDrive(new MemoryVolume(new MemoryMedium()));
-  const [a, b] = [drive.volume('A'), drive.volume('B')];
+  const [a, b] = [drive.volume(tape('A')), drive.volume(tape('B'))];
   await a.append(record(1));
   await assert.rejects(b.rewind(), { code: 'VOLUME_NOT_READY', message: /B is not in the drive/ });
   assert.equal((await b.status()).loaded, false);
@@ -125,10 +126,10 @@ test('without a library the tape in the drive is the first that is asked for; an
 
 test('without a library another tape can be asked for once the wrong one was given up', async () => {
   const drive = new SharedDrive(new MemoryVolume(new MemoryMedium()));
-  const wrong = drive.volume('A');
+  const wrong = drive.volume(tape('A'));
   await wrong.append(record(1));
   await wrong.close();
-  const right = drive.volume('B');
+  const right = drive.volume(tape('B'));
   assert.deepEqual(await contents(right), [1]);
   await assert.rejects(wrong.rewind(), { code: 'VOLUME_NOT_READY' });
 });
@@ -136,7 +137,7 @@ test('without a library another tape can be asked for once the wrong one was giv
 test('what could not be synchronised when another took the drive is told to whom it belongs, once', async () => {
   const faulty = faultyVolume(new MemoryVolume(new MemoryMedium(), { bufferObjects: 8 }));
   const drive = new SharedDrive(faulty);
-  const [writer, reader] = [drive.volume('A'), drive.volume('A')];
+  const [writer, reader] = [drive.volume(tape('A')), drive.volume(tape('A'))];
   await writer.append(record(1));
   await writer.append(record(2));
   faulty.fault('synchronise').error('EIO').repeat(1);
@@ -153,7 +154,7 @@ for (const hasWritten of [true, false]) {
   test(`a drive that was not ready when another took it, ${what}: nothing is written at the beginning`, async () => {
     const inner = faultyVolume(new MemoryVolume(new MemoryMedium()));
     const drive = new SharedDrive(inner);
-    const [writer, reader] = [drive.volume('A'), drive.volume('A')];
+    const [writer, reader] = [drive.volume(tape('A')), drive.volume(tape('A'))];
     for (const mark of [1, 2, 3]) await writer.append(record(mark));
     if (!hasWritten) await writer.synchronise();
     inner
@@ -173,7 +174,7 @@ for (const hasWritten of [true, false]) {
 
 test('after a change nothing is written before somebody has looked where the tape stands', async () => {
   const inner = faultyVolume(new MemoryVolume(new MemoryMedium()));
-  const volume = new SharedDrive(inner).volume('A');
+  const volume = new SharedDrive(inner).volume(tape('A'));
   for (const mark of [1, 2]) await volume.append(record(mark));
   inner.fault('append').error('ESTALE').repeat(1);
   await assert.rejects(volume.append(record(3)), { code: 'VOLUME_CHANGED' });
@@ -183,7 +184,7 @@ test('after a change nothing is written before somebody has looked where the tap
 
 test('a volume whose end another has moved does not write there', async () => {
   const drive = new SharedDrive(new MemoryVolume(new MemoryMedium()));
-  const [writer, other] = [drive.volume('A'), drive.volume('A')];
+  const [writer, other] = [drive.volume(tape('A')), drive.volume(tape('A'))];
   await writer.append(record(1));
   await other.spaceEnd();
   await other.append(record(2));
@@ -194,12 +195,12 @@ test('a volume whose end another has moved does not write there', async () => {
 test('after a change the tape is looked for again', async () => {
   const inner = faultyVolume(new MemoryVolume(new MemoryMedium()));
   const drive = new SharedDrive(inner);
-  const a = drive.volume('A');
+  const a = drive.volume(tape('A'));
   await a.append(record(1));
   inner.fault('append').error('ESTALE').repeat(1);
   await assert.rejects(a.append(record(2)), { code: 'VOLUME_CHANGED' });
   // Somebody may have put in another one: the label tells, not the drive.
-  const b = drive.volume('B');
+  const b = drive.volume(tape('B'));
   await b.rewind();
   await assert.rejects(a.rewind(), { code: 'VOLUME_NOT_READY' });
 });

@@ -4,11 +4,15 @@
  *
  * Contract: that of volume.ts for each. Calls of all volumes wait for each other. What is called is brought
  * into the drive first, and stands where its last call left it; what was there before goes back to its
- * place. Without a library the first tape that is asked for is taken for the one in the drive, as long as it is
- * open; its label tells whether it is. Another one is VOLUME_NOT_READY meanwhile: somebody has to put it in.
+ * place. Without a library its label tells whether the tape in the drive is the one that is asked for, where its
+ * volume is known; else it is taken for that as long as it is open. Another one is asked for where somebody is
+ * there to put it in (mount-requests.ts), and nobody writes to the one that is there; else it is
+ * VOLUME_NOT_READY.
  */
 import type { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { TapeLibrary } from '../scsi/library.ts';
+import type { MountDesk, MountRequest } from './mount-requests.ts';
 import {
   isVolumeError,
   type Spaced,
@@ -19,6 +23,17 @@ import {
   type VolumeStatus,
   volumeError,
 } from './volume.ts';
+import { heldBy, inspectVolume } from './volume-label.ts';
+
+/** What is known of a tape before it is seen. */
+export interface WantedTape {
+  /** Its label, or the beginning of it. */
+  readonly name: string;
+  /** Id of the volume that it must be; undefined: whatever is on it. */
+  readonly volume?: string | undefined;
+  /** It is only read. */
+  readonly isRead: boolean;
+}
 
 /** What a call needs: nothing, that the tape stands where its volume was, or that this is certain. */
 type Need = 'tape' | 'position' | 'certainty';
@@ -38,6 +53,7 @@ export interface DriveInLibrary {
 export class SharedDrive {
   readonly #volume: Volume;
   readonly #place: DriveInLibrary | undefined;
+  readonly #desk: MountDesk | undefined;
   /** The tape in the drive, by its name; undefined while that is not known. */
   #tape: string | undefined;
   readonly #open = new Set<SharedVolume>();
@@ -45,14 +61,15 @@ export class SharedDrive {
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param volume the drive, whatever is in it */
-  constructor(volume: Volume, place?: DriveInLibrary) {
+  constructor(volume: Volume, place?: DriveInLibrary, desk?: MountDesk) {
     this.#volume = volume;
     this.#place = place;
+    this.#desk = desk;
   }
 
-  /** The volume of a tape; `name` is its label, or the beginning of it. */
-  volume(name: string): Volume {
-    const volume = new SharedVolume(this, name, this.#volume.limits);
+  /** The volume of a tape. */
+  volume(wanted: WantedTape): Volume {
+    const volume = new SharedVolume(this, wanted, this.#volume.limits);
     this.#open.add(volume);
     return volume;
   }
@@ -108,7 +125,10 @@ export class SharedDrive {
   async #bring(wanted: SharedVolume, need: Need): Promise<void> {
     if (this.#current === wanted) return;
     await this.#leaveCurrent();
-    if (this.#tape !== wanted.tape) await this.#exchange(wanted.tape);
+    if (this.#tape !== wanted.tape) {
+      if (this.#place === undefined) await this.#exchangeByHand(wanted);
+      else await this.#exchange(wanted.tape, this.#place);
+    }
     if (wanted.isLost) {
       wanted.isLost = false;
       throw volumeError('VOLUME_CHANGED', wanted.name, undefined, 'where it stood was lost');
@@ -152,18 +172,8 @@ export class SharedDrive {
     }
   }
 
-  async #exchange(name: string): Promise<void> {
+  async #exchange(name: string, { library, drive }: DriveInLibrary): Promise<void> {
     const volume = this.#volume;
-    if (this.#place === undefined) {
-      if (this.#tape === undefined) {
-        this.#tape = name;
-        return;
-      }
-      throw volumeError('VOLUME_NOT_READY', volume.name, undefined, `${name} is not in the drive`, {
-        hint: `put ${name} into the drive, then run the command again`,
-      });
-    }
-    const { library, drive } = this.#place;
     const { label, address } = await library.find(name);
     this.#tape = undefined;
     if (address !== drive) {
@@ -173,12 +183,117 @@ export class SharedDrive {
     await volume.load();
     this.#tape = name;
   }
+
+  async #exchangeByHand(wanted: SharedVolume): Promise<void> {
+    const { tape, volume } = wanted;
+    if (this.#tape !== undefined && !this.#mayAsk(wanted)) throw this.#isNotThere(tape, undefined);
+    while (volume !== undefined) {
+      const found = await this.#found();
+      if (found.volume === volume) break;
+      const request = { tapes: [tape], blank: false, found: found.what };
+      if (!this.#mayAsk(wanted) || !(await this.#ask(request))) {
+        throw this.#isNotThere(tape, found.what);
+      }
+    }
+    this.#tape = tape;
+  }
+
+  /** A tape that somebody writes to is not taken out for one that is read. */
+  #mayAsk({ isRead }: SharedVolume): boolean {
+    const isWritten = [...this.#open].some((one) => !one.isRead);
+    return isRead && !isWritten && this.#desk?.isOpen === true;
+  }
+
+  #isNotThere(name: string, found: string | undefined): PenstockError {
+    const text = `${name} is not in the drive${found === undefined ? '' : `: there is ${found}`}`;
+    return volumeError('VOLUME_NOT_READY', this.#volume.name, undefined, text, {
+      hint: `put ${name} into the drive, and run the command again; --mount-wait has it wait for it`,
+    });
+  }
+
+  /** What is in the drive, for people, and which volume of ours; nothing where there is no tape. */
+  async #found(): Promise<{ readonly what: string | undefined; readonly volume?: string }> {
+    try {
+      const found = await againOnceChanged(() => inspectVolume(this.#volume));
+      const what = found.kind === 'blank' ? 'a blank tape' : heldBy(found);
+      return found.kind === 'ours' ? { what, volume: found.label.volume } : { what };
+    } catch (error) {
+      if (!isVolumeError(error, 'VOLUME_NOT_READY')) throw error;
+      return { what: undefined };
+    }
+  }
+
+  /**
+   * Has somebody put another tape into the drive, or into the library, and waits for that.
+   *
+   * @returns false: nobody did
+   */
+  askForTape(request: Pick<MountRequest, 'tapes' | 'blank'>): Promise<boolean> {
+    const turn = this.#turn.then(async () => {
+      await this.#leaveCurrent();
+      const library = this.#place?.library;
+      if (library !== undefined) return await this.#askForLibrary(request, library);
+      return await this.#ask({ ...request, found: (await this.#found()).what });
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #askForLibrary(
+    request: Pick<MountRequest, 'tapes' | 'blank'>,
+    library: TapeLibrary,
+  ): Promise<boolean> {
+    const labels = async (): Promise<string> =>
+      (await library.elements()).flatMap(({ full, label }) => (full ? [label] : [])).join();
+    const before = await labels();
+    const full = { ...request, device: library.name, isLibrary: true, found: undefined };
+    const come = this.#desk?.waitFor(full, LIMITS.libraryPollMs, async () => {
+      return (await labels()) !== before;
+    });
+    return (await come) ?? false;
+  }
+
+  /** The tape in the drive is let go, so that it can be taken out. */
+  async #ask(request: Pick<MountRequest, 'tapes' | 'blank' | 'found'>): Promise<boolean> {
+    const volume = this.#volume;
+    if (this.#desk?.isOpen !== true) return false;
+    this.#tape = undefined;
+    if ((await volume.status()).loaded) await volume.unload().catch(() => undefined);
+    let wasEmpty = false;
+    const full = { ...request, device: volume.name, isLibrary: false };
+    const hasCome = await this.#desk.waitFor(full, LIMITS.mountPollMs, async () => {
+      try {
+        if (!(await volume.status()).loaded) wasEmpty = true;
+        else if (wasEmpty) return true;
+        // A drive that did not let go says in this way only that it has another tape.
+        else await volume.tell();
+        return false;
+      } catch (error) {
+        // The drive may be switched off meanwhile.
+        return isVolumeError(error, 'VOLUME_CHANGED');
+      }
+    });
+    if (hasCome) await volume.load();
+    return hasCome;
+  }
+}
+
+/** A new tape is told once by whatever is called first. */
+async function againOnceChanged<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isVolumeError(error, 'VOLUME_CHANGED')) throw error;
+    return await work();
+  }
 }
 
 const AT_BEGINNING: Place = { object: 0, wasAtEnd: false };
 
 class SharedVolume implements Volume {
   readonly tape: string;
+  readonly volume: string | undefined;
+  readonly isRead: boolean;
   readonly limits: VolumeLimits;
   /** Undefined: nobody knows. */
   place: Place | undefined = AT_BEGINNING;
@@ -188,9 +303,11 @@ class SharedVolume implements Volume {
   isLost = false;
   readonly #drive: SharedDrive;
 
-  constructor(drive: SharedDrive, tape: string, limits: VolumeLimits) {
+  constructor(drive: SharedDrive, { name, volume, isRead }: WantedTape, limits: VolumeLimits) {
     this.#drive = drive;
-    this.tape = tape;
+    this.tape = name;
+    this.volume = volume;
+    this.isRead = isRead;
     this.limits = limits;
   }
 

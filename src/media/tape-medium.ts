@@ -9,15 +9,16 @@ import type { ChapSecrets } from '../scsi/iscsi-chap.ts';
 import { IscsiDevice } from '../scsi/iscsi-initiator.ts';
 import { TapeLibrary } from '../scsi/library.ts';
 import type { TapeMedium } from './drive-messages.ts';
+import type { MountDesk } from './mount-requests.ts';
 import { openScsiVolume } from './scsi-volume.ts';
 import { type DriveInLibrary, SharedDrive } from './shared-drive.ts';
 
 /** @throws DEVICE_*, LIBRARY_MISSING */
-export async function openDrive(medium: TapeMedium): Promise<SharedDrive> {
+export async function openDrive(medium: TapeMedium, desk?: MountDesk): Promise<SharedDrive> {
   const device = deviceAt(medium.device, medium.chap);
   const volume = await openScsiVolume(device);
   try {
-    return new SharedDrive(volume, await placeOf(medium));
+    return new SharedDrive(volume, await placeOf(medium), desk);
   } catch (error) {
     await volume.close();
     throw error;

@@ -310,17 +310,28 @@ export class PooledStore implements ObjectStore {
   #drive(): DriveLink {
     if (this.#link !== undefined) return this.#link;
     const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
-    this.#link = new DriveLink(recordBytes, {
-      nextVolumes: (full) => this.#choose(full),
-      mayReplace: (volume, isEmpty) => this.#mayReplace(volume, isEmpty),
-      onLoaded: (volume, replaced) => this.#loaded(volume, replaced),
-      onCommitted: (chunk) => this.#committed(chunk),
-    });
+    this.#link = new DriveLink(
+      recordBytes,
+      {
+        nextVolumes: (full) => this.#choose(full),
+        mayReplace: (volume, isEmpty) => this.#mayReplace(volume, isEmpty),
+        onLoaded: (volume, replaced) => this.#loaded(volume, replaced),
+        onCommitted: (chunk) => this.#committed(chunk),
+      },
+      this.#repository.around.mounts,
+    );
     // What cannot be told is an error of whoever reads.
     void this.#readable()
       .then((volumes) => this.#link?.read(volumes))
       .catch(() => undefined);
     return this.#link;
+  }
+
+  /** Whether somebody is asked for tapes that are not there; false: nobody is, they are errors at once. */
+  askForTapes(are: boolean): boolean {
+    const waitMs = this.#repository.around.mounts?.waitMs ?? 0;
+    if (waitMs > 0) this.#drive().askForTapes(are);
+    return are && waitMs > 0;
   }
 
   #readable(): Promise<ReadableVolume[]> {

@@ -29,8 +29,11 @@ export class RebuildVolumes {
   readonly #places = new Map<string, string[]>();
   readonly #names = new Map<string, string>();
   readonly #away = new Set<string>();
-  /** How many chunks of these volumes were not looked at, and are not in the index. */
-  readonly #unknown = new Map<string, number>();
+  /** Before somebody was asked for them. */
+  readonly #wereAway = new Set<string>();
+  /** Chunks that were not looked at, and are not in the index. */
+  readonly #passed = new Set<string>();
+  readonly #pooled: PooledStore | undefined;
   /** For the longest record. */
   #view: Buffer | undefined;
 
@@ -43,6 +46,7 @@ export class RebuildVolumes {
     this.#media = media;
     this.#root = root;
     this.#rootMedia = rootMedia;
+    this.#pooled = pooled;
     for (const { volume, name, chunks } of pooled?.volumes ?? []) {
       this.#names.set(volume, name);
       for (const { id } of chunks) {
@@ -52,10 +56,26 @@ export class RebuildVolumes {
     }
   }
 
+  /** Nobody is asked for volumes that are not there until `askForVolumes`. */
   static async open({ pooled }: Repository, media: ChunkMedia): Promise<RebuildVolumes> {
     if (pooled === undefined) return new RebuildVolumes(media, new Set(), undefined, undefined);
     const rootMedia = await openChunkMedia(pooled.rootMedia);
+    pooled.askForTapes(false);
     return new RebuildVolumes(media, await pooled.rootChunks(), rootMedia, pooled);
+  }
+
+  /**
+   * From here on somebody is asked for volumes that are not there.
+   *
+   * @returns the chunks on them that the index does not have, which are worth a second look
+   */
+  askForVolumes(): readonly string[] {
+    if (this.#pooled?.askForTapes(true) !== true) return [];
+    const again = [...this.#passed];
+    for (const volume of this.#away) this.#wereAway.add(volume);
+    this.#passed.clear();
+    this.#away.clear();
+    return again;
   }
 
   /** One of its volumes is known not to be there. */
@@ -75,9 +95,7 @@ export class RebuildVolumes {
 
   /** A chunk that is not looked at. */
   passed(chunk: string, isIndexed: boolean): void {
-    if (isIndexed) return;
-    const names = this.#namesOf(this.#places.get(chunk) ?? []);
-    this.#unknown.set(names, (this.#unknown.get(names) ?? 0) + 1);
+    if (!isIndexed) this.#passed.add(chunk);
   }
 
   #namesOf(volumes: Iterable<string>): string {
@@ -112,14 +130,20 @@ export class RebuildVolumes {
     return undefined;
   }
 
-  /** The volumes that are not there. */
+  /** The volumes that were not there. */
   away(): string[] {
-    return [...this.#away].map((volume) => this.#names.get(volume) ?? volume).toSorted();
+    const volumes = [...new Set([...this.#away, ...this.#wereAway])];
+    return volumes.map((volume) => this.#names.get(volume) ?? volume).toSorted();
   }
 
   /** What cannot be known because volumes are not there. */
   problems(): string[] {
-    return [...this.#unknown].map(([names, count]) => {
+    const byVolumes = new Map<string, number>();
+    for (const chunk of this.#passed) {
+      const names = this.#namesOf(this.#places.get(chunk) ?? []);
+      byVolumes.set(names, (byVolumes.get(names) ?? 0) + 1);
+    }
+    return [...byVolumes].map(([names, count]) => {
       const several = names.includes(' and ') ? 'not all there at once' : 'not there';
       return `volume ${names}: ${several}, and ${count} chunk(s) on it are not in the index`;
     });

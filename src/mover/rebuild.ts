@@ -190,13 +190,9 @@ class Rebuild {
     const volumes = await RebuildVolumes.open(this.#repository, this.#media);
     try {
       const listed = await this.#repository.store.list('chunks');
-      let done = 0;
-      for (const { name } of listed) {
-        await this.#turn();
-        this.#request.onProgress({ chunks: done++, chunksTotal: listed.length, bytesRead: 0 });
-        const problem = await this.#look(name, volumes, index, tables.get(name));
-        if (problem !== undefined) this.#problems.push(problem);
-      }
+      const chunks = listed.map(({ name }) => name);
+      await this.#lookAt(chunks, volumes, index, tables);
+      await this.#lookAt(volumes.askForVolumes(), volumes, index, tables);
       this.#problems.push(...volumes.problems());
       this.#volumesAway = volumes.away();
     } finally {
@@ -206,6 +202,20 @@ class Rebuild {
     await this.#readUnknown();
     await this.#flush();
     return this.#dropDamaged(index.damaged);
+  }
+
+  async #lookAt(
+    chunks: readonly string[],
+    volumes: RebuildVolumes,
+    index: VerifiedIndex,
+    tables: ReadonlyMap<string, ToldChunk>,
+  ): Promise<void> {
+    for (const [done, name] of chunks.entries()) {
+      await this.#turn();
+      this.#request.onProgress({ chunks: done, chunksTotal: chunks.length, bytesRead: 0 });
+      const problem = await this.#look(name, volumes, index, tables.get(name));
+      if (problem !== undefined) this.#problems.push(problem);
+    }
   }
 
   /** Looks at a chunk; what is wrong with all of it is returned. */

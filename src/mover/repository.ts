@@ -24,6 +24,7 @@ import {
   RECORD,
 } from '../format/record.ts';
 import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
+import type { MountService } from '../media/mount-requests.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
 import type { ChapSource } from '../scsi/iscsi-chap.ts';
 import type { PooledStore } from './pooled-store.ts';
@@ -44,6 +45,8 @@ export interface Surroundings {
   readonly random: Random;
   /** Secrets for the targets of tape drives; absent: there are none. */
   readonly chap?: ChapSource;
+  /** Who brings tapes that are not there; absent: nobody. */
+  readonly mounts?: MountService;
 }
 
 export type PassphraseProvider = () => Promise<Buffer>;

@@ -2,6 +2,7 @@
  * Finds the volume that a user names, and opens its medium.
  */
 import { PenstockError } from '../base/errors.ts';
+import { deskOf } from '../media/mount-requests.ts';
 import { Media, type MediumUse } from '../media/open-medium.ts';
 import type { Volume } from '../media/volume.ts';
 import { checkLabel } from '../media/volume-label.ts';
@@ -68,23 +69,24 @@ export async function withMedium<T>(
   use: MediumUse,
   work: (volume: Volume, label: Buffer) => Promise<T>,
 ): Promise<T> {
-  return await withAnyMedium(repository, pool, record.name, use, async (volume) => {
-    const label = { volume: record.volume, name: record.name, pool: pool.name };
-    return await work(volume, await checkLabel(volume, label));
-  });
+  const label = { volume: record.volume, name: record.name, pool: pool.name };
+  const opened = async (volume: Volume): Promise<T> =>
+    await work(volume, await checkLabel(volume, label));
+  return await withAnyMedium(repository, pool, record.name, use, opened, record.volume);
 }
 
-/** Opens what is in the place of a volume of a pool, whatever that is. */
+/** Opens what is in the place of a volume of a pool, whatever that is; or the medium of that volume. */
 export async function withAnyMedium<T>(
   repository: Repository,
   pool: Pool,
   name: string,
   use: MediumUse,
   work: (volume: Volume) => Promise<T>,
+  wanted?: string,
 ): Promise<T> {
-  const media = new Media();
+  const media = new Media(deskOf(repository.around.mounts));
   try {
-    const volume = await media.open(await mediumOf(repository, pool, name), use);
+    const volume = await media.open(await mediumOf(repository, pool, name), use, wanted);
     try {
       return await work(volume);
     } finally {

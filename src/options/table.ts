@@ -73,6 +73,14 @@ export const GLOBAL_OPTIONS = {
     defaultHelp: '1m',
     help: 'how long to wait for another machine that is out of reach',
   },
+  mountWaitMs: {
+    flag: 'mount-wait',
+    kind: 'duration',
+    value: 'TIME',
+    environment: 'PENSTOCK_MOUNT_WAIT',
+    defaultHelp: 'as long as it takes on a terminal, else not at all',
+    help: 'how long to wait for a tape that is asked for because it is not in its drive',
+  },
   json: {
     flag: 'json',
     kind: 'flag',

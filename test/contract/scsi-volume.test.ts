@@ -113,8 +113,8 @@ const inner = new WeakMap<object, object>();
 /** Another volume of the same tape takes the drive before each call. */
 const between = (drive: Volume): Volume => {
   const shared = new SharedDrive(drive);
-  const other = shared.volume('TAPE');
-  return new Proxy(shared.volume('TAPE'), {
+  const other = shared.volume({ name: 'TAPE', isRead: false });
+  return new Proxy(shared.volume({ name: 'TAPE', isRead: false }), {
     get: (target, name) => {
       const value = Reflect.get(target, name);
       if (typeof value !== 'function') return value;
