@@ -78,6 +78,10 @@ function createImage(files: Files, path: ByteString): number {
   return fd;
 }
 
+/** An image of this size warns of its end when so much is left. */
+export const earlyWarningBytesOf = (volumeBytes: number): number =>
+  Math.min(LIMITS.volumeEarlyWarningBytes, Math.floor(volumeBytes / 64));
+
 export class TapeImage implements Volume {
   readonly name: string;
   readonly limits: VolumeLimits = {
@@ -123,9 +127,7 @@ export class TapeImage implements Volume {
     this.#writeProtected = writeProtected;
     this.#cursor = new TapeImageCursor(files, fd, name);
     this.#volumeBytes = options.volumeBytes ?? Number.POSITIVE_INFINITY;
-    this.#earlyWarningBytes =
-      options.earlyWarningBytes ??
-      Math.min(LIMITS.volumeEarlyWarningBytes, Math.floor(this.#volumeBytes / 64));
+    this.#earlyWarningBytes = options.earlyWarningBytes ?? earlyWarningBytesOf(this.#volumeBytes);
   }
 
   /** Bytes behind the last whole object that are none: found when the end of data was. */
@@ -429,10 +431,11 @@ export class TapeImage implements Volume {
   #failed(result: number, call: string): Error {
     const errno = errnoName(result);
     const code: VolumeErrorCode = FULL.has(errno) ? 'VOLUME_FULL' : 'VOLUME_IO';
-    const hint = errno === 'ENOSPC' ? { hint: 'make room on the file system of the images' } : {};
-    return volumeError(code, this.name, this.#object, `cannot ${call} the image: ${errno}`, {
-      errno,
-      ...hint,
-    });
+    const isDisk = errno === 'ENOSPC' || errno === 'EDQUOT';
+    const why = isDisk ? `the disk is full (${errno})` : errno;
+    const hint = 'make room on the file system of the images, then run the command again';
+    const text = `cannot ${call} the image: ${why}`;
+    const details = { errno, ...(isDisk ? { hint } : {}) };
+    return volumeError(code, this.name, this.#object, text, details);
   }
 }

@@ -23,6 +23,7 @@ import type { Repository } from './repository.ts';
 import {
   type ChosenVolume,
   checkFolder,
+  couldGrow,
   freshVolumes,
   isThere,
   knownLabel,
@@ -180,13 +181,17 @@ export class PooledStore implements ObjectStore {
     const volumes: WritableVolume[] = [];
     const found: WritableVolume[] = [];
     for (const volume of own) {
-      const { state, name } = volume;
+      const medium = await mediumOf(this.#repository, pool, volume.name);
+      // At the beginning only: what has become full since is not tried again.
+      const isTried = full === undefined && volume.state === 'full';
+      const state = isTried && couldGrow(medium, pool.blockBytes) ? 'appendable' : volume.state;
       if (state !== 'appendable' && state !== 'missing') continue;
-      const medium = await mediumOf(this.#repository, pool, name);
       const writable = { medium, label: knownLabel(this.#repository, pool, volume) };
       if (!(await isThere(medium))) this.#setState(volume, 'missing');
-      else if (state === 'appendable') volumes.push(writable);
-      else {
+      else if (state === 'appendable') {
+        this.#setState(volume, state);
+        volumes.push(writable);
+      } else {
         // It was away, and has come back.
         this.#setState(volume, 'appendable');
         found.push(writable);

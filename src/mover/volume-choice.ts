@@ -11,6 +11,7 @@ import { RECORD } from '../format/record.ts';
 import type { LabelRecord, LabelSealed, VolumeLabel } from '../format/volume-label.ts';
 import { CWD, FileStatus, openFiles } from '../host/mod.ts';
 import type { Medium, TapeMedium, WritableVolume } from '../media/drive-messages.ts';
+import { earlyWarningBytesOf } from '../media/tape-image.ts';
 import type { LabelSettings, Pool } from './pools.ts';
 import type { Repository } from './repository.ts';
 import { mediumOf } from './volume-medium.ts';
@@ -36,6 +37,18 @@ export function checkFolder({ name, kind, path }: Pool): void {
 export async function isThere(medium: Medium): Promise<boolean> {
   if (medium.kind === 'tape') return (await tapesFor(medium))?.includes(medium.name) ?? true;
   return openFiles().statusFollow(CWD, medium.path, new FileStatus()) >= 0;
+}
+
+/**
+ * Whether an image that counts as full could be longer: its disk was full, and it is written again as soon as
+ * there is room. Of a tape only its drive knows.
+ */
+export function couldGrow(medium: Medium, blockBytes: number): boolean {
+  if (medium.kind === 'tape') return false;
+  const status = new FileStatus();
+  if (openFiles().statusFollow(CWD, medium.path, status) < 0) return false;
+  const reserve = earlyWarningBytesOf(medium.volumeBytes) + 2 * blockBytes;
+  return status.size + reserve < medium.volumeBytes;
 }
 
 const NAME_LENGTH = 6;
