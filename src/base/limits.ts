@@ -324,6 +324,8 @@ export const LIMITS = {
   pipeMessagesEarlyMax: 256,
   /** Bytes of these. */
   pipeEarlyBytesMax: 4 * MIB,
+  /** Control messages of a machine that modules of another one have not answered. */
+  pipeControlsMax: 16,
   /** Safe points that the head is being told of; of further ones the last counts. */
   pipeSafePointsMax: 16,
   /** What is sent on a pipe's control channel and was not read by the other side. */

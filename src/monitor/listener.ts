@@ -14,12 +14,12 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { type PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { CountedAddresses } from '../channel/net/addresses.ts';
 import type { Identity } from '../channel/net/identity.ts';
 import type { Peer, Peers } from '../channel/net/peers.ts';
 import { peerFingerprint, serverTls } from '../channel/net/pinned-tls.ts';
-import { CountedAddresses } from './addresses.ts';
+import { Strangers } from '../channel/net/strangers.ts';
 import { type ErrorAnswer, STRANGER_ANSWER } from './error-answers.ts';
-import { Strangers } from './strangers.ts';
 
 export interface ListenAddress {
   readonly host: string;

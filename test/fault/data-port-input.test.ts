@@ -176,3 +176,19 @@ test('a thousand connections at every stage of their set-up', async (t) => {
   for (const socket of many) socket.destroy();
   await goesOn(pair);
 });
+
+test('one address that opens many connections keeps no other one out', async (t) => {
+  const pair = await start(t);
+  const honest = connect({ port: pair.port.port, host: '127.0.0.1', localAddress: '127.0.0.9' });
+  await once(honest, 'connect');
+  const preamble = writePreamble({ id: pair.id, agent: 0, attempt: 5000 });
+  honest.write(preamble.subarray(0, 10));
+  const greedy = Array.from({ length: 3 * LIMITS.preamblesPendingMax }, () => plainTo(pair));
+  // Its last one is taken when all before it were.
+  await admitted(pair, 5001);
+  honest.write(preamble.subarray(10));
+  const [answer] = (await once(honest, 'data')) as [Buffer];
+  deepEqual([...answer], [ADMITTED]);
+  for (const socket of [honest, ...greedy]) socket.destroy();
+  await goesOn(pair);
+});

@@ -3,8 +3,8 @@
  *
  * Contract: a stranger can send 64 bytes, and learns nothing: whatever is not a preamble for a half pipe
  * that waits for agents is ended without a word. No more than LIMITS.preamblesPendingMax connections are
- * undecided at a time, each for at most LIMITS.preambleMs; when one more comes the oldest is ended. Who is
- * at the other end is found out by the agent, inside TLS (link-setup.ts).
+ * undecided at a time, each for at most LIMITS.preambleMs; when one more comes, the oldest of the address
+ * that has most of them is ended (strangers.ts). Who is at the other end is found out by the agent, inside TLS (link-setup.ts).
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { toPenstockError } from '../../base/errors.ts';
@@ -12,6 +12,7 @@ import { LIMITS } from '../../base/limits.ts';
 import { duplicateDescriptor } from '../../host/mod.ts';
 import { PREAMBLE_BYTES, readPreamble } from './frame.ts';
 import { dropDescriptor, type HandOver } from './links.ts';
+import { Strangers } from './strangers.ts';
 
 /** Hands a connection to the agents of a half pipe; resolves with whether one took it. */
 export type TakeOver = (connection: HandOver) => Promise<boolean>;
@@ -19,8 +20,10 @@ export type TakeOver = (connection: HandOver) => Promise<boolean>;
 export class DataPort {
   readonly #servers: Server[] = [];
   readonly #halves: Map<string, TakeOver> = new Map();
-  /** Connections of which nothing is known yet, the oldest first. */
-  readonly #pending: Set<Socket> = new Set();
+  /** Connections of which nothing is known yet. */
+  readonly #pending: Strangers = new Strangers(LIMITS.preamblesPendingMax, LIMITS.preambleMs, () =>
+    performance.now(),
+  );
 
   /** Opens the port on these addresses; 0 takes any that is free. HOST_IO. */
   static async open(hosts: readonly string[], port: number): Promise<DataPort> {
@@ -60,7 +63,7 @@ export class DataPort {
 
   async close(): Promise<void> {
     this.#halves.clear();
-    for (const socket of this.#pending) socket.destroy();
+    this.#pending.endAll();
     await Promise.all(
       this.#servers.map((server) => new Promise<void>((done) => server.close(() => done()))),
     );
@@ -68,20 +71,13 @@ export class DataPort {
 
   #accepted(socket: Socket): void {
     const pending = this.#pending;
-    if (pending.size >= LIMITS.preamblesPendingMax) {
-      for (const oldest of pending) {
-        oldest.destroy();
-        pending.delete(oldest);
-        break;
-      }
-    }
     pending.add(socket);
     const timer = setTimeout(() => socket.destroy(), LIMITS.preambleMs);
     let bytes = Buffer.alloc(0);
     socket.on('error', () => {});
     socket.once('close', () => {
       clearTimeout(timer);
-      pending.delete(socket);
+      pending.remove(socket);
     });
     socket.on('data', (more: Buffer) => {
       bytes = Buffer.concat([bytes, more]);

@@ -210,9 +210,12 @@ export class HalfPipe {
   }
 
   async #answer(id: unknown, stage: unknown, message: unknown): Promise<void> {
-    if (typeof id !== 'number' || this.#answering >= LIMITS.pipeMessagesEarlyMax) return;
+    if (typeof id !== 'number') return;
     this.#answering++;
     try {
+      if (this.#answering > LIMITS.pipeControlsMax) {
+        throw new PenstockError('NET_BUSY', `${LIMITS.pipeControlsMax} messages wait already`);
+      }
       const { controlBeyond } = this.#options;
       const isHere = this.pipe.segment.config.stages.some(({ name }) => name === stage);
       const values =
