@@ -42,6 +42,8 @@ export interface WritableVolume {
   readonly label: VolumeLabel;
   /** The label's record as it is to be written; absent when the medium bears it already. */
   readonly newLabel?: Uint8Array;
+  /** Objects that are known to be on it: with fewer it is damaged, or an older copy, and not written. */
+  readonly leastObjects?: number;
 }
 
 /** A volume to be read. */

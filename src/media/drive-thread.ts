@@ -31,10 +31,15 @@ import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { MountDesk, type MountRequest, mountText } from './mount-requests.ts';
 import { Media } from './open-medium.ts';
-import type { Volume } from './volume.ts';
+import { isVolumeError, type Volume } from './volume.ts';
 import { checkLabel, labelVolume } from './volume-label.ts';
 import { newReadFigures } from './volume-reader.ts';
-import { type LoadedVolume, VolumeWriter, type WriterReport } from './volume-writer.ts';
+import {
+  type LoadedVolume,
+  VolumeWriter,
+  type VolumeWriterOptions,
+  type WriterReport,
+} from './volume-writer.ts';
 
 /** What the thread is started with. */
 export interface DriveThreadData {
@@ -119,7 +124,7 @@ class DriveThread {
   }
 
   async #begin(session: WriteSession, volumes: readonly WritableVolume[]): Promise<void> {
-    this.#writer = await VolumeWriter.open(await this.#loadOne(volumes, undefined), {
+    this.#writer = await this.#open(volumes, {
       ...session,
       onCommitted: (chunk) => {
         this.#writing?.committed(chunk);
@@ -127,12 +132,34 @@ class DriveThread {
       },
       nextVolume: async ({ volume }) => {
         // What is there is on record before others may write to it.
-        const volumes = await this.#ask({ about: 'next', full: volume });
+        const volumes = await this.#next(volume);
         await this.#loaded.pop()?.close();
-        return await this.#loadOne(volumes as readonly WritableVolume[], volume);
+        return await this.#loadOne(volumes, volume);
       },
     });
     this.#writing = new DriveWriting(this.#writer, (sink) => this.#memory.setDurable(sink));
+  }
+
+  /** On the first volume that is there and whose end is where it should be. */
+  async #open(
+    volumes: readonly WritableVolume[],
+    options: VolumeWriterOptions,
+    full?: string,
+  ): Promise<VolumeWriter> {
+    const loaded = await this.#loadOne(volumes, full);
+    try {
+      return await VolumeWriter.open(loaded, options);
+    } catch (error) {
+      if (!isVolumeError(error, 'VOLUME_DAMAGED')) throw error;
+      await this.#loaded.pop()?.close();
+      const { volume } = loaded.label;
+      return await this.#open(await this.#next(volume), options, volume);
+    }
+  }
+
+  /** Volumes to go on with; nothing is written to that one any more. */
+  async #next(full: string): Promise<readonly WritableVolume[]> {
+    return (await this.#ask({ about: 'next', full })) as readonly WritableVolume[];
   }
 
   async #ask(about: DriveAsk): Promise<Told> {
@@ -193,7 +220,8 @@ class DriveThread {
         const replaced = await this.#labels(volume, one);
         const loaded = { type: 'loaded', volume: one.label.volume } as const;
         this.#post(replaced === undefined ? loaded : { ...loaded, replaced });
-        return { volume, label: one.label };
+        const { label, leastObjects = 0 } = one;
+        return { volume, label, leastObjects };
       } catch (error) {
         const isOfOne = error instanceof PenstockError && OF_ONE_VOLUME.has(error.code);
         if (!isOfOne || volumes.length === 1) throw error;

@@ -4,7 +4,8 @@
  * Contract: reads only; knows nothing of the position of a drive. An object that is not whole, with the
  * file's end inside it, is a *torn tail*: it counts as the end of data. Damage in the middle (two
  * lengths that do not match) is passed over where the next object can be found: behind the record
- * by its first length, or else by looking for the second one.
+ * by its first length, or else by looking for the second one. Where it cannot, all that follows is one
+ * damaged object: it may be anything, also what is stored.
  */
 
 import {
@@ -27,6 +28,8 @@ export interface TapeObject {
   next: number;
   /** Bytes of a torn tail, at the end. */
   torn: number;
+  /** All the rest of the file, in which no object is found. */
+  isRest: boolean;
 }
 
 const SEARCH_BYTES = 1 << 20;
@@ -44,6 +47,7 @@ export class TapeImageCursor {
     bad: false,
     next: 0,
     torn: 0,
+    isRest: false,
   };
 
   constructor(files: Files, fd: number, name: string) {
@@ -61,6 +65,7 @@ export class TapeImageCursor {
   /** The object at or behind `offset`; the same thing is returned each time. */
   objectAt(offset: number): TapeObject {
     const object = this.#object;
+    object.isRest = false;
     let at = offset;
     for (;;) {
       const word = this.#wordAt(at);
@@ -77,7 +82,7 @@ export class TapeImageCursor {
       } else {
         const end = at + TAP_WORD_BYTES + tapPaddedBytes(read.bytes);
         const second = this.#wordAt(end);
-        if (second !== word) return this.#damaged(offset, at, end, second);
+        if (second !== word) return this.#damaged(offset, at, word, second);
         at = end + TAP_WORD_BYTES;
         if (read.ignored) continue;
         object.kind = 'record';
@@ -121,18 +126,27 @@ export class TapeImageCursor {
     return object;
   }
 
-  #damaged(offset: number, at: number, end: number, second: number | undefined): TapeObject {
+  #damaged(offset: number, at: number, word: number, second: number | undefined): TapeObject {
+    const behind = at + 2 * TAP_WORD_BYTES + tapPaddedBytes(word & 0xfff_ffff);
     const next =
-      second !== undefined && this.#isObject(end + TAP_WORD_BYTES)
-        ? end + TAP_WORD_BYTES
-        : this.#search(at);
-    if (next === undefined) return this.#end(offset, this.fileBytes() - at);
+      second !== undefined && this.#isObject(behind) ? behind : this.#nextWhole(at, behind);
+    // A record that was being written when the power failed is not whole: its length leads out of the file.
+    const isTorn = second === undefined && word <= TAP_RECORD_BYTES_MAX;
+    if (next === undefined && isTorn) return this.#end(offset, this.fileBytes() - at);
     const object = this.#object;
     object.kind = 'damaged';
     object.dataAt = at + TAP_WORD_BYTES;
     object.bytes = 0;
-    object.next = next;
+    object.isRest = next === undefined;
+    object.next = next ?? this.fileBytes();
     return object;
+  }
+
+  /** Behind the record at `at`; or, where its second length and the next one's first are wrong, that one. */
+  #nextWhole(at: number, behind: number): number | undefined {
+    const next = this.#search(at);
+    if (next !== undefined || behind >= this.fileBytes()) return next;
+    return this.#search(behind) === undefined ? undefined : behind;
   }
 
   /** Whether a whole record or a mark with something whole behind it, or the end, is here. */

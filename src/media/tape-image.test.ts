@@ -13,6 +13,7 @@ import { readTap, tapBytes } from '../../test/tap-reader.ts';
 import { faultyFiles } from '../host/fake/mod.ts';
 import { openFiles, seededRandom } from '../host/mod.ts';
 import { openTapeImage, type TapeImage, type TapeImageOptions } from './tape-image.ts';
+import { inspectVolume } from './volume-label.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'penstock-tap-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -107,6 +108,39 @@ test('a length that was spoiled costs its record', async () => {
       );
       await volume.close();
     }
+  }
+});
+
+test('the lengths between two records were spoiled: both are lost, and nothing else', async () => {
+  const parts = [rec('first'), rec('second one'), rec('third'), rec('fourth'), rec('last')];
+  const at = Buffer.concat(parts.slice(0, 2)).length - 4;
+  for (const value of [0xff, 0x3f3f3f3f, 0x9abcdef0]) {
+    const bytes = Buffer.concat(parts);
+    for (const spoiled of [at, at + 4]) bytes.writeUInt32LE(value, spoiled);
+    const volume = image(bytes);
+    const damaged = 'VOLUME_DAMAGED';
+    assert.deepEqual(await contents(volume), ['first', damaged, damaged, 'fourth', 'last']);
+    await volume.close();
+  }
+});
+
+test('where nothing is found behind damage nothing is written, but in place of all of it', async () => {
+  const junk = Buffer.from('this is no tape image, and it may be dear to somebody; '.repeat(50));
+  for (const bytes of [junk, Buffer.concat([rec('one'), rec('two'), junk])]) {
+    const volume = image(bytes);
+    const seen = await contents(volume);
+    assert.deepEqual(seen, bytes === junk ? ['VOLUME_DAMAGED'] : ['one', 'two', 'VOLUME_DAMAGED']);
+    await volume.spaceEnd();
+    assert.equal((await volume.tell()).object, seen.length);
+    await assert.rejects(volume.append(text('new')), { code: 'VOLUME_DAMAGED' });
+    await assert.rejects(volume.writeMarks(1), { code: 'VOLUME_DAMAGED' });
+    assert(readFileSync(volume.path).equals(bytes));
+    assert.equal((await inspectVolume(volume)).kind, 'foreign');
+    await volume.rewind();
+    await volume.append(text('new'));
+    await volume.synchronise();
+    assert.deepEqual(readTap(volume.path), [text('new')]);
+    await volume.close();
   }
 });
 

@@ -4,7 +4,7 @@
  *
  * Contract: an image is a file that other programs can read. Where objects begin is found while
  * spacing, and every 64th remembered; a hint (an offset in the file) is taken where the lengths around
- * it match. A torn tail counts as the end of data, and goes with the first record that is appended. A
+ * it match. Behind damage that hides all that follows nothing is written. A torn tail counts as the end of data, and goes with the first record that is appended. A
  * synchronisation that failed is never followed by one that succeeds: after that the system does
  * not say any more what reached the disk.
  */
@@ -113,6 +113,8 @@ export class TapeImage implements Volume {
   /** Objects that were synchronised, once something was written. */
   #synced: number | undefined;
   #tornBytes = 0;
+  /** The file's end, where what lies before is not understood: nothing is found behind that. */
+  #restEnd = Number.POSITIVE_INFINITY;
 
   constructor(
     files: Files,
@@ -309,6 +311,7 @@ export class TapeImage implements Volume {
       this.#atEnd = true;
       return 'end';
     }
+    if (object.isRest) this.#restEnd = object.next;
     this.#stepped.dataAt = object.dataAt;
     this.#stepped.bytes = object.bytes;
     this.#stepped.bad = object.bad && object.kind === 'record';
@@ -376,6 +379,14 @@ export class TapeImage implements Volume {
   #makeRoom(bytes: number): void {
     if (this.#at + bytes > this.#volumeBytes)
       throw volumeError('VOLUME_FULL', this.name, this.#object, 'the image has reached its size');
+    if (this.#at >= this.#restEnd) {
+      const text =
+        'what lies before this place is damaged: what is written here would not be found';
+      throw volumeError('VOLUME_DAMAGED', this.name, this.#object, text, {
+        hint: 'nothing is written to it any more: run `penstock volume verify`',
+      });
+    }
+    this.#restEnd = Number.POSITIVE_INFINITY;
     if (this.#cut) {
       if (this.#cursor.fileBytes() === this.#at) return;
       const text = 'the file was changed by another program while it was written';

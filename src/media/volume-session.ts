@@ -35,6 +35,8 @@ export interface SessionOptions {
   readonly continues?: string;
   /** Believes no log on the medium: this session's has everything, by headers. */
   readonly rebuildLog?: boolean;
+  /** Of the objects so far these are known to be stored: a medium with fewer is not written. */
+  readonly leastObjects?: number;
   /** Logs of earlier sessions by their numbers: they go to the medium with that of this one. */
   readonly logs?: ReadonlyMap<number, readonly Uint8Array[]>;
 }
@@ -112,7 +114,8 @@ export class VolumeSession {
    * Begins a session behind all others. What a session that was not closed has left is taken into the
    * log by its headers.
    *
-   * @throws PenstockError VOLUME_FOREIGN when the medium is not the one of this label
+   * @throws PenstockError VOLUME_FOREIGN when the medium is not the one of this label, VOLUME_DAMAGED
+   *   when it ends before something that is stored
    */
   static async begin(
     volume: Volume,
@@ -122,6 +125,7 @@ export class VolumeSession {
     await checkLabel(volume, label);
     const found = await readContents(volume, label.volume);
     const { end } = found;
+    checkEnd(volume, end, options.leastObjects ?? 0);
     const isNew = options.rebuildLog === true;
     const sessions = isNew ? [] : found.sessions;
     const openFrom = isNew ? Math.min(LABEL_OBJECTS, end) : found.openFrom;
@@ -405,4 +409,13 @@ export class VolumeSession {
   async #add(entry: LogEntry): Promise<void> {
     if (objectsOf(entry) > 0) await this.#options.log.add(entry);
   }
+}
+
+/** What cannot be seen behind the end of data would be gone with the first record that is written. */
+function checkEnd(volume: Volume, end: number, leastObjects: number): void {
+  if (end >= leastObjects) return;
+  const text = `the data ends here, and what is stored on it reaches to object ${leastObjects}`;
+  throw volumeError('VOLUME_DAMAGED', volume.name, end, text, {
+    hint: 'nothing is written to it: is it an older copy? else run `penstock volume verify`',
+  });
 }

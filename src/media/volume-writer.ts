@@ -29,6 +29,8 @@ import { WriteLog } from './write-log.ts';
 export interface LoadedVolume {
   readonly volume: Volume;
   readonly label: VolumeLabel;
+  /** Objects that are known to be on it (SessionOptions). */
+  readonly leastObjects?: number;
 }
 
 export interface VolumeWriterOptions {
@@ -138,7 +140,8 @@ export class VolumeWriter {
   /**
    * Begins a session on a volume.
    *
-   * @throws PenstockError VOLUME_FOREIGN when another medium is in the drive, VOLUME_…
+   * @throws PenstockError VOLUME_FOREIGN when another medium is in the drive, VOLUME_DAMAGED when it ends
+   *   too early, VOLUME_…
    */
   static async open(first: LoadedVolume, options: VolumeWriterOptions): Promise<VolumeWriter> {
     const { session, log } = await begin(first, options);
@@ -421,7 +424,7 @@ export interface VolumeStream {
 }
 
 async function begin(
-  { volume, label }: LoadedVolume,
+  { volume, label, leastObjects = 0 }: LoadedVolume,
   options: VolumeWriterOptions,
   continues?: string,
 ): Promise<{ session: VolumeSession; log: WriteLog }> {
@@ -431,7 +434,7 @@ async function begin(
   }
   const log = (await options.newLog?.(label)) ?? new WriteLog();
   const session = await VolumeSession.begin(volume, label, {
-    ...{ id: options.id, log, writer: options.writer },
+    ...{ id: options.id, log, writer: options.writer, leastObjects },
     logPlace: options.logPlace ?? 'medium',
     perRecord: options.logPerRecord ?? false,
     clock: options.clock ?? openClock(),

@@ -27,6 +27,7 @@ import {
   freshVolumes,
   isThere,
   knownLabel,
+  leastObjects,
 } from './volume-choice.ts';
 import { dropLogs, putLog } from './volume-logs.ts';
 import { mediumOf } from './volume-medium.ts';
@@ -186,7 +187,8 @@ export class PooledStore implements ObjectStore {
       const isTried = full === undefined && volume.state === 'full';
       const state = isTried && couldGrow(medium, pool.blockBytes) ? 'appendable' : volume.state;
       if (state !== 'appendable' && state !== 'missing') continue;
-      const writable = { medium, label: knownLabel(this.#repository, pool, volume) };
+      const label = knownLabel(this.#repository, pool, volume);
+      const writable = { medium, label, leastObjects: leastObjects(volume) };
       if (!(await isThere(medium))) this.#setState(volume, 'missing');
       else if (state === 'appendable') {
         this.#setState(volume, state);

@@ -149,6 +149,11 @@ export function knownLabel(repository: Repository, pool: Pool, record: KnownVolu
   };
 }
 
+/** How many objects are certainly on it. */
+export function leastObjects({ objects, chunks }: KnownVolume): number {
+  return chunks.reduce((least, { endObject }) => Math.max(least, endObject), objects);
+}
+
 /** The repository record and the key records: with one of them and a passphrase all can be read. */
 async function keyRecords({ store }: Repository): Promise<LabelRecord[]> {
   const records: LabelRecord[] = [];

@@ -13,7 +13,7 @@ import { VolumeSession } from '../media/volume-session.ts';
 import { entriesOf, givenPages, type LogPages, WriteLog } from '../media/write-log.ts';
 import { compareLogs } from '../media/write-log-compare.ts';
 import type { Repository } from './repository.ts';
-import { knownLabel } from './volume-choice.ts';
+import { knownLabel, leastObjects } from './volume-choice.ts';
 import { type NamedVolume, volumeAgain, withMedium } from './volume-find.ts';
 import { isDamagedLog, type SessionOnMedium, sessionsOnMedium } from './volume-log-reading.ts';
 import { dropLogs, type LogBeside, putLog, readLogs } from './volume-logs.ts';
@@ -70,6 +70,7 @@ export async function appendLog(
     const session = await VolumeSession.begin(volume, knownLabel(repository, pool, record), {
       ...{ id, log: new WriteLog(), logPlace: 'medium', perRecord: false, writer, logs },
       clock: repository.around.clock,
+      leastObjects: leastObjects(record),
     });
     await session.synchronise();
     const entry = await session.end();
