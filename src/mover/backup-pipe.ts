@@ -137,6 +137,7 @@ function stagesOf(parts: BackupParts): StageSpec[] {
       windowBytes: windowBytes(repository),
       startWhen: 'first-buffer',
     },
-    { name: 'place', modules: placing, startWhen: 'first-buffer' },
+    // Else blocks would fill the segment while its code is loaded.
+    { name: 'place', modules: placing, startWhen: 'first-buffer', warmWith: 'work' },
   ];
 }

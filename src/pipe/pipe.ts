@@ -18,6 +18,7 @@ import { tellObservers } from './observers.ts';
 import { ATTENTION, createSegment, INITIATOR, type Segment } from './segment.ts';
 import { isSafePoint, makePipeName, type PipeSpec, toSegmentConfig } from './spec.ts';
 import { counterOf, type PipeStatus, statusOf } from './status.ts';
+import { keepWarm } from './warm.ts';
 
 /** What a pipe that reached its end did. */
 export interface PipeSummary {
@@ -220,7 +221,12 @@ export class Pipe {
 
   #startOne(stage: number, number: number): void {
     const id = (this.segment.topology.firstInstance[stage] ?? 0) + number;
-    if (!this.segment.stopRequested) must(this.#instances[id], 'the instance exists').start();
+    if (this.segment.stopRequested) return;
+    const instance = must(this.#instances[id], 'the instance exists');
+    instance.start();
+    for (const { spec, started } of this.#instances) {
+      if (spec.warmWith === instance.spec.name && !started) keepWarm(spec.name, spec.modules, 1);
+    }
   }
 
   #halted(instance: InstanceHandle): void {

@@ -42,6 +42,8 @@ export interface StageSpec {
   readonly windowBytes?: number;
   /** When its threads are started: at once, or as buffers come for them. */
   readonly startWhen?: 'now' | 'first-buffer';
+  /** A thread is begun ahead for it when this stage, started by a buffer, begins (warm.ts). */
+  readonly warmWith?: string;
   /** Stages that it may send to, the first by default. Default: the next; of the last: none. */
   readonly to?: string | readonly string[];
   readonly workerData?: unknown;

@@ -49,6 +49,28 @@ test('an instance takes a thread that was started for its modules', async () => 
   ok(again.head < (again.tails[0] as number), 'it was taken once');
 });
 
+test('a stage that a buffer starts has a thread begun ahead for the one that waits for its buffers', async () => {
+  process.env.WARMED = 'not loaded';
+  const waits = code(`process.env.WARMED = 'loaded'; export default { process() {} }`);
+  const pipe = await startPipe({
+    maxBuffers: 2,
+    payloadBytes: 64,
+    stages: [
+      { name: 'head', modules: [HEAD] },
+      {
+        name: 'keeps',
+        modules: [code('export default { run(c) { c.freeBuf(c.receiveBuf()); } }')],
+        startWhen: 'first-buffer',
+      },
+      { name: 'waits', modules: [waits], startWhen: 'first-buffer', warmWith: 'keeps' },
+    ],
+  });
+  await pipe.done;
+  // It was never started: its code is loaded by the thread that was begun for it.
+  while (process.env.WARMED !== 'loaded') await new Promise((resolve) => setTimeout(resolve, 5));
+  dropWarmThreads();
+});
+
 test('a warm thread that died, or was dropped, is not given out', async () => {
   const dies = code('process.exit(3)');
   warmThread('dies', [dies]);
