@@ -22,6 +22,8 @@ export const MEDIA_LIMITS = {
   logPageBytes: 60 * KIB,
   /** One record of the index of a volume's sessions. */
   volumeIndexBytesMax: 1 * MIB,
+  /** All records of an index. */
+  volumeIndexAllBytesMax: 64 * MIB,
   /** Faults of a drive in a row after which a writer gives up. */
   volumeFaultsMax: 3,
   /** Memory of the buffers between streams and a drive. */

@@ -113,7 +113,8 @@ export function decodeLabel(
   } catch {
     throw wrong('it does not hold JSON');
   }
-  if (!isLabel(label)) throw wrong('fields are missing');
+  if (typeof label !== 'object' || label === null || !isLabel(label))
+    throw wrong('fields are missing');
   if (label.volume !== head.id.toString('hex')) throw wrong('it is that of another volume');
   return label;
 }

@@ -265,8 +265,9 @@ export function readPlainRecord(
 /** @throws PenstockError DAMAGED, REPO_FEATURE */
 export function decodeLogPage(bytes: Buffer, subject: string, crc: Crc): LogPage {
   const record = readPlainRecord(bytes, RECORD.volumeLogPage, subject, crc);
-  const head = record.clear as LogPageHead;
   const wrong = (reason: string): PenstockError => damaged(subject, reason);
+  const head = record.clear as LogPageHead;
+  if (!isHead(head)) throw wrong('fields are missing');
   if (head.volume !== record.id) throw wrong('it is of another volume');
   const { body } = record;
   if (body.length < LISTS_BYTES) throw wrong('it is cut off');
@@ -287,9 +288,22 @@ export function decodeLogPage(bytes: Buffer, subject: string, crc: Crc): LogPage
     wrong,
   );
   const entries: LogEntry[] = [];
-  while (!reader.atEnd) entries.push(reader.next());
+  // Whoever goes through the objects of an entry relies on it that there are no more than on the volume.
+  while (!reader.atEnd) {
+    const entry = reader.next();
+    if (entry.object + objectsOf(entry) > head.endObject)
+      throw wrong('an entry lies behind its end');
+    entries.push(entry);
+  }
   if (entries.length !== head.entries) throw wrong(`it has ${entries.length} entries`);
   return { head, entries };
+}
+
+function isHead(head: Partial<LogPageHead> | null): boolean {
+  const { session, page, entries, firstObject, endObject, firstMs } = head ?? {};
+  return [session, page, entries, firstObject, endObject, firstMs].every(
+    (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  );
 }
 
 function damaged(subject: string, reason: string): PenstockError {

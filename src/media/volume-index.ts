@@ -109,19 +109,51 @@ async function indexBefore(
   const last = await readIndexPart(volume, volumeId, mark - 1, view);
   if (last === undefined || last.head.part !== last.head.parts - 1) return undefined;
   const bodies: Buffer[] = [];
+  let bytes = last.body.length;
   for (let part = 0; part < last.head.parts - 1; part++) {
     const at = mark - last.head.parts + part;
     const read = await readIndexPart(volume, volumeId, at, view);
     if (read?.head.part !== part) return undefined;
+    bytes += read.body.length;
+    if (bytes > LIMITS.volumeIndexAllBytesMax) return undefined;
     bodies.push(read.body);
   }
   try {
     const sessions: unknown = JSON.parse(Buffer.concat([...bodies, last.body]).toString('utf8'));
-    return Array.isArray(sessions) ? sessions : undefined;
+    return areSessions(sessions, mark + 1) ? sessions : undefined;
   } catch {
     return undefined;
   }
 }
+
+/** Whether an index says what can be, of objects before `end`: it may be damaged, or a lie. */
+function areSessions(value: unknown, end: number): value is SessionEntry[] {
+  let [number, first] = [-1, 0];
+  const isNext = (one: Partial<SessionEntry> | null): boolean => {
+    if (typeof one !== 'object' || one === null || typeof one.id !== 'string') return false;
+    const { session, firstObject, endObject, records, bytes, startedMs, endedMs, pages } = one;
+    if (![session, firstObject, endObject, records, bytes, startedMs, endedMs].every(isCount))
+      return false;
+    const isAfter = Number(session) > number && Number(firstObject) >= first;
+    [number, first] = [Number(session), Number(endObject)];
+    return isAfter && isRange(one, end) && Array.isArray(pages) && pages.every(isPlace);
+  };
+  const isPlace = (page: Partial<PagePlace> | null): boolean =>
+    isCount(page?.object) &&
+    (page?.hint === undefined || isCount(page.hint)) &&
+    isRange(page ?? {}, end);
+  return Array.isArray(value) && value.every(isNext);
+}
+
+function isRange(
+  { firstObject, endObject }: { firstObject?: unknown; endObject?: unknown },
+  end: number,
+): boolean {
+  const isOne = isCount(firstObject) && isCount(endObject);
+  return isOne && Number(firstObject) <= Number(endObject) && Number(endObject) <= end;
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
 
 async function readIndexPart(
   volume: Volume,
@@ -133,8 +165,9 @@ async function readIndexPart(
   if (bytes === undefined) return undefined;
   try {
     const read = readPlainRecord(bytes, RECORD.volumeIndex, `object ${object}`, crcOf);
-    if (read.id !== volumeId) return undefined;
-    return { head: read.clear as IndexHead, body: Buffer.from(read.body) };
+    const head = read.clear as IndexHead | null;
+    if (read.id !== volumeId || !isCount(head?.part) || !isCount(head?.parts)) return undefined;
+    return { head: head as IndexHead, body: Buffer.from(read.body) };
   } catch (thrown) {
     if (thrown instanceof PenstockError && thrown.code === 'DAMAGED') return undefined;
     throw thrown;
@@ -182,7 +215,10 @@ export function pagesOnMedium(volume: Volume, volumeId: string, session: Session
 function isPage(bytes: Buffer, volumeId: string, place: PagePlace): boolean {
   try {
     const { head }: { head: LogPageHead } = decodeLogPage(bytes, 'a page', crcOf);
-    return head.volume === volumeId && head.firstObject === place.firstObject;
+    const { volume, firstObject, endObject } = head;
+    return (
+      volume === volumeId && firstObject === place.firstObject && endObject === place.endObject
+    );
   } catch {
     return false;
   }
