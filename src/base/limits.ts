@@ -109,6 +109,8 @@ export const LIMITS = {
 
   /** A small record (archive, key, map, lease, condemn) as a whole. */
   recordBytesMax: 64 * MIB,
+  /** Damaged blocks that one note tells of, and that a restore notes. */
+  damageNoteBlocks: 64 * 1024,
   /** A passphrase. */
   passphraseBytesMax: 4096,
   /** A person who mistypes a passphrase is asked this often. */

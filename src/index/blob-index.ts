@@ -4,8 +4,9 @@
  * The main thread loads the segments once (load.ts); every thread then makes a BlobIndex of what is
  * shared. Heads (tables, fanout, filter) are in memory; records too while all of them together stay
  * below LIMITS.indexMemoryBytes, else pages of records are read on demand and checked against their
- * hashes. Chunks that must not be used (missing; for a backup condemned ones) have number -1. Places
- * in chunks of last resort (condemned, for a reader) come after all others.
+ * hashes. Chunks that must not be used (missing; for a backup condemned ones) have number -1. Places of
+ * last resort (in chunks that are condemned, for a reader; in blocks that were found damaged) come after
+ * all others.
  */
 
 import { must } from '../base/assert.ts';
@@ -44,9 +45,14 @@ export interface IndexShare {
   readonly chunkIds: readonly string[];
   /** One bit a chunk: an entry of the archive being made refers to it. */
   readonly used: SharedArrayBuffer;
-  /** One byte a chunk, not 0: only where a blob has no other place. Absent: there are none. */
+  /** One byte a chunk: which of its blocks are of last resort (LAST_RESORT). Absent: none of any. */
   readonly lastResort?: SharedArrayBuffer | undefined;
+  /** Numbers of the blocks of last resort, of chunks of which only some are. */
+  readonly lastBlocks?: ReadonlyMap<number, ReadonlySet<number>> | undefined;
 }
+
+/** Places that count only where a blob has no other one. */
+export const LAST_RESORT = { none: 0, chunk: 1, blocks: 2 } as const;
 
 const PAGES_CACHED = 128;
 
@@ -65,13 +71,11 @@ export class BlobIndex {
 
   /** `hash` is keyed with the keyring's index key; `files` serves pages of large segments. */
   constructor(share: IndexShare, files: Files, hash: KeyedHash) {
-    const lastResort =
-      share.lastResort === undefined ? undefined : new Uint8Array(share.lastResort);
     this.#segments = share.segments.map(
-      (segment) => new SegmentReader(segment, files, hash, lastResort),
+      (segment) => new SegmentReader(segment, files, hash, share),
     );
     this.#used = new Int32Array(share.used);
-    this.#hasLastResort = lastResort !== undefined;
+    this.#hasLastResort = share.lastResort !== undefined;
   }
 
   /**
@@ -79,9 +83,13 @@ export class BlobIndex {
    * passes over that many of them.
    */
   find(names: Buffer, at: number, skip = 0): boolean {
-    this.#left = skip;
-    if (this.#search(names, at, false)) return true;
+    if (this.#findSound(names, at, skip)) return true;
     return this.#hasLastResort && this.#search(names, at, true);
+  }
+  /** As find, without places of last resort. */
+  #findSound(names: Buffer, at: number, skip: number): boolean {
+    this.#left = skip;
+    return this.#search(names, at, false);
   }
   #left = 0;
   #search(names: Buffer, at: number, lastResort: boolean): boolean {
@@ -117,10 +125,10 @@ export class BlobIndex {
   #place(): string {
     return `${this.chunk}:${this.block}`;
   }
-  /** As find, and notes that the archive being made needs the chunk. */
+  /** As find, but not at a place of last resort; notes that the archive being made needs the chunk. */
   use(names: Buffer, at: number): boolean {
     for (let skip = 0; ; skip++) {
-      if (!this.find(names, at, skip)) return false;
+      if (!this.#findSound(names, at, skip)) return false;
       if (this.#distrusted.size === 0 || !this.#distrusted.has(this.#place())) break;
     }
     const word = this.chunk >>> 5;
@@ -151,14 +159,16 @@ class SegmentReader {
   readonly #hash: KeyedHash;
   readonly #pages = new Map<number, Buffer>();
   readonly #lastResort: Uint8Array | undefined;
+  readonly #lastBlocks: IndexShare['lastBlocks'];
 
   constructor(
     share: SegmentShare,
     files: Files,
     hash: KeyedHash,
-    lastResort: Uint8Array | undefined,
+    { lastResort, lastBlocks }: IndexShare,
   ) {
-    this.#lastResort = lastResort;
+    this.#lastResort = lastResort && new Uint8Array(lastResort);
+    this.#lastBlocks = lastBlocks;
     this.#share = share;
     this.#shape = share.shape;
     this.#layout = layoutOf(share.shape);
@@ -201,15 +211,20 @@ class SegmentReader {
     const chunk = bytes.readUInt32LE(at + 32);
     const number = this.#share.chunkNumbers[chunk] ?? -1;
     if (number < 0) return false;
-    if (this.#lastResort !== undefined && (this.#lastResort[number] !== 0) !== lastResort)
-      return false;
+    const block = bytes.readUInt32LE(at + 36);
+    if (this.#lastResort !== undefined && this.#isLast(number, block) !== lastResort) return false;
     this.record = record;
     this.chunk = number;
-    this.block = bytes.readUInt32LE(at + 36);
+    this.block = block;
     this.#blockAt =
       this.#layout.blocks +
       ((this.#share.firstBlocks[chunk] ?? 0) + this.block) * INDEX_BLOCK_BYTES;
     return this.#blockAt + INDEX_BLOCK_BYTES <= this.#layout.fanout;
+  }
+  #isLast(chunk: number, block: number): boolean {
+    const which = this.#lastResort?.[chunk] ?? LAST_RESORT.none;
+    if (which !== LAST_RESORT.blocks) return which === LAST_RESORT.chunk;
+    return this.#lastBlocks?.get(chunk)?.has(block) === true;
   }
   #compare(record: number, names: Buffer, at: number): number {
     const from = this.#recordAt(record);

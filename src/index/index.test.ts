@@ -12,7 +12,13 @@ import fc from 'fast-check';
 import { PenstockError } from '../base/errors.ts';
 import { layoutOf, PAGE_BYTES, readIndexHead } from '../format/index-segment.ts';
 import { openFiles, openKeyedHash, seededRandom } from '../host/mod.ts';
-import { BlobIndex, type IndexShare, type SegmentShare, usedChunks } from './blob-index.ts';
+import {
+  BlobIndex,
+  type IndexShare,
+  LAST_RESORT,
+  type SegmentShare,
+  usedChunks,
+} from './blob-index.ts';
 import {
   buildSegment,
   type ChunkNames,
@@ -163,6 +169,36 @@ test('segments together find what each of them has; chunks that must not be used
           (place) => !out?.startsWith(place.slice(0, 2)),
         );
         assert.deepEqual(placesOf(share, index, number), expected.sort());
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('places of last resort come after all others, and do not count as known', () => {
+  const blocks = fc.uniqueArray(fc.nat(23), { maxLength: 8 });
+  fc.assert(
+    fc.property(numbers, fc.nat(5), blocks, fc.boolean(), (lists, condemned, noted, paged) => {
+      const chunks = toChunks(lists);
+      const share = shareOf([buildSegment(Buffer.alloc(16, 9), chunks, hash)], paged);
+      const flags = new Uint8Array(new SharedArrayBuffer(share.chunkIds.length));
+      const lastBlocks = new Map<number, Set<number>>();
+      for (const one of noted) {
+        const [chunk, block] = [one >> 2, one & 3];
+        if (chunk >= share.chunkIds.length) continue;
+        flags[chunk] = LAST_RESORT.blocks;
+        lastBlocks.set(chunk, (lastBlocks.get(chunk) ?? new Set()).add(block));
+      }
+      if (condemned < flags.length) flags[condemned] = LAST_RESORT.chunk;
+      const isLast = (index: BlobIndex): boolean =>
+        index.chunk === condemned || lastBlocks.get(index.chunk)?.has(index.block) === true;
+      const index = new BlobIndex({ ...share, lastResort: flags.buffer, lastBlocks }, files, hash);
+      for (let number = 0; number <= 60; number++) {
+        const order: boolean[] = [];
+        for (let skip = 0; index.find(nameOf(number), 0, skip); skip++) order.push(isLast(index));
+        assert.deepEqual(order, order.toSorted(), 'sound ones first');
+        assert.deepEqual(placesOf(share, index, number), modelOf(chunks, lists, number));
+        assert.equal(index.use(nameOf(number), 0), order[0] === false);
       }
     }),
     { numRuns: 60 },

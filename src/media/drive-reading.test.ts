@@ -5,9 +5,16 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { below, labelled, makeChunk, makeStream, writeChunks } from '../../test/volume-fixture.ts';
+import {
+  below,
+  labelled,
+  type MadeChunk,
+  makeChunk,
+  makeStream,
+  writeChunks,
+} from '../../test/volume-fixture.ts';
 import { encodeTrailer } from '../format/chunk.ts';
-import { seededRandom } from '../host/mod.ts';
+import { type Random, seededRandom } from '../host/mod.ts';
 import { DriveReading } from './drive-reading.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { crcOf } from './volume-label.ts';
@@ -16,8 +23,15 @@ import { VolumeWriter } from './volume-writer.ts';
 const BLOCK_BYTES = 2048;
 const READS = 400;
 
-test('ranges of chunks are what was written, while records give way to others', async () => {
-  const random = seededRandom(31);
+interface Written {
+  readonly medium: MemoryMedium;
+  /** Each chunk with its trailer, by id. */
+  readonly whole: ReadonlyMap<string, Buffer>;
+  readonly chunks: readonly MadeChunk[];
+  open(heldBytesMax: number): DriveReading;
+}
+
+async function writeVolume(random: Random): Promise<Written> {
   const medium = new MemoryMedium();
   const volume = new MemoryVolume(medium);
   const { label } = await labelled(volume, random, BLOCK_BYTES);
@@ -43,14 +57,19 @@ test('ranges of chunks are what was written, while records give way to others', 
   const chunks = [...whole].map(([id, { length }]) => {
     return { id, bytes: length, firstObject: 0, endObject };
   });
+  const readable = { volume: label.volume, name: label.name, blockBytes: BLOCK_BYTES };
+  const image = { kind: 'tape-image', path: '', volumeBytes: 0 } as const;
+  const all = [{ ...readable, medium: image, chunks, beside: [] }];
+  const open = (heldBytesMax: number): DriveReading =>
+    new DriveReading(all, async () => new MemoryVolume(medium), heldBytesMax);
+  return { medium, whole, chunks: streams.flat(), open };
+}
+
+test('ranges of chunks are what was written, while records give way to others', async () => {
+  const random = seededRandom(31);
+  const { whole, chunks, open } = await writeVolume(random);
   for (const heldBytesMax of [0, 3 * BLOCK_BYTES, 100 * BLOCK_BYTES]) {
-    const readable = { volume: label.volume, name: label.name, blockBytes: BLOCK_BYTES };
-    const image = { kind: 'tape-image', path: '', volumeBytes: 0 } as const;
-    const reading = new DriveReading(
-      [{ ...readable, medium: image, chunks, beside: [] }],
-      async () => new MemoryVolume(medium),
-      heldBytesMax,
-    );
+    const reading = open(heldBytesMax);
     for (let i = 0; i < READS; i++) {
       const [id, bytes] = [...whole][below(random, whole.size)] as [string, Buffer];
       const position = below(random, bytes.length + 10);
@@ -61,8 +80,54 @@ test('ranges of chunks are what was written, while records give way to others', 
       assert.deepEqual(into.subarray(0, count), expected);
     }
     await reading.close();
-    const records = streams.flat().reduce((sum, one) => sum + one.records.length, 0);
+    const records = chunks.reduce((sum, one) => sum + one.records.length, 0);
     const isAllHeld = heldBytesMax === 100 * BLOCK_BYTES;
     assert(isAllHeld === (reading.figures.recordsRead === records), 'how much was read again');
   }
 });
+
+test('records that cannot be read cost what lies in them, and nothing behind them', async () => {
+  const random = seededRandom(32);
+  for (const [lost, how] of [
+    [[0], 'flipped'],
+    [[3], 'flipped'],
+    [[4, 5], 'unreadable'],
+    [[2, 3, 7], 'header'],
+    [[11], 'unreadable'],
+  ] as const) {
+    const { medium, whole, chunks, open } = await writeVolume(random);
+    const { chunk, records } = chunks[1] as MadeChunk;
+    for (const part of lost) {
+      const at = medium.objects.findIndex((one) => one?.equals(records[part] as Buffer));
+      const object = medium.objects[at] as Buffer;
+      if (how === 'unreadable') medium.unreadable.add(at);
+      // Of the payload, or of the header.
+      else flipByte(object, how === 'header' ? 50 : object.length - 1);
+    }
+    const bytes = whole.get(chunk) as Buffer;
+    const parts: { from: number; to: number; isLost: boolean }[] = [];
+    let from = 0;
+    for (const [part, { length }] of records.entries()) {
+      parts.push({ from, to: from + length, isLost: (lost as readonly number[]).includes(part) });
+      from += length;
+    }
+    parts.push({ from, to: bytes.length, isLost: false });
+    const reading = open(BLOCK_BYTES);
+    for (let i = 0; i < READS / 4; i++) {
+      const { from: start, to, isLost } = parts[below(random, parts.length)] as (typeof parts)[0];
+      const position = start + below(random, to - start);
+      const into = Buffer.alloc(1 + below(random, to - position));
+      const read = reading.read(chunk, position, into);
+      if (isLost) await assert.rejects(read, { code: 'VOLUME_DAMAGED' });
+      else {
+        assert.equal(await read, into.length);
+        assert.deepEqual(into, bytes.subarray(position, position + into.length));
+      }
+    }
+    await reading.close();
+  }
+});
+
+function flipByte(bytes: Buffer, at: number): void {
+  bytes[at] = (bytes[at] as number) ^ 0x20;
+}

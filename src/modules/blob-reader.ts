@@ -40,6 +40,16 @@ export function isUnreadable(thrown: unknown): thrown is PenstockError {
   return thrown instanceof PenstockError && UNREADABLE.has(thrown.code);
 }
 
+/** A place where a blob should be, and could not be read. */
+export interface BadPlace {
+  readonly chunk: string;
+  /** Of the block. */
+  readonly offset: number;
+  readonly error: PenstockError;
+  /** The block as a whole cannot be read, though its chunk is there. */
+  readonly isBlock: boolean;
+}
+
 interface OpenBlock {
   readonly key: string;
   readonly bytes: Buffer;
@@ -79,11 +89,14 @@ export class BlobReader {
     for (let place = 0; this.#index.find(name, 0, place); place++) {
       const chunk = must(this.#chunkIds[this.#index.chunk], 'a found chunk has an id');
       const offset = this.#index.blockOffset;
+      let block: OpenBlock | undefined;
       try {
-        return this.#find(this.#block(chunk, offset, this.#index.blockBytes), name, chunk);
+        block = this.#block(chunk, offset, this.#index.blockBytes);
+        return this.#find(block, name, chunk);
       } catch (error) {
         if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-        this.onBadPlace?.(chunk, offset, error);
+        const isBlock = block === undefined && error.code !== 'OBJECT_MISSING';
+        this.onBadPlace?.({ chunk, offset, error, isBlock });
         failure ??= error;
       }
     }
@@ -96,7 +109,7 @@ export class BlobReader {
     );
   }
   /** Called for each place that could not be read, also where another one could. */
-  onBadPlace: ((chunk: string, blockOffset: number, error: PenstockError) => void) | undefined;
+  onBadPlace: ((place: BadPlace) => void) | undefined;
 
   #find(block: OpenBlock, name: Buffer, chunk: string): Buffer {
     const { reader, names } = block;

@@ -53,6 +53,8 @@ export type RestoreMessage =
       readonly window: number;
       readonly reason: string;
       readonly pieces: readonly number[];
+      /** Where the block is in its chunk; absent when the block itself is whole. */
+      readonly offset?: number;
     }
   | { readonly type: 'refusals'; readonly refusals: MetadataRefusals };
 
@@ -115,7 +117,7 @@ class Restoring {
     const isWhole =
       wrong === undefined
         ? this.#write(window, block)
-        : this.#damaged(window, block, buffer.word(FETCH_WORD.chunk), wrong, new Set());
+        : this.#damagedBlock(window, block, buffer.word(FETCH_WORD.chunk), wrong);
     if (isWhole && window.blockDone()) this.#post({ type: 'window', number: window.number });
   }
 
@@ -143,13 +145,12 @@ class Restoring {
       }
     }
     if (left === 0) return true;
-    return this.#damaged(
-      window,
-      block,
-      window.chunk(block),
-      'a blob is not in the block that the index names, or not as long as the file says',
-      found,
-    );
+    const reason =
+      'a blob is not in the block that the index names, or not as long as the file says';
+    const pieces = this.#piecesBut(window, block, found);
+    const chunk = window.chunk(block);
+    this.#post({ type: 'damage', chunk, window: window.number, reason, pieces });
+    return false;
   }
 
   #piece(window: RestoreWindow, piece: number, at: number, length: number): void {
@@ -200,20 +201,19 @@ class Restoring {
     this.#post({ type: 'file', window: window.number, file, errno: errnoName(-result), call });
   }
 
-  /** Hands everything of the block that was not written back to the initiator. Returns false. */
-  #damaged(
-    window: RestoreWindow,
-    block: number,
-    chunk: number,
-    reason: string,
-    written: ReadonlySet<number>,
-  ): false {
+  /** Hands all that the block should have given back to the initiator. Returns false. */
+  #damagedBlock(window: RestoreWindow, block: number, chunk: number, reason: string): false {
+    const pieces = this.#piecesBut(window, block, new Set());
+    const offset = window.offset(block);
+    this.#post({ type: 'damage', chunk, window: window.number, reason, pieces, offset });
+    return false;
+  }
+  #piecesBut(window: RestoreWindow, block: number, written: ReadonlySet<number>): number[] {
     const pieces: number[] = [];
     const first = window.firstPiece(block);
     for (let piece = first; piece < first + window.pieces(block); piece++)
       if (!written.has(piece)) pieces.push(piece);
-    this.#post({ type: 'damage', chunk, window: window.number, reason, pieces });
-    return false;
+    return pieces;
   }
 
   #post(message: RestoreMessage): void {

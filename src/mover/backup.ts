@@ -20,6 +20,7 @@ import type { WalkReport } from '../modules/walk-options.ts';
 import { dropWarmThreads, type Pipe, startPipe } from '../pipe/mod.ts';
 import { type Archive, type ArchiveStatistics, encodeArchive, listArchives } from './archives.ts';
 import { backupPipe, isInOneThread } from './backup-pipe.ts';
+import { readDamageNotes } from './damage-notes.ts';
 import {
   type LoadedIndex,
   loadIndex,
@@ -163,13 +164,13 @@ class Backup {
     }
   }
 
+  /** What is in damaged blocks is read and stored again. */
   async #loadIndex(): Promise<LoadedIndex> {
     const present = await runProtocol(presentChunks(), this.#session.store);
-    const { avoid } = this.#session;
-    return loadIndex(
-      this.#repository,
-      (id) => present.has(id) && !avoid.has(id) && this.#isKnown(id),
-    );
+    const { blocks } = await readDamageNotes(this.#repository);
+    const usable = (id: string): boolean =>
+      present.has(id) && !this.#session.avoid.has(id) && this.#isKnown(id);
+    return loadIndex(this.#repository, usable, { blocks });
   }
 
   async #runPipe(index: LoadedIndex): Promise<WalkReport> {

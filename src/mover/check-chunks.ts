@@ -8,11 +8,14 @@ import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { ChunkNames, IndexedChunk } from '../index/segment-builder.ts';
 import type { CheckRequest } from './check.ts';
+import { BadBlocks } from './check-blocks.ts';
 import { type ArchiveFooter, type ChunkFacts, inspectChunk } from './check-chunk.ts';
 import type { Damage, DamageList } from './check-damage.ts';
 import { type BadBlock, type PlannedBlock, readBlocks } from './check-data.ts';
 import type { VerifiedIndex } from './check-index.ts';
 import { listNamed } from './check-records.ts';
+import type { BlockAt } from './damage-notes.ts';
+import type { DamagedBlocks } from './index-store.ts';
 import type { Repository } from './repository.ts';
 import type { MappedChunk, SessionMap } from './storage-map.ts';
 
@@ -36,16 +39,23 @@ export class ChunkChecks {
   readonly #stored: VerifiedIndex;
   readonly #damages: DamageList;
   readonly #mapped = new Map<string, MappedChunk & { readonly record: string }>();
-  /** Offsets of blocks that cannot be read, by chunk. */
-  readonly #badBlocks = new Map<string, Set<number>>();
+  /** Blocks that cannot be read. */
+  readonly bad: BadBlocks = new BadBlocks();
+  /** Blocks that earlier checks and restores have found damaged. */
+  readonly #noted: DamagedBlocks;
+  #notedBytes = 0;
+  /** Those of them that were read now. */
+  readonly #readAgain = new Map<string, Set<number>>();
 
   constructor(
     repository: Repository,
     media: ChunkMedia,
     stored: VerifiedIndex,
     maps: readonly SessionMap[],
+    noted: DamagedBlocks,
     damages: DamageList,
   ) {
+    this.#noted = noted;
     this.#repository = repository;
     this.#media = media;
     this.#stored = stored;
@@ -86,6 +96,7 @@ export class ChunkChecks {
     for (const block of this.#blocksOf(facts)) {
       this.blobs += block.blobCount;
       this.blockBytes += block.bytes;
+      if (this.#noted.get(id)?.has(block.offset) === true) this.#notedBytes += block.bytes;
     }
     if (footer !== undefined && mapped !== undefined && !sameBlocks(footer.blocks, mapped.blocks)) {
       this.#damages.report(
@@ -140,11 +151,37 @@ export class ChunkChecks {
     );
   }
 
-  /** Remembers a block that cannot be read. */
-  markBad(chunk: string, offset: number): void {
-    const bad = this.#badBlocks.get(chunk) ?? new Set();
-    bad.add(offset);
-    this.#badBlocks.set(chunk, bad);
+  /** Reports blocks that cannot be read; returns what there is to say of those that nobody misses. */
+  tellBad(): string[] {
+    const index = this.#stored.open();
+    return this.bad.tell(this.#damages, (chunk) => this.#elsewhere(chunk, index));
+  }
+
+  /** Offsets of those blocks of a chunk all of whose blobs can be read at other places. */
+  #elsewhere(chunk: string, index: BlobIndex): ReadonlySet<number> {
+    const offsets = new Set<number>();
+    const ids = this.#stored.share.chunkIds;
+    const facts = inspectChunk(this.#repository, this.#media, chunk);
+    const names = facts.footer?.names;
+    if (names === undefined) return offsets;
+    const stands = (at: number): boolean => {
+      for (let place = 0; index.find(names, at, place); place++)
+        if (this.whyBad(ids[index.chunk] ?? '', index) === undefined) return true;
+      return false;
+    };
+    let at = 0;
+    for (const { offset, blobCount } of this.#blocksOf(facts)) {
+      const end = Math.min(at + blobCount * NAME_BYTES, names.length);
+      let isElsewhere = this.bad.has(chunk, offset);
+      for (; at < end; at += NAME_BYTES) isElsewhere &&= stands(at);
+      if (isElsewhere) offsets.add(offset);
+    }
+    return offsets;
+  }
+
+  /** Whether a block that is noted was read now, and is whole. */
+  isWholeAgain({ chunk, offset }: BlockAt): boolean {
+    return this.#readAgain.get(chunk)?.has(offset) === true && !this.bad.has(chunk, offset);
   }
 
   /** Why a block cannot be read; undefined when nothing is known against it. */
@@ -152,12 +189,13 @@ export class ChunkChecks {
     const bytes = this.bytes.get(chunk);
     if (bytes === undefined) return 'it is missing';
     if (found.blockOffset + found.blockBytes > bytes) return `it is cut off after ${bytes} bytes`;
-    return this.#badBlocks.get(chunk)?.has(found.blockOffset) === true ? '' : undefined;
+    return this.bad.has(chunk, found.blockOffset) ? '' : undefined;
   }
 
-  /** Reads and verifies all blocks; says how many bytes, and whether some are bad. */
+  /** Reads and verifies all blocks, or those that are noted; says how many bytes, and whether some are bad. */
   async readData(
     request: CheckRequest,
+    which: 'all' | 'noted',
     onProgress: (bytesRead: number) => void,
   ): Promise<{ bytes: number; isBad: boolean }> {
     const bad: BadBlock[] = [];
@@ -165,10 +203,10 @@ export class ChunkChecks {
     const index = this.#stored.open();
     const result = await readBlocks(
       this.#repository,
-      this.#plan((facts) => (planned = facts)),
+      this.#plan(which, (facts) => (planned = facts)),
       {
         chunkIds: [...this.bytes.keys()],
-        bytesTotal: this.blockBytes,
+        bytesTotal: which === 'all' ? this.blockBytes : this.#notedBytes,
         threads: request.threads,
         memoryBytes: request.memoryBytes,
         signal: request.signal,
@@ -190,14 +228,15 @@ export class ChunkChecks {
     for (const { chunk, number, offset, reason } of bad) {
       // A prune took it meanwhile: nothing needs it any more.
       if (!present.has(chunk)) continue;
-      this.#damages.report('chunk', chunk, `block ${number} at ${offset}: ${reason}`);
-      this.markBad(chunk, offset);
+      this.bad.add({ chunk, offset }, `block ${number} at ${offset}: ${reason}`, true);
     }
     return { bytes: result.bytes, isBad: true };
   }
 
-  *#plan(onChunk: (facts: ChunkFacts) => void): Generator<PlannedBlock> {
+  *#plan(which: 'all' | 'noted', onChunk: (facts: ChunkFacts) => void): Generator<PlannedBlock> {
     for (const id of this.bytes.keys()) {
+      const noted = this.#noted.get(id);
+      if (which === 'noted' && noted === undefined) continue;
       const facts = inspectChunk(this.#repository, this.#media, id);
       onChunk(facts);
       const { footer, details } = facts;
@@ -207,20 +246,29 @@ export class ChunkChecks {
         const end = blob + block.blobCount;
         // Its tag header was not found.
         if (block.bytes === 0) continue;
-        yield {
-          ...block,
-          chunk: id,
-          number,
-          contentClass,
-          names:
-            details === undefined
-              ? undefined
-              : footer?.names.subarray(blob * NAME_BYTES, end * NAME_BYTES),
-          details: details?.subarray(blob * STORED_RECORD_BYTES, end * STORED_RECORD_BYTES),
-        };
+        const isNoted = noted?.has(block.offset) === true;
+        if (isNoted) this.#isReadAgain(id, block.offset);
+        if (which === 'all' || isNoted) {
+          yield {
+            ...block,
+            chunk: id,
+            number,
+            contentClass,
+            names:
+              details === undefined
+                ? undefined
+                : footer?.names.subarray(blob * NAME_BYTES, end * NAME_BYTES),
+            details: details?.subarray(blob * STORED_RECORD_BYTES, end * STORED_RECORD_BYTES),
+          };
+        }
         blob = end;
       }
     }
+  }
+
+  #isReadAgain(chunk: string, offset: number): void {
+    const offsets = this.#readAgain.get(chunk) ?? new Set();
+    this.#readAgain.set(chunk, offsets.add(offset));
   }
 
   /** Names of a block that were computed, for want of details or of the footer. */

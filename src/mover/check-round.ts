@@ -3,6 +3,7 @@
  */
 import { must } from '../base/assert.ts';
 import type { ByteString } from '../base/bytes.ts';
+import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
@@ -13,6 +14,7 @@ import { type Damage, DamageList } from './check-damage.ts';
 import { type VerifiedIndex, verifyIndex } from './check-index.ts';
 import { type CheckedRecords, checkRecords, listNamed } from './check-records.ts';
 import { ManifestWalk } from './check-walk.ts';
+import { dropDamageNotes, noteDamage, readDamageNotes } from './damage-notes.ts';
 import type { Repository } from './repository.ts';
 
 /** How long this thread works before it lets others have a turn. */
@@ -38,10 +40,14 @@ export class CheckRound {
   #entries = 0;
   #turnMs = performance.now();
 
-  constructor(repository: Repository, request: CheckRequest, media: ChunkMedia) {
+  readonly #mayWrite: boolean;
+
+  /** @param mayWrite what is found damaged may be noted */
+  constructor(repository: Repository, request: CheckRequest, media: ChunkMedia, mayWrite: boolean) {
     this.#repository = repository;
     this.#request = request;
     this.#media = media;
+    this.#mayWrite = mayWrite;
   }
   get damaged(): boolean {
     return this.#damages.size > 0;
@@ -55,18 +61,24 @@ export class CheckRound {
     const records = await checkRecords(this.#repository, this.#damages);
     // Chunks after the index: what it names was there before, unless a prune took it.
     const stored = await this.#checkIndex();
+    const { blocks: noted } = await readDamageNotes(this.#repository);
     const chunks = new ChunkChecks(
       this.#repository,
       this.#media,
       stored,
       records.maps,
+      noted,
       this.#damages,
     );
     this.#records = records;
     this.#chunks = chunks;
     await chunks.look(() => this.#turn('chunks'));
+    // What was found damaged before may have been put right.
+    if (!this.#request.readData && noted.size > 0)
+      await chunks.readData(this.#request, 'noted', () => undefined);
     this.#index = stored.with([...chunks.unindexed.values()]);
     await this.#checkArchives(this.#index);
+    chunks.tellBad();
     this.#checkMaps(records, chunks);
     this.#noteIndex(stored, chunks);
   }
@@ -75,13 +87,20 @@ export class CheckRound {
   async finish(): Promise<CheckResult> {
     const { records, stored, index, chunks } = this.#known;
     if (this.#request.readData) {
-      const read = await chunks.readData(this.#request, (bytes) => this.#progress('data', bytes));
+      const read = await chunks.readData(this.#request, 'all', (bytes) =>
+        this.#progress('data', bytes),
+      );
       this.#bytesRead = read.bytes;
-      if (read.isBad) await this.#checkArchives(index);
+      if (read.isBad) {
+        chunks.tellBad();
+        await this.#checkArchives(index);
+      }
     }
+    const superseded = chunks.tellBad();
+    await this.#noteBlocks(chunks);
     return {
       damages: this.#damages.all(),
-      notes: [...records.notes, ...this.#notes],
+      notes: [...records.notes, ...superseded, ...this.#notes],
       archives: records.archives.length,
       chunks: chunks.bytes.size,
       indexSegments: stored.segments.length,
@@ -89,6 +108,18 @@ export class CheckRound {
       bytesRead: this.#bytesRead,
       orphans: await this.#orphans(),
     };
+  }
+  /** So that the next backups store anew what they find of it, and restores take it last. */
+  async #noteBlocks(chunks: ChunkChecks): Promise<void> {
+    if (!this.#mayWrite) return;
+    const found = chunks.bad.found();
+    try {
+      await noteDamage(this.#repository, found);
+      await dropDamageNotes(this.#repository, (block) => chunks.isWholeAgain(block));
+    } catch (error) {
+      if (!(error instanceof PenstockError)) throw error;
+      this.#notes.push(`damaged blocks could not be noted for the next backup: ${error.message}`);
+    }
   }
   /** Chunks that nobody needs and nobody is about to need. */
   async #orphans(): Promise<string[]> {
@@ -160,10 +191,9 @@ export class CheckRound {
     const lookup = index.open();
     const { chunkIds } = index.share;
     const blobs = new BlobReader(index.open(), chunkIds, this.#media, this.#repository.sealer);
-    blobs.onBadPlace = (chunk, offset, error) => {
+    blobs.onBadPlace = ({ chunk, offset, error, isBlock }) => {
       if (!chunks.bytes.has(chunk)) return;
-      this.#damages.report('chunk', chunk, error.message);
-      chunks.markBad(chunk, offset);
+      chunks.bad.add({ chunk, offset }, error.message, isBlock);
     };
     this.#entries = 0;
     const walk = new ManifestWalk<Damage>(lookup, blobs, {

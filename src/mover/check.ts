@@ -4,7 +4,7 @@
  * Every object of the repository is read and checked, every blob that an archive needs is looked for,
  * and with `readData` every stored byte is verified (U3, U6). Damage is a result, never an error: what
  * is damaged is named once, with the archives and some of the paths that it concerns. Nothing is
- * changed. What others do meanwhile (a backup, a prune) is no damage: where something is missing the
+ * changed; damaged blocks are noted where that is possible (damage-notes.ts). What others do meanwhile (a backup, a prune) is no damage: where something is missing the
  * repository is looked at again until it stood still.
  */
 import { openChunkMedia } from '../format/chunk-media.ts';
@@ -56,7 +56,7 @@ export async function check(repository: Repository, request: CheckRequest): Prom
     try {
       for (let number = 1; ; number++) {
         const before = await stateOf(repository);
-        const round = new CheckRound(repository, request, media);
+        const round = new CheckRound(repository, request, media, lease !== undefined);
         try {
           await round.look();
           // Somebody who was at work explains what was missing: it is looked at once more.

@@ -14,7 +14,7 @@ import {
   type SegmentShape,
 } from '../format/index-segment.ts';
 import { type KeyedHash, openFiles, openKeyedHash } from '../host/mod.ts';
-import { BlobIndex, type IndexShare, type SegmentShare } from '../index/blob-index.ts';
+import { BlobIndex, type IndexShare, LAST_RESORT, type SegmentShare } from '../index/blob-index.ts';
 import {
   buildSegment,
   type ChunkNames,
@@ -49,14 +49,24 @@ export function indexHash(repository: Repository): KeyedHash {
 /** A listing beside merges may miss segments; it is repeated until it has nothing new, at most so often. */
 const LISTINGS_MAX = 32;
 
+/** Offsets of damaged blocks, by the ids of their chunks. */
+export type DamagedBlocks = ReadonlyMap<string, ReadonlySet<number>>;
+
+/** Places that come after all others of a blob. */
+export interface LastResort {
+  /** Ids of chunks. */
+  readonly chunks?: ReadonlySet<string>;
+  readonly blocks?: DamagedBlocks;
+}
+
 /**
  * Loads all segments. Chunks for which `usable` is false get no number: their blobs count as unknown.
- * Places in chunks of `lastResort` come after all others. Damaged segments are left out and named.
+ * Damaged segments are left out and named.
  */
 export async function loadIndex(
   repository: Repository,
   usable: (chunkId: string) => boolean,
-  lastResort: ReadonlySet<string> = new Set(),
+  lastResort: LastResort = {},
 ): Promise<LoadedIndex> {
   const loading = new IndexLoading(repository, usable);
   try {
@@ -123,14 +133,16 @@ class IndexLoading {
     this.#segments.push(segment);
   }
 
-  finish(lastResort: ReadonlySet<string>): LoadedIndex {
+  finish(lastResort: LastResort): LoadedIndex {
     const chunks = this.#chunks;
     const chunkIds = chunks.map((chunk) => chunk.id.toString('hex'));
+    const lastBlocks = damagedNumbers(chunks, lastResort.blocks ?? new Map());
     const share: IndexShare = {
       segments: this.#segments,
       chunkIds,
       used: new SharedArrayBuffer(Math.ceil((chunks.length + 1) / 32) * 4),
-      lastResort: flagsOf(chunkIds, lastResort),
+      lastResort: flagsOf(chunkIds, lastResort.chunks ?? new Set(), lastBlocks),
+      lastBlocks,
     };
     return {
       share,
@@ -150,11 +162,31 @@ class IndexLoading {
 function flagsOf(
   chunkIds: readonly string[],
   chosen: ReadonlySet<string>,
+  blocks: ReadonlyMap<number, unknown>,
 ): SharedArrayBuffer | undefined {
-  if (!chunkIds.some((id) => chosen.has(id))) return undefined;
+  if (blocks.size === 0 && !chunkIds.some((id) => chosen.has(id))) return undefined;
   const flags = new Uint8Array(new SharedArrayBuffer(chunkIds.length));
-  for (const [i, id] of chunkIds.entries()) if (chosen.has(id)) flags[i] = 1;
+  for (const [i, id] of chunkIds.entries()) {
+    if (chosen.has(id)) flags[i] = LAST_RESORT.chunk;
+    else if (blocks.has(i)) flags[i] = LAST_RESORT.blocks;
+  }
   return flags.buffer;
+}
+
+/** Numbers of damaged blocks, by the numbers of their chunks. */
+function damagedNumbers(
+  chunks: readonly IndexedChunk[],
+  damaged: DamagedBlocks,
+): ReadonlyMap<number, ReadonlySet<number>> {
+  const numbers = new Map<number, Set<number>>();
+  if (damaged.size === 0) return numbers;
+  for (const [chunk, { id, blocks }] of chunks.entries()) {
+    const offsets = damaged.get(id.toString('hex'));
+    if (offsets === undefined) continue;
+    const bad = blocks.flatMap(({ offset }, block) => (offsets.has(offset) ? [block] : []));
+    if (bad.length > 0) numbers.set(chunk, new Set(bad));
+  }
+  return numbers;
 }
 
 async function loadSegment(

@@ -13,7 +13,8 @@ import type { BlobIndex } from '../index/blob-index.ts';
 import type { IndexedChunk } from '../index/segment-builder.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { decodeArchive } from './archives.ts';
-import { type LoadedIndex, loadIndex } from './index-store.ts';
+import { readDamageNotes } from './damage-notes.ts';
+import { type DamagedBlocks, type LoadedIndex, loadIndex } from './index-store.ts';
 import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { type ChunkFiles, isUnreadable } from './prune-chunk.ts';
 import { LiveMarker } from './prune-mark.ts';
@@ -70,6 +71,8 @@ export interface PrunePlan {
   readonly bytesDoomed: number;
   /** Whether the index tells of chunks that are gone. */
   readonly hasStaleEntries: boolean;
+  /** Blocks that were noted as damaged. */
+  readonly noted: DamagedBlocks;
   close(): void;
 }
 
@@ -99,6 +102,8 @@ class Planning {
   readonly #named = new Set<string>();
   /** Chunks of which some block could not be read. */
   readonly #damaged = new Set<string>();
+  /** Blocks that were found damaged before. */
+  #noted: DamagedBlocks = new Map();
   #bytes: ReadonlyMap<string, number> = new Map();
 
   constructor(
@@ -115,7 +120,11 @@ class Planning {
 
   async run(): Promise<PrunePlan> {
     const survey = await runProtocol(surveyStore(this.#request.policy), this.#store);
-    const loaded = await loadIndex(this.#repository, (id) => survey.chunks.has(id), survey.doomed);
+    this.#noted = (await readDamageNotes(this.#repository)).blocks;
+    const loaded = await loadIndex(this.#repository, (id) => survey.chunks.has(id), {
+      chunks: survey.doomed,
+      blocks: this.#noted,
+    });
     try {
       // After the index, whose entries come after their chunks.
       const listed = await this.#repository.store.list('chunks');
@@ -159,11 +168,12 @@ class Planning {
       usage,
       dead,
       strays,
-      victims: this.#choose(used, (one) => this.#reliesOf(usage, index, one.number, one.id)),
+      victims: this.#choose(used, usage, (one) => this.#reliesOf(usage, index, one.number, one.id)),
       bytesStored: sum(used, (one) => one.chunk.bytes),
       bytesUnused: sum(used, (one) => one.deadBytes),
       bytesDoomed,
       hasStaleEntries: loaded.unusable.some((id) => !this.#bytes.has(id)),
+      noted: this.#noted,
       close: () => loaded.close(),
     };
   }
@@ -175,7 +185,7 @@ class Planning {
     const { media } = this.#files;
     const blobs = new BlobReader(loaded.open(), chunkIds, media, this.#repository.sealer);
     const bad: PenstockError[] = [];
-    blobs.onBadPlace = (chunk, _offset, error) => {
+    blobs.onBadPlace = ({ chunk, error }) => {
       if (error.code === 'OBJECT_MISSING') return;
       if (!this.#damaged.has(chunk)) bad.push(error);
       this.#damaged.add(chunk);
@@ -366,9 +376,13 @@ class Planning {
     return { number, id, chunk, deadBytes };
   }
 
-  /** Which chunks to rewrite: until little enough is unused, and small ones where there are many. */
+  /**
+   * Which chunks to rewrite: those with damaged blocks of which nothing is kept, others until little enough
+   * is unused, and small ones where there are many.
+   */
   #choose(
     used: readonly Used[],
+    usage: ChunkUsage,
     reliesOf: (one: Used) => ReadonlySet<number> | undefined,
   ): Victim[] {
     const { maxUnusedPercent } = this.#request;
@@ -376,7 +390,13 @@ class Planning {
     const { pooled } = this.#repository;
     const isOnVolumes = (id: string): boolean =>
       pooled?.poolsOf(id).some((one) => one > 0) ?? false;
-    const fit = used.filter(({ id }) => !this.#damaged.has(id) && !isOnVolumes(id));
+    const { lastBlocks } = usage.loaded.share;
+    const badOf = ({ number }: Used): readonly number[] => [...(lastBlocks?.get(number) ?? [])];
+    const keepsBad = (one: Used): boolean =>
+      badOf(one).some((block) => usage.blockKeeps(one.number, block) > 0);
+    const fit = used.filter(
+      (one) => !this.#damaged.has(one.id) && !isOnVolumes(one.id) && !keepsBad(one),
+    );
     const victims: Victim[] = [];
     const chosen = new Set<Used>();
     const choose = (one: Used): boolean => {
@@ -390,8 +410,10 @@ class Planning {
     let stored = sum(used, (one) => one.chunk.bytes);
     let unused = sum(used, (one) => one.deadBytes);
     const share = (one: Used): number => one.deadBytes / one.chunk.bytes;
-    for (const one of fit.filter(share).sort((a, b) => share(b) - share(a))) {
-      if (unused * 100 <= maxUnusedPercent * stored) break;
+    const hasBad = (one: Used): boolean => badOf(one).length > 0;
+    const order = fit.filter(share).sort((a, b) => share(b) - share(a));
+    for (const one of [...order.filter(hasBad), ...order.filter((other) => !hasBad(other))]) {
+      if (!hasBad(one) && unused * 100 <= maxUnusedPercent * stored) break;
       if (!choose(one)) continue;
       unused -= one.deadBytes;
       stored -= one.deadBytes;

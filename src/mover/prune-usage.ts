@@ -130,8 +130,13 @@ export async function countUsage(
       if (isLive) most[chunk] = (most[chunk] ?? 0) + 1;
     }
   }
+  const { lastBlocks } = loaded.share;
+  const rankOf = ({ chunk, block }: BlobPlace): number => {
+    const isBad = lastBlocks?.get(chunk)?.has(block) === true;
+    return Math.max(ranks[chunk] ?? 0, isBad ? KEEPER.damaged : 0);
+  };
   const better = (a: BlobPlace, b: BlobPlace): boolean => {
-    const ranked = (ranks[a.chunk] ?? 0) - (ranks[b.chunk] ?? 0);
+    const ranked = rankOf(a) - rankOf(b);
     if (ranked !== 0) return ranked < 0;
     const share = (chunk: number): number => (most[chunk] ?? 0) / (usage.places[chunk] ?? 1);
     const shared = share(a.chunk) - share(b.chunk);

@@ -10,6 +10,7 @@
  */
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { dropDamageNotes } from './damage-notes.ts';
 import { dropForgotten, listForgotten } from './forgotten.ts';
 import { mergeIndex } from './index-store.ts';
 import { readLeases } from './leases.ts';
@@ -309,6 +310,11 @@ class Prune {
     // What came into the map later may be of chunks that came later, too.
     const isThere = (id: string): boolean => present.has(id) || !this.#mapped.has(id);
     await tidyMapRecords(this.#repository, isThere, ids);
+    // Only what was noted before the chunks were listed.
+    await dropDamageNotes(
+      this.#repository,
+      ({ chunk }) => plan.noted.has(chunk) && !present.has(chunk),
+    );
     if (noted.size === 0) return;
     const { archives, damaged } = await this.#readMap();
     if (damaged.length > 0) return;

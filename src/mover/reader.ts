@@ -1,11 +1,14 @@
 /**
  * Reading archives of a repository: index and blob reader together, with a reader's lease where the
- * repository can be written, so that a prune does not take chunks away meanwhile.
+ * repository can be written, so that a prune does not take chunks away meanwhile. What is found damaged
+ * is noted there in the end.
  */
 import { PenstockError } from '../base/errors.ts';
+import { LIMITS } from '../base/limits.ts';
 import { type ChunkMedia, openChunkMedia } from '../format/chunk-media.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
+import { type BlockAt, noteDamage, readDamageNotes } from './damage-notes.ts';
 import { type LoadedIndex, loadIndex } from './index-store.ts';
 import { protocolStore } from './protocol-adapter.ts';
 import { runProtocol } from './protocol-store.ts';
@@ -19,6 +22,8 @@ export interface ArchiveReader {
   readonly loaded: LoadedIndex;
   readonly chunkIds: readonly string[];
   readonly media: ChunkMedia;
+  /** A block was read, and is damaged or cannot be read. */
+  foundDamaged(chunk: string, offset: number): void;
   close(): Promise<void>;
 }
 
@@ -30,20 +35,34 @@ export async function openArchiveReader(repository: Repository): Promise<Archive
     // What was condemned before our lease may go while we read; what it is needed for stands elsewhere.
     const condemned =
       session?.avoid ?? (await runProtocol(condemnedChunks(), protocolStore(repository)));
-    const loaded = await loadIndex(repository, (id) => stored.has(id), condemned);
+    const { blocks } = await readDamageNotes(repository);
+    const loaded = await loadIndex(repository, (id) => stored.has(id), {
+      chunks: condemned,
+      blocks,
+    });
     const media = await openChunkMedia(repository.store.chunkMedia);
     const index = loaded.open();
     const blobs = new BlobReader(loaded.open(), loaded.share.chunkIds, media, repository.sealer);
+    const found: BlockAt[] = [];
+    const foundDamaged = (chunk: string, offset: number): void => {
+      if (found.length < LIMITS.damageNoteBlocks) found.push({ chunk, offset });
+    };
+    blobs.onBadPlace = ({ chunk, offset, isBlock }) => {
+      if (isBlock) foundDamaged(chunk, offset);
+    };
     return {
       blobs,
       index,
       loaded,
       chunkIds: loaded.share.chunkIds,
       media,
+      foundDamaged,
       close: async () => {
         blobs.close();
         media.close();
         loaded.close();
+        // Where it cannot be noted, a later check or restore finds it again.
+        if (session !== undefined) await noteDamage(repository, found).catch(() => undefined);
         await session?.end().catch(() => undefined);
       },
     };

@@ -51,6 +51,7 @@ export class RestoreRetry {
     const { windows, slots, archive, unreadable } = this.#places;
     const { window, parents } = windows.outstanding(message.window);
     const chunk = archive.chunkIds[message.chunk] ?? '?';
+    if (message.offset !== undefined) archive.foundDamaged(chunk, message.offset);
     const reason = unreadable.get(chunk) ?? `chunk ${chunk} is damaged: ${message.reason}`;
     for (const piece of message.pieces) {
       const target = window.target(piece);

@@ -66,6 +66,9 @@ export const UPKEEP_COMMANDS = {
       'Checks that every archive, index segment and chunk is there and that they agree. With ' +
         '--read-data also reads every block and checks its seal and every blob. Names what is ' +
         'damaged and which archives and paths it concerns.',
+      'Damaged blocks are noted: the next backup stores anew what it still finds of them, unchanged ' +
+        'files too. Archives that need it then restore again, and `penstock prune` lets the ' +
+        'damaged copies go.',
     ],
     positionals: {},
     options: {

@@ -71,6 +71,14 @@ describe('an image that was spoiled', () => {
     const checked = penstock(['check', '--read-data', '--repo', repo]);
     assert.equal(checked.status, 1);
     assert.match(checked.stdout, new RegExp(`object ${object}:`));
+    // From now on what the record held is not taken for stored: the next session writes it anew.
+    const again = succeed(['backup', source, ...pool]).summary.archive;
+    assertRestores(repo, archive as string, source);
+    assertRestores(repo, again as string, source);
+    check(repo);
+    const pruned = penstock(['prune', '--repo', repo, '--max-unused', '0']);
+    assert.doesNotMatch(pruned.stdout, /"code"/);
+    assertRestores(repo, archive as string, source);
   });
 });
 
