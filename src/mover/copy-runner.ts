@@ -8,8 +8,8 @@ import type { FarStage } from '../channel/net/control-channel.ts';
 import type { Identity } from '../channel/net/identity.ts';
 import type { OpenedChannel } from '../channel/net/reach.ts';
 import type { Looked } from '../modules/copy-look.ts';
-import { type Pipe, type StageSpec, startPipe } from '../pipe/mod.ts';
-import { buffersFor, copyPipe, leastBuffersFor } from './copy-pipe.ts';
+import { type Pipe, type PipeSpec, type StageSpec, startPipe } from '../pipe/mod.ts';
+import { buffersFor, copyPipe } from './copy-pipe.ts';
 
 /** How the other machine is reached. */
 export interface CopyNetwork {
@@ -138,26 +138,30 @@ export class CopyRunner {
   async #start({ near, allocating, far, onMessage }: CopyLegs): Promise<Started> {
     const told = (_stage: string, _instance: number, message: unknown): void =>
       onMessage?.(message);
-    const spec = { ...copyPipe(near, allocating), onMessage: told };
+    const specOf = (roundTripMs: number): PipeSpec => ({
+      ...copyPipe(near, allocating, roundTripMs),
+      onMessage: told,
+    });
     const network = this.#network;
     if (far === undefined || network === undefined) {
-      const pipe = await startPipe(spec);
+      const pipe = await startPipe(specOf(0));
       return { pipe, done: pipe.done.then(() => ({})), stop: (reason) => pipe.stop(reason) };
     }
     const { extendPipe } = await import('../channel/net/controller.ts');
     const { identity, bytesPerSecond, lostMs } = network;
     const links = far.links ?? network.links;
     const opened = await this.#opened.shift();
+    const roundTripMs = opened?.roundTripMs ?? Number.POSITIVE_INFINITY;
     const extended = await extendPipe({
       identity,
       server: far.server,
       program: 'copy',
       flow: far.flow,
-      near: spec,
+      near: specOf(roundTripMs),
       far: {
         stages: far.stages,
-        maxBuffers: buffersFor(far.allocating),
-        minBuffers: leastBuffersFor(far.allocating),
+        maxBuffers: buffersFor(far.allocating, roundTripMs),
+        minBuffers: buffersFor(far.allocating, 0),
       },
       signal: this.#signal,
       onQueued: (place) => network.onQueued?.(place),
