@@ -45,6 +45,11 @@ export function copyScan(
 export function scanStage(scan: ScanOptions): StageSpec {
   return { name: 'scan', modules: [{ module: moduleFile('scan'), options: scan }] };
 }
+/** Both in one thread: on one machine. */
+export function listStage(scan: ScanOptions, keep: KeepOptions): StageSpec {
+  const modules = [...scanStage(scan).modules, ...keepStage(keep).modules];
+  return { name: 'scan', modules };
+}
 export function keepStage(keep: KeepOptions): StageSpec {
   return { name: 'keep', modules: [{ module: moduleFile('copy-keep'), options: keep }] };
 }

@@ -25,6 +25,7 @@ import {
   copyScan,
   discardStage,
   keepStage,
+  listStage,
   readStage,
   scanStage,
   writeStages,
@@ -226,13 +227,13 @@ class Copy {
       const far = { server, flow: 'pull', stages, allocating: 1, ordered: true, links: 1 } as const;
       return { near: [keepStage({ listing })], allocating: 1, far };
     }
-    const scan = scanStage(copyScan(resolveCopyRoot(target.path), rename, what));
-    if (source.server === undefined) return { near: [scan, keepStage({ listing })], allocating: 1 };
+    const scan = copyScan(resolveCopyRoot(target.path), rename, what);
+    if (source.server === undefined) return { near: [listStage(scan, { listing })], allocating: 1 };
     const options = { listing: this.#listingId };
     const stages = [{ name: 'keep', modules: [{ name: 'copy-keep', options }] }];
     const { server } = source;
     const far = { server, flow: 'push', stages, allocating: 1, ordered: true, links: 1 } as const;
-    return { near: [scan], allocating: 1, far };
+    return { near: [scanStage(scan)], allocating: 1, far };
   }
 
   #copying(plan: Plan, listing: Listing | undefined): CopyLegs {

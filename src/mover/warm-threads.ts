@@ -56,6 +56,7 @@ const agent = (name: string): URL => new URL(name, new URL('../channel/net/', im
 export function warmCopy(side: 'source' | 'target' | 'both', exists?: boolean): void {
   const warm = (name: string, file: URL, count = 1): void =>
     keepWarm(name, [{ module: file }], count);
+  const scan = { module: moduleFile('scan') };
   const processors = availableParallelism();
   const isFar = side !== 'both';
   const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
@@ -66,9 +67,10 @@ export function warmCopy(side: 'source' | 'target' | 'both', exists?: boolean): 
   }
   if (side !== 'source') {
     if (isFar) warm('receive', agent(`receive${ending}`));
-    if (exists === true) warm('scan', moduleFile('scan'));
-    if (exists === true && !isFar) warm('keep', moduleFile('copy-keep'));
-    if (exists === true && isFar) warm('send', agent(`send${ending}`));
+    if (exists === true && isFar) {
+      keepWarm('scan', [scan], 1);
+      warm('send', agent(`send${ending}`));
+    } else if (exists === true) keepWarm('scan', [scan, { module: moduleFile('copy-keep') }], 1);
     if (exists === false) warm('write', moduleFile('copy-write'), processors);
     if (exists === false) warm('finish', moduleFile('copy-finish'));
   }
