@@ -233,8 +233,14 @@ export class TgtServer {
     }
     for (const [index, label] of slots.entries()) {
       if (label === '') continue;
-      await update(`element_type=2,address=${1024 + index},barcode=${label},sides=1`);
+      await this.putIntoSlot(tid, lun, index, label);
     }
+  }
+
+  /** Puts a tape into an empty slot of a library. */
+  async putIntoSlot(tid: number, lun: number, slot: number, label: string): Promise<void> {
+    const place = `element_type=2,address=${1024 + slot}`;
+    await this.updateUnit(tid, lun, `${place},barcode=${label},sides=1`);
   }
 
   async stop(): Promise<void> {

@@ -75,6 +75,8 @@ export interface WriteSession {
   readonly bufferBytes?: number;
   readonly logPlace: LogPlace;
   readonly logPerRecord: boolean;
+  /** Of tapes: any one, for the drive and the library in which they are asked for. */
+  readonly tape?: TapeMedium;
 }
 
 /** What became of one volume. */

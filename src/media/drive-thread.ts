@@ -23,6 +23,7 @@ import type {
   DriveReport,
   DriveRequest,
   ReadableVolume,
+  TapeMedium,
   Told,
   WritableVolume,
   WriteSession,
@@ -65,6 +66,8 @@ class DriveThread {
   readonly #readable: PromiseWithResolvers<void> = Promise.withResolvers();
   /** Volumes that the session has written. */
   readonly #loaded: Volume[] = [];
+  /** Where tapes are asked for. */
+  #tape: TapeMedium | undefined;
   /** What was asked of the main thread. */
   readonly #asked = new Map<number, (answer: DriveAnswer) => void>();
   #asks = 0;
@@ -124,8 +127,10 @@ class DriveThread {
   }
 
   async #begin(session: WriteSession, volumes: readonly WritableVolume[]): Promise<void> {
+    const { tape, ...writing } = session;
+    this.#tape = tape;
     this.#writer = await this.#open(volumes, {
-      ...session,
+      ...writing,
       onCommitted: (chunk) => {
         this.#writing?.committed(chunk);
         this.#post({ type: 'committed', chunk });
@@ -182,24 +187,25 @@ class DriveThread {
     volumes: readonly WritableVolume[],
     full: string | undefined,
   ): Promise<LoadedVolume> {
+    const tape = this.#tape;
     for (let offered = volumes; ; ) {
       try {
         return await this.#loadFirst(offered);
       } catch (error) {
         const isNone = error instanceof PenstockError && NONE_CAN_BE_WRITTEN.has(error.code);
-        if (!isNone || !(await this.#askForOne(offered))) throw error;
+        if (!isNone || tape === undefined) throw error;
+        if (!(await this.#askForOne(offered, tape)))
+          throw new PenstockError(error.code, error.message, { cause: error, hint: BRING_A_TAPE });
         offered = (await this.#ask({ about: 'next', full })) as readonly WritableVolume[];
       }
     }
   }
 
   /** Has somebody bring a tape on which can be written. */
-  async #askForOne(offered: readonly WritableVolume[]): Promise<boolean> {
-    const medium = offered.map((one) => one.medium).find(({ kind }) => kind === 'tape');
-    if (medium?.kind !== 'tape') return false;
-    const tapes = offered.filter(({ newLabel }) => newLabel === undefined);
-    const blank = medium.changer !== undefined || tapes.length < offered.length;
-    return await this.#media.askFor(medium, { tapes: tapes.map(({ label }) => label.name), blank });
+  async #askForOne(offered: readonly WritableVolume[], tape: TapeMedium): Promise<boolean> {
+    const known = offered.filter(({ newLabel }) => newLabel === undefined);
+    const blank = tape.changer !== undefined || known.length < offered.length;
+    return await this.#media.askFor(tape, { tapes: known.map(({ label }) => label.name), blank });
   }
 
   async #tellMount(request: MountRequest): Promise<void> {
@@ -229,8 +235,7 @@ class DriveThread {
       }
     }
     const text = ['no volume can be written', ...reasons].join('; ');
-    const hint = volumes.some(({ medium }) => medium.kind === 'tape') ? { hint: BRING_A_TAPE } : {};
-    throw new PenstockError('POOL_EXHAUSTED', text, hint);
+    throw new PenstockError('POOL_EXHAUSTED', text);
   }
 
   /** Looks at the label, or writes it; returns which volume of ours was overwritten. */

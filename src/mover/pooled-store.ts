@@ -92,11 +92,13 @@ export class PooledStore implements ObjectStore {
     const volumes = await this.#choose(undefined);
     const first = volumes[0] && this.#volumes.get(volumes[0].label.volume);
     const id = first?.nextLogId ?? session.id;
+    const any = await mediumOf(this.#repository, pool, '');
     await this.#drive().write(
       {
         ...{ ...session, id, markBytes, logPlace, logPerRecord: logEntries === 'record' },
         ...(syncBytes === undefined ? {} : { syncBytes }),
         ...(bufferBytes === undefined ? {} : { bufferBytes }),
+        ...(any.kind === 'tape' ? { tape: any } : {}),
       },
       volumes,
     );

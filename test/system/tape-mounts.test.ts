@@ -121,6 +121,26 @@ test('where nobody is there, or nobody comes in time, it ends; and works when it
   succeed(backup);
 });
 
+test('a library without a tape that can be written is given one', { skip }, async () => {
+  const tid = await server.addTarget();
+  for (const label of ['LIB001L8', 'LIB002L8']) await server.makeTape(label, 6);
+  await server.addEmptyDrive(tid, 1);
+  await server.addChanger(tid, 2, ['LIB001L8', '', ''], [1]);
+  const repo = join(scratch, 'library-repo');
+  succeed(['init', '--no-encryption', '--repo', repo]);
+  const place = ['--device', server.url(tid, 1), '--changer', server.url(tid, 2)];
+  succeed(['pool', 'add', 'lto', '--kind', 'tape', ...place, '--chunk-size', '3M', '--repo', repo]);
+  const wait = ['--mount-wait', '2m', '--repo', repo];
+  const backup = await attended(['backup', source, '--pool', 'lto', ...wait], async () => {
+    await server.putIntoSlot(tid, 2, 1, 'LIB002L8');
+  });
+  assert.equal(backup.status, 0, said(backup));
+  assert.deepEqual(backup.asked, [{ tapes: [], blank: true, found: undefined }]);
+  const target = join(scratch, 'library-restored');
+  succeed(['restore', 'latest', '--target', target, '--repo', repo]);
+  assertRestored(target);
+});
+
 test('Ctrl-C ends the waiting', { skip }, async () => {
   const { repo } = await makePool('interrupted', await server.makeTape('BREAK1', 6));
   const backup = ['backup', source, '--pool', 'lto', '--mount-wait', '1h', '--repo', repo];
