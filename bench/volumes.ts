@@ -91,6 +91,7 @@ async function multiplex(
   const link = new DriveLink(RECORD_BYTES, {
     nextVolumes: async () => [],
     mayReplace: async () => false,
+    onProtected: () => undefined,
     onLoaded: () => undefined,
     onCommitted: () => undefined,
   });

@@ -37,6 +37,8 @@ export interface DriveNews {
   nextVolumes(full: string | undefined): Promise<readonly WritableVolume[]>;
   /** May a volume of ours be labelled anew, and what is on it be lost? Nobody can write to it now. */
   mayReplace(volume: string, isEmpty: boolean): Promise<boolean>;
+  /** A volume that may not be written; the next one is tried. */
+  onProtected(volume: string): void;
   /** A volume is being written from now on; it was another one before it was labelled. */
   onLoaded(volume: string, replaced: string | undefined): void;
   onCommitted(chunk: CommittedChunk): void;
@@ -183,6 +185,7 @@ export class DriveLink {
 
   #take(message: DriveMessage): void {
     if (message.type === 'committed') this.#news.onCommitted(message.chunk);
+    else if (message.type === 'protected') this.#news.onProtected(message.volume);
     else if (message.type === 'loaded') this.#news.onLoaded(message.volume, message.replaced);
     else if (message.type === 'ask') void this.#tell(message.ask, message);
     else {

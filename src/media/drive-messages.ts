@@ -156,6 +156,8 @@ export type DriveMessage =
       readonly error?: ErrorRecord;
     }
   | ({ readonly type: 'ask'; readonly ask: number } & DriveAsk)
+  /** The drive, or the file, says that this volume may not be written. */
+  | { readonly type: 'protected'; readonly volume: string }
   /** This volume is being written from now on; another one was there before it was labelled. */
   | { readonly type: 'loaded'; readonly volume: string; readonly replaced?: string }
   | { readonly type: 'committed'; readonly chunk: CommittedChunk };

@@ -32,7 +32,7 @@ import { DriveReading } from './drive-reading.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { MountDesk, type MountRequest, mountText } from './mount-requests.ts';
 import { Media } from './open-medium.ts';
-import { isVolumeError, type Volume } from './volume.ts';
+import { isVolumeError, refuseProtected, type Volume } from './volume.ts';
 import { checkLabel, labelVolume } from './volume-label.ts';
 import { newReadFigures } from './volume-reader.ts';
 import {
@@ -229,8 +229,10 @@ class DriveThread {
         const { label, leastObjects = 0 } = one;
         return { volume, label, leastObjects };
       } catch (error) {
-        const isOfOne = error instanceof PenstockError && OF_ONE_VOLUME.has(error.code);
-        if (!isOfOne || volumes.length === 1) throw error;
+        if (!(error instanceof PenstockError) || !OF_ONE_VOLUME.has(error.code)) throw error;
+        if (error.code === 'VOLUME_PROTECTED' && one.newLabel === undefined)
+          this.#post({ type: 'protected', volume: one.label.volume });
+        if (volumes.length === 1) throw error;
         reasons.push(`${one.label.name}: ${error.message}`);
       }
     }
@@ -242,6 +244,7 @@ class DriveThread {
   async #labels(volume: Volume, { label, newLabel }: WritableVolume): Promise<string | undefined> {
     try {
       if (newLabel === undefined) await checkLabel(volume, label);
+      await refuseProtected(volume);
       const replaced =
         newLabel === undefined
           ? undefined

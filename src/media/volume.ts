@@ -148,3 +148,9 @@ export function checkRecordBytes(volume: Volume, bytes: number, object: number):
     throw volumeError('LIMIT', volume.name, object, `a record has ${range}, not ${bytes}`);
   }
 }
+
+/** Refuses a medium that may only be read. VOLUME_PROTECTED, and what `status` throws. */
+export async function refuseProtected(volume: Volume): Promise<void> {
+  if ((await volume.status()).writeProtected)
+    throw volumeError('VOLUME_PROTECTED', volume.name, undefined, 'it may not be written');
+}

@@ -5,7 +5,8 @@
  * acts where the other stands between two steps.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -227,6 +228,51 @@ test('a volume that was away is used again once it is back', async () => {
     await write(await process(), third);
     const states = (await volumes()).map(({ state }) => state);
     assert.deepEqual(states, ['appendable', 'appendable']);
+  });
+});
+
+/** Makes a file one that may only be read, also by root. */
+function protect(path: string): { undo(): void } | undefined {
+  if (process.getuid?.() !== 0) {
+    chmodSync(path, 0o400);
+    return { undo: () => chmodSync(path, 0o600) };
+  }
+  const mount = (...args: string[]): number | null => spawnSync('mount', args).status;
+  if (mount('--bind', path, path) !== 0) return undefined;
+  const undo = (): void => void spawnSync('umount', [path]);
+  if (mount('-o', 'remount,ro,bind', path) === 0) return { undo };
+  undo();
+  return undefined;
+}
+
+test('a volume that may only be read is kept as it is, until it may be written again', async (t) => {
+  await withPool(async ({ process, pool, volumes }) => {
+    const [first, second, third] = [someChunk(), someChunk(), someChunk()];
+    await write(await process(), first);
+    const [volume] = await volumes();
+    const protection = protect(`${pool.path}/${volume?.name}.tap`);
+    if (protection === undefined) return t.skip('files cannot be mounted to be read only here');
+    try {
+      await write(await process(), second);
+      const [kept, other] = await volumes();
+      assert.equal(kept?.state, 'read-only');
+      assert.deepEqual(kept?.chunks, [first.chunk]);
+      assert.deepEqual(other?.chunks, [second.chunk]);
+      // It is not given up: what is on it counts.
+      assert((await (await process()).knowing())(first.chunk));
+      const pruner = await process();
+      await pruner.remove('chunks', first.chunk);
+      await pruner.flush();
+      assert.equal((await volumes())[0]?.state, 'read-only');
+    } finally {
+      protection.undo();
+    }
+    const [, other] = await volumes();
+    renameSync(`${pool.path}/${other?.name}.tap`, `${pool.path}/away`);
+    await write(await process(), third);
+    const [now] = await volumes();
+    assert.equal(now?.state, 'appendable');
+    assert.deepEqual(now?.chunks, [third.chunk]);
   });
 });
 

@@ -183,29 +183,32 @@ export class PooledStore implements ObjectStore {
     const own = this.#volumes.all.filter((one) => one.pool === pool.id);
     const volumes: WritableVolume[] = [];
     const found: WritableVolume[] = [];
+    const readOnly: WritableVolume[] = [];
     for (const volume of own) {
       const medium = await mediumOf(this.#repository, pool, volume.name);
       // At the beginning only: what has become full since is not tried again.
       const isTried = full === undefined && volume.state === 'full';
       const state = isTried && couldGrow(medium, pool.blockBytes) ? 'appendable' : volume.state;
-      if (state !== 'appendable' && state !== 'missing') continue;
+      if (state === 'full' || state === 'expired') continue;
       const label = knownLabel(this.#repository, pool, volume);
       const writable = { medium, label, leastObjects: leastObjects(volume) };
       if (!(await isThere(medium))) this.#setState(volume, 'missing');
-      else if (state === 'appendable') {
-        this.#setState(volume, state);
-        volumes.push(writable);
-      } else {
-        // It was away, and has come back.
+      else if (state === 'read-only') readOnly.push(writable);
+      else {
         this.#setState(volume, 'appendable');
-        found.push(writable);
+        // One that was away has come back.
+        (state === 'missing' ? found : volumes).push(writable);
       }
     }
     this.#fresh.clear();
     for (const fresh of await freshVolumes(this.#repository, pool, own))
       this.#fresh.set(fresh.record.volume, fresh);
     await this.flush();
-    return [...volumes, ...found, ...[...this.#fresh.values()].map(({ writable }) => writable)];
+    const fresh = [...this.#fresh.values()].map(({ writable }) => writable);
+    // Whether a tape may be written again says only the drive that has it.
+    return pool.device === undefined
+      ? [...volumes, ...found, ...readOnly, ...fresh]
+      : [...volumes, ...found, ...fresh, ...readOnly];
   }
   #setState({ volume, state: before }: KnownVolume, state: KnownVolume['state']): void {
     if (state !== before) this.#volumes.change(volume, (known) => ({ ...known, state }));
@@ -225,6 +228,8 @@ export class PooledStore implements ObjectStore {
   #loaded(volume: string, replaced: string | undefined): void {
     const fresh = this.#fresh.get(volume);
     if (fresh !== undefined) this.#volumes.add(fresh.record, replaced);
+    const known = this.#volumes.get(volume);
+    if (known !== undefined) this.#setState(known, 'appendable');
   }
 
   #committed({ chunk, stream, bytes, places }: CommittedChunk): void {
@@ -324,6 +329,10 @@ export class PooledStore implements ObjectStore {
       {
         nextVolumes: (full) => this.#choose(full),
         mayReplace: (volume, isEmpty) => this.#mayReplace(volume, isEmpty),
+        onProtected: (volume) => {
+          const known = this.#volumes.get(volume);
+          if (known !== undefined) this.#setState(known, 'read-only');
+        },
         onLoaded: (volume, replaced) => this.#loaded(volume, replaced),
         onCommitted: (chunk) => this.#committed(chunk),
       },

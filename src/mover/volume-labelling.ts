@@ -8,7 +8,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { checkVolumeName, LABEL_OBJECTS } from '../format/volume-label.ts';
-import { type Volume, volumeError } from '../media/volume.ts';
+import { refuseProtected, type Volume, volumeError } from '../media/volume.ts';
 import { readContents } from '../media/volume-index.ts';
 import { heldBy, type Inspected, inspectVolume, labelVolume } from '../media/volume-label.ts';
 import { newScanReport, scanVolume } from '../media/volume-scan.ts';
@@ -78,11 +78,6 @@ async function ofName(
   const same = volumes.filter((one) => one.pool === pool.id && one.name === name);
   for (const record of same) refuseUsed(record);
   return same;
-}
-
-async function refuseProtected(volume: Volume): Promise<void> {
-  if ((await volume.status()).writeProtected)
-    throw volumeError('VOLUME_PROTECTED', volume.name, undefined, 'it may not be written');
 }
 
 /** Known volumes that are on the medium; refuses what must not be overwritten. */

@@ -7,7 +7,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
-import { type Volume, volumeError } from '../media/volume.ts';
+import { refuseProtected, type Volume } from '../media/volume.ts';
 import { newScanReport, type ScanReport, scanVolume } from '../media/volume-scan.ts';
 import { VolumeSession } from '../media/volume-session.ts';
 import { entriesOf, givenPages, type LogPages, WriteLog } from '../media/write-log.ts';
@@ -53,8 +53,7 @@ export async function appendLog(
 ): Promise<Appended> {
   return await withMedium(repository, named, 'write', async (volume) => {
     const found = await volumeAgain(repository, named);
-    if ((await volume.status()).writeProtected)
-      throw volumeError('VOLUME_PROTECTED', volume.name, undefined, 'it may not be written');
+    await refuseProtected(volume);
     const { pool, record } = found;
     const beside = await readLogs(repository, record.volume);
     const sessions = await sessionsOnMedium(volume, record.volume);
