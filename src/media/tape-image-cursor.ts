@@ -8,6 +8,7 @@
  * damaged object: it may be anything, also what is stored.
  */
 
+import type { ByteString } from '../base/bytes.ts';
 import {
   readTapWord,
   TAP_RECORD_BYTES_MAX,
@@ -213,4 +214,18 @@ export function openImageFile(
     if (!['EACCES', 'EROFS', 'EPERM'].includes(errnoName(fd))) return { fd, writeProtected: false };
   }
   return { fd: files.openRead(CWD, path), writeProtected: true };
+}
+
+/** Makes an empty image. Negative: the system's answer. */
+export function createImage(files: Files, path: ByteString): number {
+  const fd = files.createExclusive(CWD, path, 0o600);
+  if (fd < 0) return fd;
+  const slash = path.lastIndexOf('/');
+  const folder = slash < 0 ? '.' : path.slice(0, slash + 1);
+  const directory = files.openDirectoryFollow(CWD, folder);
+  if (directory >= 0) {
+    files.sync(directory);
+    files.close(directory);
+  }
+  return fd;
 }

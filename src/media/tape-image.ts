@@ -12,8 +12,8 @@ import type { ByteString } from '../base/bytes.ts';
 import { toDisplay } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { TAP_WORD_BYTES, tapPaddedBytes, tapRecordBytes } from '../format/simh-tape.ts';
-import { CWD, errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
-import { openImageFile, TapeImageCursor } from './tape-image-cursor.ts';
+import { errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
+import { createImage, openImageFile, TapeImageCursor } from './tape-image-cursor.ts';
 import {
   checkRecordBytes,
   type Spaced,
@@ -63,19 +63,6 @@ export function openTapeImage(options: TapeImageOptions): TapeImage {
     throw volumeError('VOLUME_NOT_READY', name, undefined, text, { hint: 'try again later' });
   }
   return new TapeImage(files, fd, name, writeProtected, options);
-}
-
-function createImage(files: Files, path: ByteString): number {
-  const fd = files.createExclusive(CWD, path, 0o600);
-  if (fd < 0) return fd;
-  const slash = path.lastIndexOf('/');
-  const folder = slash < 0 ? '.' : path.slice(0, slash + 1);
-  const directory = files.openDirectoryFollow(CWD, folder);
-  if (directory >= 0) {
-    files.sync(directory);
-    files.close(directory);
-  }
-  return fd;
 }
 
 /** An image of this size warns of its end when so much is left. */

@@ -24,6 +24,7 @@ import type { ScsiDevice } from './scsi-device.ts';
 import { DEVICE_TYPE, type Outcome, ScsiUnit } from './scsi-unit.ts';
 
 const STATUS_BYTES = 64 * 1024;
+const KIND_OF_CARTRIDGE = /^[A-Z][A-Z0-9]$/;
 
 export class TapeLibrary {
   readonly name: string;
@@ -71,14 +72,16 @@ export class TapeLibrary {
 
   /**
    * Where the tape with this label is. Libraries add two characters for the kind of cartridge to the name of
-   * a volume: they may be left out.
+   * a volume (a letter first: L8, M8, LW): they may be left out, where no tape has just this label.
    *
    * @throws PenstockError LIBRARY_MISSING
    */
   async find(label: string): Promise<LibraryElement> {
+    const full = (await this.elements()).filter((one) => one.full);
+    const named = full.filter((one) => one.label === label);
     const isOf = (one: LibraryElement): boolean =>
-      one.label === label || (one.label.length === label.length + 2 && one.label.startsWith(label));
-    const found = (await this.elements()).filter((one) => one.full && isOf(one));
+      one.label.startsWith(label) && KIND_OF_CARTRIDGE.test(one.label.slice(label.length));
+    const found = named.length > 0 ? named : full.filter(isOf);
     if (found.length > 1) this.#fail('LIBRARY_MISSING', `several tapes have the label ${label}`);
     return found[0] ?? this.#fail('LIBRARY_MISSING', `no tape has the label ${label}`);
   }

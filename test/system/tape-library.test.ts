@@ -51,6 +51,9 @@ test('its places and what is in them are told', { skip }, async () => {
     [256, 257],
   );
   assert.equal((await one.find('BBB002L8')).address, 1026);
+  // Only the kind of the cartridge may be left out: BBB0 is another tape's name.
+  assert.equal((await one.find('BBB002')).address, 1026);
+  await assert.rejects(one.find('BBB002L'), { code: 'LIBRARY_MISSING' });
   await assert.rejects(one.find('ZZZ999L8'), { code: 'LIBRARY_MISSING' });
   await one.close();
   await assert.rejects(TapeLibrary.open(drive(1)), { code: 'DEVICE_ERROR' });
