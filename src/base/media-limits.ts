@@ -34,6 +34,10 @@ export const MEDIA_LIMITS = {
   volumeSyncBytes: 2 * 1024 * MIB,
   /** A drive is told to synchronise after so long. */
   volumeSyncMs: 60_000,
+  /** A tape drive that ran dry begins again when its buffers are filled to so many percent, unless a pool says otherwise. */
+  tapeStartPercent: 50,
+  /** At the latest so long after the first record came. */
+  volumeStartMs: 5000,
   /** Records between two wanted ones that are spaced over; more are located. */
   volumeSpaceRecords: 64,
   /** Pieces of memory in which records are handed to a drive. */

@@ -73,6 +73,7 @@ export interface WriteSession {
   readonly markBytes: number;
   readonly syncBytes?: number;
   readonly bufferBytes?: number;
+  readonly startLevel?: number;
   readonly logPlace: LogPlace;
   readonly logPerRecord: boolean;
   /** Of tapes: any one, for the drive and the library in which they are asked for. */

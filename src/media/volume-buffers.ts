@@ -81,6 +81,17 @@ export class VolumeBuffers {
     return this.#applicants.length;
   }
 
+  /** Streams that wait for a buffer. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Whether so much is filled (from 0 to 1) of what streams may fill, or no more will be. */
+  isFilledTo(level: number): boolean {
+    if (this.#waiting.length > 0 || this.#shares.size === 0) return true;
+    return this.#filled >= Math.ceil(level * (this.count - this.#keep));
+  }
+
   /** Waits until there are buffers for one more stream. */
   async admit(): Promise<BufferShare> {
     const share: BufferShare = { filled: 0, isBlocked: false };

@@ -8,7 +8,7 @@ export interface StreamingFigures {
   readonly bytes: number;
   /** From the first record to the end, or to now. */
   readonly totalMs: number;
-  /** Time without anything to write, after the first record. */
+  /** Time in which nothing was written, or too little to begin again, after the first record. */
   readonly waitedMs: number;
   /** How often the drive ran dry. */
   readonly waits: number;
@@ -72,10 +72,11 @@ export class StreamingMeter {
     if (buffers < this.#filledLeast) this.#filledLeast = buffers;
   }
 
-  waited(sinceMs: number): void {
+  /** @param isDry there was nothing to write; else it was held back until there is more */
+  waited(sinceMs: number, isDry: boolean): void {
     if (this.#firstMs === undefined) return;
     this.#waitedMs += this.now() - sinceMs;
-    this.#waits += 1;
+    if (isDry) this.#waits += 1;
   }
 
   wrote(sinceMs: number, bytes: number): void {

@@ -347,3 +347,34 @@ test('a disk that is full under the images ends the session, not one volume afte
   await assert.rejects(writer.close(), { code: 'VOLUME_FULL' });
   assert.equal(volumes, 1, 'no further volume is asked for');
 });
+
+test('a drive that ran dry begins when the buffers are filled to a level, or when they will not be', async () => {
+  const volume = newVolume();
+  const loaded = await labelled(volume, random, BLOCK_BYTES);
+  // Of 32 buffers 8 are kept for what was written: half of the others are 12.
+  const writer = await VolumeWriter.open(loaded, { ...options, startLevel: 0.5 });
+  const chunk = newChunk(20);
+  const stream = await writer.openStream(chunk.stream);
+  const last = chunk.records.length - 1;
+  let part = 0;
+  const write = async (count: number): Promise<number> => {
+    for (let i = 0; i < count; i++, part++)
+      await stream.write(chunk.records[part] as Buffer, {
+        ...{ chunk: chunk.chunk, part, isLast: part === last },
+      });
+    for (let i = 0; i < 20; i++) await settle();
+    return writer.figures().records;
+  };
+  assert.equal(await write(11), 0);
+  assert.equal(await write(1), 12);
+  assert.equal(await write(5), 12, 'it ran dry meanwhile');
+  assert.equal(writer.figures().waits, 1, 'held back is not dry once more');
+  await writer.synchronise();
+  assert.equal(writer.figures().records, 17);
+  assert.equal(await write(last + 1 - part), 17);
+  stream.end();
+  for (let i = 0; i < 20; i++) await settle();
+  assert.equal(writer.figures().records, last + 1);
+  await writer.close();
+  await assertReadBack([loaded], [chunk], 'log');
+});

@@ -21,6 +21,7 @@ import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { type BufferShare, VolumeBuffers } from './volume-buffers.ts';
 import { type CommittedChunk, VolumeCommits } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
+import { DrivePace } from './volume-pace.ts';
 import { type LogPlace, type PendingRecord, VolumeSession } from './volume-session.ts';
 import { type StreamingFigures, StreamingMeter } from './volume-streaming.ts';
 import { WriteLog } from './write-log.ts';
@@ -54,6 +55,8 @@ export interface VolumeWriterOptions {
   readonly markBytes?: number;
   readonly syncBytes?: number;
   readonly syncMs?: number;
+  /** From 0 to 1: how far the buffers are filled before a drive that ran dry begins again (volume-pace.ts). */
+  readonly startLevel?: number;
   /** One entry of the log a record, instead of one a run. */
   readonly logPerRecord?: boolean;
   readonly logPlace?: LogPlace;
@@ -117,7 +120,7 @@ export class VolumeWriter {
   #isClosing = false;
   #failure: PenstockError | undefined;
   #sinceMark = 0;
-  #syncedMs: number;
+  readonly #pace: DrivePace;
   readonly #done: Promise<void>;
 
   private constructor(options: VolumeWriterOptions, session: VolumeSession, log: WriteLog) {
@@ -133,7 +136,7 @@ export class VolumeWriter {
     const keep = Math.floor(count * (options.keep ?? 0.25));
     this.#buffers = new VolumeBuffers(count, this.#bufferBytes, keep, options.lowWater ?? 0.5);
     this.#meter = new StreamingMeter(this.#clock, count);
-    this.#syncedMs = this.#clock.monotonicMs();
+    this.#pace = new DrivePace(this.#clock, options);
     this.#done = this.#run();
   }
 
@@ -159,7 +162,10 @@ export class VolumeWriter {
     const share = await this.#buffers.admit();
     return {
       write: (record, place) => this.#accept(share, stream, recordBytes, record, place),
-      end: () => this.#buffers.leave(share),
+      end: () => {
+        this.#buffers.leave(share);
+        this.#look();
+      },
     };
   }
 
@@ -212,7 +218,9 @@ export class VolumeWriter {
       const text = `a record of ${bytes} bytes, where the pool has at most ${this.#bufferBytes}`;
       throw volumeError('LIMIT', this.#session.volume.name, undefined, text);
     }
-    const buffer = await this.#buffers.take(share);
+    const taking = this.#buffers.take(share);
+    if (this.#buffers.waiting > 0) this.#look();
+    const buffer = await taking;
     buffer.set(record);
     const pending: PendingRecord = {
       ...{ buffer, bytes, stream, chunk, part, isLast },
@@ -234,23 +242,35 @@ export class VolumeWriter {
     this.#queue = [];
   }
 
+  /** Has the drive see whether it may begin with what it was given. */
+  #look(): void {
+    if (this.#queue.length > 0) this.#wake?.();
+  }
+
   /** The drive's loop. */
   async #run(): Promise<void> {
     // Whoever opened the writer has it before the drive moves.
     await null;
     try {
       while (this.#failure === undefined) {
-        const batch = this.#queue;
-        if (batch.length > 0) {
+        if (this.#mayWrite()) {
+          const batch = this.#queue;
           this.#queue = [];
           await this.#work(batch);
         } else if (this.#isClosing) return await this.#finish();
         else await this.#wait();
-        if (this.#isDue()) await this.#synchronise();
+        if (this.#pace.isDue(this.#session)) await this.#synchronise();
       }
     } catch (thrown) {
       this.#fail(thrown);
     }
+  }
+
+  #mayWrite(): boolean {
+    const queue = this.#queue;
+    if (queue.length === 0) return false;
+    const isAskedFor = this.#isClosing || queue.some((one) => 'done' in one);
+    return this.#pace.mayWrite(this.#buffers) || isAskedFor;
   }
 
   async #work(batch: readonly (Queued | QueuedSync)[]): Promise<void> {
@@ -264,7 +284,7 @@ export class VolumeWriter {
         this.#meter.filled(this.#buffers.filled);
         await this.#append(one.record);
         this.#buffers.written(one.share, one.record);
-        if (this.#isDue()) await this.#synchronise();
+        if (this.#pace.isDue(this.#session)) await this.#synchronise();
       } catch (thrown) {
         for (const rest of batch.slice(i)) if ('fail' in rest) rest.fail(thrown);
         throw thrown;
@@ -275,32 +295,21 @@ export class VolumeWriter {
     }
   }
 
-  /** Until there is something to write, or it is time to synchronise. */
+  /** Until there is enough to write, or it is time to synchronise. */
   async #wait(): Promise<void> {
     const started = this.#meter.now();
+    const isDry = this.#queue.length === 0;
+    if (isDry) this.#pace.ranDry();
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((wake) => {
       this.#wake = wake;
-      if (this.#queue.length > 0 || this.#isClosing || this.#failure !== undefined) wake();
-      else if (!this.#session.isSafe) timer = setTimeout(wake, this.#dueInMs());
+      const waitMs = this.#pace.waitMs(this.#session);
+      if (this.#mayWrite() || this.#isClosing || this.#failure !== undefined) wake();
+      else if (waitMs !== undefined) timer = setTimeout(wake, waitMs);
     });
     clearTimeout(timer);
     this.#wake = undefined;
-    this.#meter.waited(started);
-  }
-
-  #dueInMs(): number {
-    const syncMs = this.#options.syncMs ?? LIMITS.volumeSyncMs;
-    return Math.max(1, this.#syncedMs + syncMs - this.#clock.monotonicMs());
-  }
-
-  #isDue(): boolean {
-    if (this.#session.isSafe) return false;
-    const syncBytes = this.#options.syncBytes ?? LIMITS.volumeSyncBytes;
-    const syncMs = this.#options.syncMs ?? LIMITS.volumeSyncMs;
-    return (
-      this.#session.unsafeBytes >= syncBytes || this.#clock.monotonicMs() - this.#syncedMs >= syncMs
-    );
+    this.#meter.waited(started, isDry);
   }
 
   /** Writes a record, on the next volume where this one has no room. */
@@ -356,7 +365,7 @@ export class VolumeWriter {
       for (const chunk of this.#commits.safe(this.#session.label.volume, safe))
         await this.#options.onCommitted?.(chunk);
     }
-    this.#syncedMs = this.#clock.monotonicMs();
+    this.#pace.synchronised();
   }
 
   /** Ends the session on this volume, and goes on, on the next one. */

@@ -7,6 +7,7 @@
  * needed there; a volume without needed chunks is expired, and written anew when room is wanted.
  */
 import { must } from '../base/assert.ts';
+import { LIMITS } from '../base/limits.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import { type ChunkMediaPlace, openChunkMedia } from '../format/chunk-media.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
@@ -89,6 +90,7 @@ export class PooledStore implements ObjectStore {
   async begin(session: { readonly id: string; readonly writer: string }): Promise<void> {
     const pool = must(this.#target, 'a pool that is written');
     const { markBytes, logPlace, logEntries, syncBytes, bufferBytes } = pool;
+    const startPercent = pool.startPercent ?? (pool.kind === 'tape' ? LIMITS.tapeStartPercent : 0);
     const volumes = await this.#choose(undefined);
     const first = volumes[0] && this.#volumes.get(volumes[0].label.volume);
     const id = first?.nextLogId ?? session.id;
@@ -99,6 +101,7 @@ export class PooledStore implements ObjectStore {
         ...(syncBytes === undefined ? {} : { syncBytes }),
         ...(bufferBytes === undefined ? {} : { bufferBytes }),
         ...(any.kind === 'tape' ? { tape: any } : {}),
+        startLevel: Math.min(1, startPercent / 100),
       },
       volumes,
     );

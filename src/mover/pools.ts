@@ -46,6 +46,8 @@ export interface PoolSettings {
   readonly syncBytes?: number;
   /** Memory between streams and the drive; by default as media limits say. */
   readonly bufferBytes?: number;
+  /** How full the buffers are before a drive that ran dry begins again; by default 50 for tapes, 0 for images. */
+  readonly startPercent?: number;
   readonly logPlace: LogPlace;
   readonly logEntries: LogEntries;
 }
@@ -168,7 +170,7 @@ export function settingsOfLabel(value: unknown): LabelSettings | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const given = value as Record<keyof LabelSettings, unknown>;
   const counts = ['volumeBytes', 'blockBytes', 'chunkBytes', 'markBytes'] as const;
-  const optionalCounts = ['drive', 'syncBytes', 'bufferBytes'] as const;
+  const optionalCounts = ['drive', 'syncBytes', 'bufferBytes', 'startPercent'] as const;
   const isUnderstood =
     POOL_KINDS.some((kind) => kind === given.kind) &&
     LOG_PLACES.some((place) => place === given.logPlace) &&

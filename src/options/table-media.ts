@@ -109,6 +109,13 @@ export const MEDIA_COMMANDS = {
         defaultHelp: '64M, or 24 blocks',
         help: 'memory between the streams and the drive; it says how many streams may be open at once',
       },
+      startPercent: {
+        flag: 'start-level',
+        kind: 'percent',
+        value: 'PERCENT',
+        defaultHelp: '50 for tapes, 0 for images',
+        help: 'how full the buffers are before a drive that ran out of data begins to write again',
+      },
       logPlace: {
         flag: 'log-place',
         kind: 'choice',

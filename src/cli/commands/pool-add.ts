@@ -21,7 +21,7 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
   const place = options.kind === 'tape' ? tapesOf(options) : imagesOf(options);
   const repository = await openRepositoryOf(invocation);
   try {
-    const { kind, markBytes, logPlace, logEntries, syncBytes, bufferBytes } = options;
+    const { kind, markBytes, logPlace, logEntries, syncBytes, bufferBytes, startPercent } = options;
     const { volumeBytes } = place;
     const blockBytes = options.blockBytes ?? leastBlockBytes(repository);
     const share =
@@ -39,6 +39,7 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
       markBytes,
       ...(syncBytes === undefined ? {} : { syncBytes }),
       ...(bufferBytes === undefined ? {} : { bufferBytes }),
+      ...(startPercent === undefined ? {} : { startPercent: Math.round(startPercent) }),
       logPlace,
       logEntries,
     });
