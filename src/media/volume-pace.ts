@@ -11,8 +11,9 @@ import type { Clock } from '../host/mod.ts';
 import type { VolumeBuffers } from './volume-buffers.ts';
 
 export interface PaceOptions {
-  /** From 0 to 1: of the buffers that streams may fill. */
+  /** From 0 to 1: how much of what streams may fill is filled before a drive that ran dry begins again. */
   readonly startLevel?: number;
+  /** The drive synchronises after so much, or so long. */
   readonly syncBytes?: number;
   readonly syncMs?: number;
 }

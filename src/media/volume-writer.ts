@@ -21,7 +21,7 @@ import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { type BufferShare, VolumeBuffers } from './volume-buffers.ts';
 import { type CommittedChunk, VolumeCommits } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
-import { DrivePace } from './volume-pace.ts';
+import { DrivePace, type PaceOptions } from './volume-pace.ts';
 import { type LogPlace, type PendingRecord, VolumeSession } from './volume-session.ts';
 import { type StreamingFigures, StreamingMeter } from './volume-streaming.ts';
 import { WriteLog } from './write-log.ts';
@@ -34,7 +34,7 @@ export interface LoadedVolume {
   readonly leastObjects?: number;
 }
 
-export interface VolumeWriterOptions {
+export interface VolumeWriterOptions extends PaceOptions {
   /** Given by the application: it names the session on each of its volumes, and its logs. */
   readonly id: string;
   /** Program and version. */
@@ -53,10 +53,6 @@ export interface VolumeWriterOptions {
   readonly lowWater?: number;
   /** A file mark after so many bytes; 0: none but at the end. */
   readonly markBytes?: number;
-  readonly syncBytes?: number;
-  readonly syncMs?: number;
-  /** From 0 to 1: how far the buffers are filled before a drive that ran dry begins again (volume-pace.ts). */
-  readonly startLevel?: number;
   /** One entry of the log a record, instead of one a run. */
   readonly logPerRecord?: boolean;
   readonly logPlace?: LogPlace;
