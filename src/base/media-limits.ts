@@ -20,6 +20,8 @@ export const MEDIA_LIMITS = {
   logIdCharactersMax: 64,
   /** One page of a volume's write log. */
   logPageBytes: 60 * KIB,
+  /** Pages of write logs that were written and are not synchronised: the drive may lose them. */
+  volumeLogUnsafeBytesMax: 8 * MIB,
   /** One record of the index of a volume's sessions. */
   volumeIndexBytesMax: 1 * MIB,
   /** All records of an index. */

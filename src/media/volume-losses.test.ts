@@ -12,11 +12,17 @@ import {
   makeStream,
   writeChunks,
 } from '../../test/volume-fixture.ts';
+import { LIMITS } from '../base/limits.ts';
+import { LogPageWriter } from '../format/write-log.ts';
+import { FakeClock } from '../host/fake/mod.ts';
 import { seededRandom } from '../host/mod.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
-import { labelVolume } from './volume-label.ts';
+import { readContents } from './volume-index.ts';
+import { crcOf, labelVolume } from './volume-label.ts';
+import { VolumeSession } from './volume-session.ts';
 import { VolumeWriter } from './volume-writer.ts';
+import { WriteLog } from './write-log.ts';
 
 const BLOCK_BYTES = 2048;
 const random = seededRandom(14);
@@ -82,4 +88,44 @@ test('a medium that ends as the drive writes out its buffer is not believed the 
     medium.capacityBytes = medium.usedBytes;
   });
   assert.equal(volumes, 2);
+});
+
+test('a drive that is reset at any call as a long log is written: it is whole, and little of it was kept', async () => {
+  const pages = Array.from({ length: 400 }, (_, index) => {
+    const writer = new LogPageWriter('0'.repeat(32), 0);
+    writer.add({ kind: 'marks', object: index, count: 1, writtenMs: 1 });
+    const page = writer.finish(crcOf);
+    // As long as a page may be: what is behind its entries counts as its own.
+    return Buffer.concat([page, Buffer.alloc(LIMITS.logPageBytes - page.length)]);
+  });
+  for (const after of [0, 100, 250, 399]) {
+    const medium = new MemoryMedium();
+    const inner = new MemoryVolume(medium, { bufferObjects: 1000 });
+    const drive = faultyVolume(inner, { reset: () => inner.reset() });
+    const { label } = await labelled(drive, random, 1 << 20);
+    const begin = () =>
+      VolumeSession.begin(drive, label, {
+        ...{ id: 'job', log: new WriteLog(), logPlace: 'medium', perRecord: false },
+        ...{ clock: new FakeClock(), writer: 'test', logs: new Map([[0, pages]]) },
+      });
+    for (const number of [0, 1]) {
+      const session = await begin();
+      await session.synchronise();
+      let most = 0;
+      if (number === 1) drive.fault('append').after(after).error('ESTALE').repeat(1);
+      const append = drive.append;
+      drive.append = async (record) => {
+        const warned = await append(record);
+        most = Math.max(most, medium.buffered);
+        return warned;
+      };
+      await session.end();
+      drive.append = append;
+      assert(most * LIMITS.logPageBytes < LIMITS.volumeLogUnsafeBytesMax * 1.5, `${most} kept`);
+    }
+    const { sessions } = await readContents(drive, label.volume);
+    assert.deepEqual(sessions[0]?.pages.length, pages.length);
+    for (const [index, { object }] of sessions[0]?.pages.entries() ?? [])
+      assert(medium.objects[object]?.equals(pages[index] as Buffer), `page ${index}`);
+  }
 });

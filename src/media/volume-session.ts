@@ -278,8 +278,17 @@ export class VolumeSession {
       const more = hint === undefined ? {} : { hint };
       places.push({ object: this.#object, firstObject, endObject, ...more });
       await this.#write({ own: page });
+      await this.#forget();
     }
     return places;
+  }
+
+  /** A log may be long: not all of it is kept until the end. */
+  async #forget(): Promise<void> {
+    const bytes = this.#unsafe.reduce((sum, { own }) => sum + (own?.length ?? 0), 0);
+    if (bytes < LIMITS.volumeLogUnsafeBytesMax) return;
+    await this.#synchronise();
+    this.#unsafe = [];
   }
 
   async #appendOwn(kind: number, clear: unknown): Promise<void> {
