@@ -33,7 +33,13 @@ export {
   type VolumeStatus,
   volumeError,
 } from './media/volume.ts';
-export { type ChunkPart, partsOfChunk, readChunk, writeChunk } from './media/volume-chunks.ts';
+export {
+  type ChunkPart,
+  type ChunkTaker,
+  copyChunk,
+  partsOfChunk,
+  sumChunk,
+} from './media/volume-chunks.ts';
 export {
   pagesOnMedium,
   readContents,

@@ -1,14 +1,14 @@
 /**
- * Chunks between a chunk store and volumes (M13): the records of a chunk, one behind the other, are the
- * chunk but for its trailer, so a copy is the same bytes and needs no key.
+ * Chunks as they are, between a chunk store and volumes (M13): the records of a chunk, one behind the other,
+ * are the chunk but for its trailer, so a copy is the same bytes and needs no key.
  *
  * Contract: every header and checksum is looked at on the way. A chunk that is not whole is not
- * copied: its stream has then begun a chunk that will never be committed, its sink is discarded.
+ * copied: its taker has then begun a chunk that must never be committed.
  */
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
-import type { ChunkSink, ChunkSource } from '../format/chunk-media.ts';
+import type { ChunkSource } from '../format/chunk-media.ts';
 import {
   checkTag,
   chunkIdOf,
@@ -20,8 +20,6 @@ import {
   TAG_FLAG,
 } from '../format/tag-header.ts';
 import { crcOf } from './volume-label.ts';
-import type { ReadProblem, ReadRecord } from './volume-reader.ts';
-import type { VolumeStream } from './volume-writer.ts';
 
 /** Where a part of a stored chunk lies. */
 export interface ChunkPart {
@@ -96,12 +94,11 @@ interface StoredRecord {
   readonly offset: number;
   /** In the view: valid until the next one is asked for. */
   readonly bytes: Buffer;
-  readonly isLast: boolean;
 }
 
 /** The parts of a chunk, each with a right checksum. */
 function* recordsOf(id: string, source: ChunkSource, view: Buffer): Generator<StoredRecord> {
-  for (const { offset, bytes, isLast } of partsOfChunk(id, source)) {
+  for (const { offset, bytes } of partsOfChunk(id, source)) {
     if (bytes > view.length) {
       const text = `a part of chunk ${id} has ${bytes} bytes, where ${view.length} can be taken`;
       throw new PenstockError('LIMIT', text, { subject: id });
@@ -109,73 +106,7 @@ function* recordsOf(id: string, source: ChunkSource, view: Buffer): Generator<St
     const got = source.read(view, 0, bytes, offset);
     const record = view.subarray(0, bytes);
     if (got < bytes || !hasItsChecksum(record)) throw damaged(id, offset, 'its checksum is wrong');
-    yield { offset, bytes: record, isLast };
-  }
-}
-
-/**
- * Copies a stored chunk to a volume; returns its number of records. It is committed when the writer says.
- *
- * @param view memory for one record: as long as the pool's longest
- * @throws PenstockError DAMAGED, LIMIT for a part that is longer than the pool's records
- */
-export async function writeChunk(
-  stream: VolumeStream,
-  id: string,
-  source: ChunkSource,
-  view: Buffer,
-): Promise<number> {
-  let part = 0;
-  for (const { bytes, isLast } of recordsOf(id, source, view)) {
-    await stream.write(bytes, { chunk: id, part, isLast });
-    part += 1;
-  }
-  return part;
-}
-
-/**
- * Copies the records of one chunk, all of them, in any order, into a chunk store. The sink is committed
- * if the chunk is whole, else discarded.
- *
- * @returns the bytes of the chunk
- * @throws PenstockError what a record could not be read for, or DAMAGED
- */
-export async function readChunk(
-  id: string,
-  records: AsyncIterable<ReadRecord | ReadProblem>,
-  sink: ChunkSink,
-): Promise<number> {
-  try {
-    const seen = new Map<number, number>();
-    let bytes = 0;
-    let footer: number | undefined;
-    for await (const record of records) {
-      if (record.kind === 'problem') throw record.error;
-      const offset = chunkOffsetOf(record.bytes, 0);
-      if (!isPlace(record.bytes, id, offset)) throw damaged(id, offset, 'a part of another chunk');
-      const length = headerBytesOf(record.bytes, 0) + storedBytesOf(record.bytes, 0);
-      sink.write(record.bytes, 0, length, offset);
-      bytes += seen.has(offset) ? 0 : length;
-      seen.set(offset, length);
-      if ((flagsOf(record.bytes, 0) & TAG_FLAG.lastBlock) !== 0) footer = offset;
-    }
-    // Parts do not overlap if they fill the chunk: each begins where one ends.
-    const ends = new Set([0, ...[...seen].map(([offset, length]) => offset + length)]);
-    const footerBytes = footer === undefined ? undefined : seen.get(footer);
-    const isWhole = [...seen.keys()].every((offset) => ends.has(offset));
-    if (
-      footer === undefined ||
-      footerBytes === undefined ||
-      footer + footerBytes !== bytes ||
-      !isWhole
-    )
-      throw damaged(id, bytes, 'parts of it are missing');
-    sink.write(encodeTrailer(footer, footerBytes, crcOf), 0, TRAILER_BYTES, bytes);
-    sink.commit();
-    return bytes + TRAILER_BYTES;
-  } catch (thrown) {
-    sink.discard();
-    throw thrown;
+    yield { offset, bytes: record };
   }
 }
 
