@@ -1,14 +1,15 @@
 /**
- * Pools of small tape images, and trees to be stored there, for tests of whole commands.
+ * Trees to be stored on volumes of encrypted repositories (volume-place.ts), and what became of them.
  */
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromText } from '../src/base/bytes.ts';
-import { scratchFolder, succeed } from './commands.ts';
+import { succeed } from './commands.ts';
 import { assertSameTree, capture } from './tree-compare.ts';
 import { noise, prose } from './tree-make.ts';
+import { makeEncryptedPlace, type Place, scratch } from './volume-place.ts';
 
-export const scratch: string = scratchFolder();
+export { scratch };
 
 /** A tree of `count` files of 100 to 200 kB, half of them incompressible. */
 export function makeTree(name: string, count: number): string {
@@ -23,19 +24,8 @@ export function makeTree(name: string, count: number): string {
 }
 
 /** A repository with a pool; `more`: settings of the pool. */
-export function makePool(
-  name: string,
-  volumeSize: string,
-  ...more: string[]
-): { repo: string; tapes: string } {
-  const repo = join(scratch, `${name}-repo`);
-  const tapes = join(scratch, `${name}-tapes`);
-  mkdirSync(tapes);
-  succeed(['init', '--repo', repo]);
-  const settings = ['--kind', 'tape-image', '--path', tapes, '--volume-size', volumeSize];
-  succeed(['pool', 'add', 'tapes', ...settings, ...more, '--repo', repo]);
-  return { repo, tapes };
-}
+export const makePool = (name: string, volumeSize: string, ...more: string[]): Place =>
+  makeEncryptedPlace(name, '--volume-size', volumeSize, ...more);
 
 export interface Restored {
   readonly volumes?: {

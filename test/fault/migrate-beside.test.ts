@@ -31,7 +31,7 @@ const MOVES = [
 
 test('prune and migrate at once, with kills: archives stay whole', async () => {
   const { repo } = makePlace('beside', '12M', '--chunk-size', '2100K');
-  addPool(repo, 'more', join(scratch, 'beside-more'), '64M');
+  addPool(repo, 'more', join(scratch, 'beside-more'));
   const env = NO_PASSPHRASE;
   const run = (...args: string[]): string =>
     succeed([...args, '--repo', repo], { env }).summary.archive as string;

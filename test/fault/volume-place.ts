@@ -1,14 +1,15 @@
 /**
- * Repositories with pools of tape images for tests of faults: whole commands, and what lies on the images.
+ * For tests of faults: places (../volume-place.ts) with larger trees, chance, and what lies on the images.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Random, seededRandom } from '../../src/host/mod.ts';
-import { penstock, type Run, scratchFolder, succeed } from '../commands.ts';
+import { penstock, type Run, succeed } from '../commands.ts';
 import { readTap } from '../tap-reader.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise, prose } from '../tree-make.ts';
+import { addPool, makePlace as makeOne, type Place, scratch } from '../volume-place.ts';
 
 /** How often, and by which seed: PENSTOCK_RUNS, PENSTOCK_TEST_SEED. */
 export const ROUNDS: number = Number(process.env.PENSTOCK_RUNS ?? 3);
@@ -18,35 +19,11 @@ export const MB = 1_000_000;
 /** A passphrase that is not needed is warned of. */
 export const NO_PASSPHRASE = { PENSTOCK_PASSPHRASE: undefined };
 
-export const scratch: string = scratchFolder();
-
-export interface Place {
-  readonly repo: string;
-  readonly tapes: string;
-  /** Of commands that write to the pool. */
-  readonly pool: readonly string[];
-}
+export { addPool, scratch };
 
 /** A repository without encryption, which takes less time, and a pool. */
-export function makePlace(name: string, volumeSize: string, ...more: readonly string[]): Place {
-  const repo = join(scratch, `${name}-repo`);
-  const tapes = join(scratch, `${name}-tapes`);
-  succeed(['init', '--no-encryption', '--repo', repo]);
-  addPool(repo, 'tapes', tapes, volumeSize, ...more);
-  return { repo, tapes, pool: ['--pool', 'tapes', '--repo', repo] };
-}
-
-export function addPool(
-  repo: string,
-  name: string,
-  path: string,
-  size: string,
-  ...more: string[]
-): void {
-  mkdirSync(path, { recursive: true });
-  const settings = ['--kind', 'tape-image', '--path', path, '--volume-size', size];
-  succeed(['pool', 'add', name, ...settings, ...more, '--repo', repo]);
-}
+export const makePlace = (name: string, volumeSize: string, ...more: readonly string[]): Place =>
+  makeOne(name, '--volume-size', volumeSize, ...more);
 
 /** A tree of files of 1.5 MB that do not compress, and a small one each. */
 export function makeTree(name: string, files: number): string {

@@ -29,7 +29,8 @@ test('media of any size: a session goes on where one ends, and all of it restore
     const bytes = 9_500_000 + below(4 * MB);
     const pool = `sized-${round}`;
     const tapes = join(scratch, pool);
-    addPool(repo, pool, tapes, `${bytes}`, '--mark-every', round % 2 === 0 ? '0' : '3M');
+    const marks = ['--mark-every', round % 2 === 0 ? '0' : '3M'];
+    addPool(repo, pool, tapes, '--volume-size', `${bytes}`, ...marks);
     const { summary } = succeed(['backup', '--each', ...sources, '--pool', pool, '--repo', repo]);
     const which = round % 2;
     const made = summary.archives as { archive: string }[];

@@ -4,21 +4,13 @@
  * Method: whole commands; torn tails and flipped bytes at places that a seed chooses.
  */
 import assert from 'node:assert/strict';
-import {
-  appendFileSync,
-  closeSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { penstock, succeed } from '../commands.ts';
 import { readTap } from '../tap-reader.ts';
 import { noise } from '../tree-make.ts';
+import { flip } from '../volume-place.ts';
 import {
   assertRestores,
   below,
@@ -81,11 +73,3 @@ describe('an image that was spoiled', () => {
     assertRestores(repo, archive as string, source);
   });
 });
-
-function flip(path: string, at: number): void {
-  const file = openSync(path, 'r+');
-  const byte = Buffer.alloc(1);
-  readSync(file, byte, 0, 1, at);
-  writeSync(file, Buffer.from([(byte[0] as number) ^ 0x10]), 0, 1, at);
-  closeSync(file);
-}

@@ -6,15 +6,7 @@
  * are at work meanwhile; every archive is restored and compared with its source afterwards.
  */
 import assert from 'node:assert/strict';
-import {
-  cpSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { start } from '../commands.ts';
@@ -23,6 +15,7 @@ import { fixedSense } from '../scsi-tape.ts';
 import { readTap } from '../tap-reader.ts';
 import { until } from '../until.ts';
 import {
+  addPool,
   assertRestores,
   flip,
   makePlace,
@@ -30,7 +23,7 @@ import {
   offsetOf,
   type Place,
   scratch,
-} from './volume-place.ts';
+} from '../volume-place.ts';
 
 const WRITE = 0x0a;
 let target: ScriptedTarget | undefined;
@@ -126,9 +119,7 @@ test('a chunk in two pools stays where one of them needs it', () => {
       .sort();
   const [tapes] = recordsOf('pool');
   const folder = join(scratch, 'two-more');
-  mkdirSync(folder);
-  const settings = ['--kind', 'tape-image', '--path', folder, '--volume-size', '64M'];
-  place.run('pool', 'add', 'more', ...settings);
+  addPool(place.repo, 'more', folder);
   // Volumes are listed by their pools' ids.
   const isFirst = recordsOf('pool')[0] === tapes;
   const [near, far] = isFirst ? ['tapes', 'more'] : ['more', 'tapes'];

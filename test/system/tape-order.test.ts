@@ -12,7 +12,7 @@ import { start } from '../commands.ts';
 import { ScriptedTarget } from '../iscsi-target.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise, prose } from '../tree-make.ts';
-import { makePlace, scratch } from './volume-place.ts';
+import { makePlace, scratch } from '../volume-place.ts';
 
 const SCSI_COMMAND = 1;
 const READ = 0x08;

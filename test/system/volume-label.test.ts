@@ -25,7 +25,7 @@ import {
   makeTree,
   scratch,
   volumeNames,
-} from './volume-place.ts';
+} from '../volume-place.ts';
 
 test('a medium is labelled if it is blank, and written by the next backup', () => {
   const place = makeEncryptedPlace('label');

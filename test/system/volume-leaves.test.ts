@@ -13,7 +13,7 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { penstock } from '../commands.ts';
 import { readTap } from '../tap-reader.ts';
 import { noise, TreeMaker } from '../tree-make.ts';
-import { assertRestores, makePlace, scratch } from './volume-place.ts';
+import { assertRestores, makePlace, scratch } from '../volume-place.ts';
 
 const ATTRIBUTE_BYTES = 62_000;
 const LEAST = LIMITS.blockRawBytesDefault + LIMITS.headerRoomBytes;

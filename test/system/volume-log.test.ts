@@ -17,7 +17,7 @@ import {
   makeTree,
   offsetOf,
   type Place,
-} from './volume-place.ts';
+} from '../volume-place.ts';
 
 const logOf = (place: Place): unknown[] =>
   place

@@ -22,7 +22,7 @@ import {
   offsetOf,
   type Place,
   scratch,
-} from './volume-place.ts';
+} from '../volume-place.ts';
 
 test('the log says what is on the medium after backups at once', () => {
   const place = makePlace('log', '--mark-every', '4M');

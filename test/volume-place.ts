@@ -1,11 +1,11 @@
 /**
- * What tests of the commands for volumes need: a repository with a pool of tape images, commands on it,
+ * What tests of volumes by whole commands need: a repository with a pool of tape images, commands on it,
  * and damage.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fromText } from '../../src/base/bytes.ts';
+import { fromText } from '../src/base/bytes.ts';
 import {
   type JsonLine,
   penstock,
@@ -13,10 +13,10 @@ import {
   type RunOptions,
   scratchFolder,
   succeed,
-} from '../commands.ts';
-import { readTap, type TapObject } from '../tap-reader.ts';
-import { assertSameTree, capture } from '../tree-compare.ts';
-import { noise } from '../tree-make.ts';
+} from './commands.ts';
+import { readTap, type TapObject } from './tap-reader.ts';
+import { assertSameTree, capture } from './tree-compare.ts';
+import { noise } from './tree-make.ts';
 
 export const scratch: string = scratchFolder();
 
@@ -32,6 +32,8 @@ export function makeTree(name: string, files: number, bytes = 300_000): string {
 export interface Place {
   readonly repo: string;
   readonly tapes: string;
+  /** Of commands that write to the pool. */
+  readonly pool: readonly string[];
   /** How its commands are run. */
   readonly options: RunOptions;
   /** Runs a command on the repository. */
@@ -43,12 +45,20 @@ export interface Place {
 }
 
 /** A repository without encryption, which takes less time, and a pool with these settings. */
-export function makePlace(name: string, ...pool: string[]): Place {
+export function makePlace(name: string, ...pool: readonly string[]): Place {
   return placeOf(name, pool, ['--no-encryption'], { env: { PENSTOCK_PASSPHRASE: undefined } });
 }
 
-export function makeEncryptedPlace(name: string): Place {
-  return placeOf(name, [], [], {});
+export function makeEncryptedPlace(name: string, ...pool: readonly string[]): Place {
+  return placeOf(name, pool, [], {});
+}
+
+/** A further pool of images. */
+export function addPool(repo: string, name: string, path: string, ...settings: string[]): void {
+  mkdirSync(path, { recursive: true });
+  const size = settings.includes('--volume-size') ? [] : ['--volume-size', '64M'];
+  const images = ['--kind', 'tape-image', '--path', path, ...size, ...settings];
+  succeed(['pool', 'add', name, ...images, '--repo', repo]);
 }
 
 function placeOf(
@@ -59,13 +69,11 @@ function placeOf(
 ): Place {
   const repo = join(scratch, `${name}-repo`);
   const tapes = join(scratch, `${name}-tapes`);
-  mkdirSync(tapes);
   const run = (...args: string[]): Run => succeed([...args, '--repo', repo], options);
   run('init', ...init);
-  const size = pool.includes('--volume-size') ? [] : ['--volume-size', '64M'];
-  run('pool', 'add', 'tapes', '--kind', 'tape-image', '--path', tapes, ...size, ...pool);
+  addPool(repo, 'tapes', tapes, ...pool);
   return {
-    ...{ repo, tapes, options },
+    ...{ repo, tapes, options, pool: ['--pool', 'tapes', '--repo', repo] },
     run: (...args) => run(...args).summary,
     lines: (...args) => linesOf(run(...args).stdout),
     fails: (...args) => {
