@@ -142,7 +142,7 @@ test('what is wrong is named, and the nearest right thing with it', () => {
   assert.equal(refusal(['backup']), `backup needs a PATH: what to back up${help('backup')}`);
   assert.match(refusal(['ls']), /^ls needs an ARCHIVE: an id/);
   assert.equal(refusal(['restore', 'latest']), `restore needs --target DIR${help('restore')}`);
-  assert.equal(refusal(['backup', 'p', '--level']), `--level needs a value: 1-19${help('backup')}`);
+  assert.equal(refusal(['backup', 'p', '--level']), `--level needs a value: 0-19${help('backup')}`);
   assert.equal(
     refusal(['backup', 'p', '--level', '20']),
     `--level is a number from 1 to 19, not 20${help('backup')}`,
