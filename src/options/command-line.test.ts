@@ -145,7 +145,7 @@ test('what is wrong is named, and the nearest right thing with it', () => {
   assert.equal(refusal(['backup', 'p', '--level']), `--level needs a value: 0-19${help('backup')}`);
   assert.equal(
     refusal(['backup', 'p', '--level', '20']),
-    `--level is a number from 1 to 19, not 20${help('backup')}`,
+    `--level is a number from 0 to 19, not 20${help('backup')}`,
   );
   assert.equal(
     refusal(['forget', '--keep-last', '0']),
