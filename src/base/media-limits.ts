@@ -54,6 +54,8 @@ export const MEDIA_LIMITS = {
   chunksEndedMax: 16,
   /** A volume holds at least this, besides a few blocks. */
   volumeBytesMin: MIB,
+  /** Volumes of a pool that one command writes at once. */
+  poolDrivesMax: 16,
   /** Tapes of a library that are tried for a new volume. */
   volumesTriedMax: 64,
   /** What volumes hold whose pool is known from their labels only, unless one holds more. */

@@ -127,16 +127,34 @@ export function volumeRecord(volume: VolumeRecord, pool: string): JsonRecord {
   };
 }
 
-/** How well the drive was kept busy. */
-export function driveLine(figures: StreamingFigures): string {
+/** How well a drive was kept busy. */
+export function driveLine(figures: StreamingFigures, drive = 'drive'): string {
   const waited = figures.totalMs > 0 ? (100 * figures.waitedMs) / figures.totalMs : 0;
   const parts = [
-    `  drive: ${formatBytes(figures.bytes)} in ${formatCount(figures.records)} records`,
+    `  ${drive}: ${formatBytes(figures.bytes)} in ${formatCount(figures.records)} records`,
     `${formatBytes(figures.bytesPerSecond)}/s`,
     `waited ${waited.toFixed(0)} % of the time`,
     `${figures.filledAverage.toFixed(1)} of ${figures.buffers} buffers filled`,
   ];
   return parts.join(', ');
+}
+
+/** What each of several drives did; of one just that. */
+export function drivesSummary(reports: readonly DriveReport[]): {
+  readonly record: Readonly<Record<string, unknown>>;
+  readonly lines: readonly string[];
+} {
+  const busy = reports.filter(({ streaming }) => streaming !== undefined);
+  const [first] = busy;
+  if (first === undefined) return { record: {}, lines: [] };
+  const isOne = busy.length === 1;
+  const lines = busy.flatMap(({ streaming }, i) =>
+    streaming === undefined ? [] : [driveLine(streaming, isOne ? 'drive' : `drive ${i + 1}`)],
+  );
+  return {
+    record: isOne ? { drive: driveRecord(first) } : { drives: busy.map(driveRecord) },
+    lines,
+  };
 }
 
 /** What a drive did, for programs. */

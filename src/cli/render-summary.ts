@@ -11,7 +11,7 @@ import type { ReadFigures } from '../media/volume-reader.ts';
 import type { CopyResult } from '../mover/copy.ts';
 import { printable } from './output.ts';
 import { type ArchiveFacts, localTime, shortIds } from './render.ts';
-import { driveLine, driveRecord } from './render-media.ts';
+import { drivesSummary } from './render-media.ts';
 import { textTable } from './text-table.ts';
 
 /** The arguments of Output.summary: `output.summary(...backupSummary(facts))`. */
@@ -40,8 +40,11 @@ export interface BackupFacts {
   readonly elapsedMs: number;
 }
 
-/** What one command has made: one archive, or several at once; and what a drive did for it. */
-export function backupSummary(made: readonly BackupFacts[], drive?: DriveReport): Summary {
+/** What one command has made: one archive, or several at once; and what drives did for it. */
+export function backupSummary(
+  made: readonly BackupFacts[],
+  reports: readonly DriveReport[] = [],
+): Summary {
   const archives = made.map(backupRecord);
   const [first] = archives;
   const record =
@@ -49,11 +52,8 @@ export function backupSummary(made: readonly BackupFacts[], drive?: DriveReport)
       ? { command: 'backup', ...first }
       : { command: 'backup', archives };
   const lines = made.flatMap(backupLines);
-  if (drive?.streaming === undefined) return [record, lines.join('\n')];
-  return [
-    { ...record, drive: driveRecord(drive) },
-    [...lines, driveLine(drive.streaming)].join('\n'),
-  ];
+  const drives = drivesSummary(reports);
+  return [{ ...record, ...drives.record }, [...lines, ...drives.lines].join('\n')];
 }
 
 function backupRecord(facts: BackupFacts): Readonly<Record<string, unknown>> {

@@ -94,7 +94,7 @@ function stagesOf(parts: BackupParts): StageSpec[] {
   const { repository, request, index, bases, chunks, startedMs } = parts;
   const keyring = toKeyringRecord(repository.keyring);
   const session = createSessionTable();
-  const media = repository.store.chunkMedia;
+  const media = repository.pooled?.mediaOf(chunks.session) ?? repository.store.chunkMedia;
   const scan: ScanOptions = {
     sources: sourceTree(request.paths),
     selection: request.selection,

@@ -243,7 +243,8 @@ class Migration {
     } finally {
       root.close();
     }
-    if (target !== undefined) this.#drive = together(this.#drive, await this.#pooled.end());
+    const reports = target === undefined ? [] : await this.#pooled.end();
+    for (const report of reports) this.#drive = together(this.#drive, report);
     for (const release of replaced) await release();
     const verified = await this.#verified(copying, (_, error) => this.#problem(error));
     for (const one of copying) if (verified.has(one)) await this.#release(one);

@@ -29,7 +29,7 @@ interface Place {
   readonly repository: Repository;
   readonly pool: Pool;
   /** One more process: what it knows is of now. */
-  process(): Promise<PooledStore>;
+  process(drives?: number): Promise<PooledStore>;
   volumes(): Promise<{ name: string; volume: string; state: string; chunks: string[] }[]>;
 }
 
@@ -53,9 +53,10 @@ async function withPool(work: (place: Place) => Promise<void>): Promise<void> {
     await work({
       repository,
       pool,
-      process: async () => {
+      process: async (drives = 1) => {
         const own = Object.create(repository, { store: { value: watched(repository) } });
-        const store = await PooledStore.open(own as Repository, [pool], pool);
+        const ours = { ...pool, drives };
+        const store = await PooledStore.open(own as Repository, [ours], ours);
         open.push(store);
         return store;
       },
@@ -301,7 +302,10 @@ test('chunks on a volume that was labelled anew are not taken for stored', async
     await write(writer, someChunk());
     await writer.begin({ id: makeStream(around.random), writer: 'test' });
     const chunk = someChunk();
-    await writer.putChunk(chunk.chunk, [...chunk.records, Buffer.alloc(TRAILER_BYTES)]);
+    await writer.putChunk(chunk.stream, chunk.chunk, [
+      ...chunk.records,
+      Buffer.alloc(TRAILER_BYTES),
+    ]);
     // As if its lock had been lost.
     const [known] = await volumes();
     for (const { name } of await repository.store.list('maps'))
@@ -329,5 +333,39 @@ test('what could not be stored is stored by the next flush', async () => {
     await assert.rejects(writer.flush(), /not now/);
     await writer.flush();
     assert.deepEqual((await volumes())[0]?.chunks, [second.chunk]);
+  });
+});
+
+test('drives that need another volume at the same time take one each, and no number twice', async () => {
+  await withPool(async ({ process, repository, pool }) => {
+    const store = await process(3);
+    const streams = [
+      makeStream(around.random),
+      makeStream(around.random),
+      makeStream(around.random),
+    ];
+    await store.begin({ id: makeStream(around.random), writer: 'test', streams: 3 });
+    const stored: string[] = [];
+    const writeAll = async (stream: string): Promise<void> => {
+      await store.openStream(stream);
+      for (let i = 0; i < 2; i++) {
+        const { chunk, records } = makeChunk(around.random, stream, 14, pool.blockBytes - 200);
+        await store.putChunk(stream, chunk, [...records, Buffer.alloc(TRAILER_BYTES)]);
+        stored.push(chunk);
+      }
+      await store.endStream(stream);
+    };
+    await Promise.all(streams.map(writeAll));
+    const reports = await store.end();
+    assert.equal(reports.length, 3);
+    const { volumes } = await listVolumes(repository);
+    assert(volumes.length > 3, `${volumes.length} volumes`);
+    for (const what of ['name', 'sequence', 'volume'] as const)
+      assert.equal(new Set(volumes.map((one) => one[what])).size, volumes.length, what);
+    const chunks = new Set(volumes.flatMap((one) => one.chunks.map(({ id }) => id)));
+    assert.deepEqual([...chunks].sort(), stored.sort());
+    // A chunk that goes on, on another volume, has one stream; each volume has those of one only.
+    for (const one of volumes)
+      assert.equal(new Set(one.chunks.map(({ stream }) => stream)).size, 1, one.name);
   });
 });

@@ -7,31 +7,18 @@
  * needed there; a volume without needed chunks is expired, and written anew when room is wanted.
  */
 import { must } from '../base/assert.ts';
-import { LIMITS } from '../base/limits.ts';
-import { TRAILER_BYTES } from '../format/chunk.ts';
 import { type ChunkMediaPlace, openChunkMedia } from '../format/chunk-media.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
 import { CONTENT_CLASS, sessionIdOf } from '../format/tag-header.ts';
-import { DriveLink } from '../media/drive-link.ts';
-import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
+import type { DriveReport, WrittenReport } from '../media/drive-messages.ts';
 import { pooledChunks } from '../media/pooled-chunks.ts';
-import type { CommittedChunk } from '../media/volume-commits.ts';
 import type { ReadFigures } from '../media/volume-reader.ts';
 import { KnownVolumes } from './known-volumes.ts';
+import { PoolDrives, type PoolSession } from './pool-drives.ts';
 import type { Pool } from './pools.ts';
 import { readableVolumes } from './readable-volumes.ts';
 import type { Repository } from './repository.ts';
-import {
-  type ChosenVolume,
-  checkFolder,
-  couldGrow,
-  freshVolumes,
-  isThere,
-  knownLabel,
-  leastObjects,
-} from './volume-choice.ts';
 import { dropLogs, putLog } from './volume-logs.ts';
-import { mediumOf } from './volume-medium.ts';
 import type { KnownVolume } from './volume-records.ts';
 
 /** Records of these kinds rely on chunks. */
@@ -56,9 +43,7 @@ export class PooledStore implements ObjectStore {
   readonly #pools: readonly Pool[];
   readonly #target: Pool | undefined;
   readonly #volumes: KnownVolumes;
-  /** What may be labelled next. */
-  readonly #fresh = new Map<string, ChosenVolume>();
-  #link: DriveLink | undefined;
+  readonly #drives: PoolDrives;
 
   private constructor(
     repository: Repository,
@@ -74,6 +59,9 @@ export class PooledStore implements ObjectStore {
     this.#pools = pools;
     this.#volumes = volumes;
     this.#target = target;
+    this.#drives = new PoolDrives(repository, pools, target, volumes, () =>
+      readableVolumes(repository, pools, volumes.all),
+    );
   }
 
   static async open(
@@ -86,25 +74,9 @@ export class PooledStore implements ObjectStore {
 
   /** Writing ------------------------------------------------------------------------------------ */
 
-  /** Begins a session on a volume of the target pool. POOL_EXHAUSTED, VOLUME_… */
-  async begin(session: { readonly id: string; readonly writer: string }): Promise<void> {
-    const pool = must(this.#target, 'a pool that is written');
-    const { markBytes, logPlace, logEntries, syncBytes, bufferBytes } = pool;
-    const startPercent = pool.startPercent ?? (pool.kind === 'tape' ? LIMITS.tapeStartPercent : 0);
-    const volumes = await this.#choose(undefined);
-    const first = volumes[0] && this.#volumes.get(volumes[0].label.volume);
-    const id = first?.nextLogId ?? session.id;
-    const any = await mediumOf(this.#repository, pool, '');
-    await this.#drive().write(
-      {
-        ...{ ...session, id, markBytes, logPlace, logPerRecord: logEntries === 'record' },
-        ...(syncBytes === undefined ? {} : { syncBytes }),
-        ...(bufferBytes === undefined ? {} : { bufferBytes }),
-        ...(any.kind === 'tape' ? { tape: any } : {}),
-        startLevel: Math.min(1, startPercent / 100),
-      },
-      volumes,
-    );
+  /** Begins a session on volumes of the target pool. POOL_EXHAUSTED, VOLUME_… */
+  async begin(session: PoolSession): Promise<void> {
+    await this.#drives.begin(session);
   }
 
   /**
@@ -112,7 +84,7 @@ export class PooledStore implements ObjectStore {
    * medium once the session has ended.
    */
   createOnVolume(id: string): VolumeChunkTarget {
-    const drive = this.#drive();
+    const drive = this.#drives.first;
     let stream: string | undefined;
     return {
       write: async (bytes, position) => {
@@ -126,42 +98,52 @@ export class PooledStore implements ObjectStore {
     };
   }
 
-  /** Ends the session: its log is stored, and what is known of its volumes. */
-  async end(): Promise<DriveReport> {
-    const report = await this.#drive().finish();
-    for (const { volume, objects, bytes, entry, pages } of report.written) {
-      const known = must(this.#volumes.get(volume), 'a chosen volume');
-      const writtenMs = this.#repository.around.clock.nowMs();
-      this.#volumes.change(volume, ({ nextLogId: _, ...now }) => ({
-        ...now,
-        sessions: now.sessions + 1,
-        objects: Math.max(now.objects, objects),
-        bytes: now.bytes + bytes,
-        writtenMs,
-      }));
-      const session = entry?.session ?? known.sessions;
-      if (must(this.#target, 'a target').logPlace !== 'medium' && pages.length > 0)
-        await putLog(this.#repository, volume, { session, pages, entry });
-      else if (known.logRebuilt === true) await dropLogs(this.#repository, volume, session);
-    }
+  /**
+   * Ends the session: its logs are stored, and what is known of its volumes.
+   *
+   * @returns what each drive did
+   * @throws what a drive has failed with, once the others have ended theirs
+   */
+  async end(): Promise<readonly DriveReport[]> {
+    const ended = await this.#drives.finish();
+    const reports = ended.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    for (const { written } of reports) for (const one of written) await this.#written(one);
     await this.flush();
     // Only now others may write to the volumes: they find on record what is there.
-    await this.#drive().release();
-    return report;
+    await this.#drives.release();
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return reports;
   }
 
-  /** Waits until the drive has buffers for one more stream. */
+  async #written({ volume, objects, bytes, entry, pages }: WrittenReport): Promise<void> {
+    const known = must(this.#volumes.get(volume), 'a chosen volume');
+    const writtenMs = this.#repository.around.clock.nowMs();
+    this.#volumes.change(volume, ({ nextLogId: _, ...now }) => ({
+      ...now,
+      sessions: now.sessions + 1,
+      objects: Math.max(now.objects, objects),
+      bytes: now.bytes + bytes,
+      writtenMs,
+    }));
+    const session = entry?.session ?? known.sessions;
+    if (must(this.#target, 'a target').logPlace !== 'medium' && pages.length > 0)
+      await putLog(this.#repository, volume, { session, pages, entry });
+    else if (known.logRebuilt === true) await dropLogs(this.#repository, volume, session);
+  }
+
+  /** Waits until a drive has buffers for one more stream. */
   async openStream(id: string): Promise<void> {
-    if (this.#target !== undefined) await this.#drive().openStream(id);
+    if (this.#target !== undefined) await this.#drives.openStream(id);
   }
   /** Gives them back: nothing more comes of it. */
   async endStream(id: string): Promise<void> {
-    if (this.#target !== undefined) await this.#link?.endStream(id);
+    if (this.#target !== undefined) await this.#drives.endStream(id);
   }
 
-  /** Stores a chunk of manifests, here and on a volume, without holding this thread up meanwhile. */
-  async putChunk(id: string, parts: readonly Uint8Array[]): Promise<void> {
-    await this.#drive().putChunk(id, parts);
+  /** Stores a chunk of manifests, here and where its stream goes, without holding this thread up meanwhile. */
+  async putChunk(stream: string, id: string, parts: readonly Uint8Array[]): Promise<void> {
+    await this.#drives.ofStream(stream).putChunk(id, parts);
     const media = await openChunkMedia(this.#root.chunkMedia);
     try {
       const sink = media.create(id, CONTENT_CLASS.manifest);
@@ -176,82 +158,10 @@ export class PooledStore implements ObjectStore {
     }
   }
 
-  /** Volumes that may be written, the best first. */
-  async #choose(full: string | undefined): Promise<readonly WritableVolume[]> {
-    const pool = must(this.#target, 'a pool that is written');
-    // What is on a disk that is not mounted is not missing.
-    checkFolder(pool);
-    if (full !== undefined) this.#volumes.change(full, (known) => ({ ...known, state: 'full' }));
-    await this.#volumes.refresh();
-    const own = this.#volumes.all.filter((one) => one.pool === pool.id);
-    const volumes: WritableVolume[] = [];
-    const found: WritableVolume[] = [];
-    const readOnly: WritableVolume[] = [];
-    for (const volume of own) {
-      const medium = await mediumOf(this.#repository, pool, volume.name);
-      // At the beginning only: what has become full since is not tried again.
-      const isTried = full === undefined && volume.state === 'full';
-      const state = isTried && couldGrow(medium, pool.blockBytes) ? 'appendable' : volume.state;
-      if (state === 'full' || state === 'expired') continue;
-      const label = knownLabel(this.#repository, pool, volume);
-      const writable = { medium, label, leastObjects: leastObjects(volume) };
-      if (!(await isThere(medium))) this.#setState(volume, 'missing');
-      else if (state === 'read-only') readOnly.push(writable);
-      else {
-        this.#setState(volume, 'appendable');
-        // One that was away has come back.
-        (state === 'missing' ? found : volumes).push(writable);
-      }
-    }
-    this.#fresh.clear();
-    for (const fresh of await freshVolumes(this.#repository, pool, own))
-      this.#fresh.set(fresh.record.volume, fresh);
-    await this.flush();
-    const fresh = [...this.#fresh.values()].map(({ writable }) => writable);
-    // Whether a tape may be written again says only the drive that has it.
-    return pool.device === undefined
-      ? [...volumes, ...found, ...readOnly, ...fresh]
-      : [...volumes, ...found, ...fresh, ...readOnly];
-  }
-  #setState({ volume, state: before }: KnownVolume, state: KnownVolume['state']): void {
-    if (state !== before) this.#volumes.change(volume, (known) => ({ ...known, state }));
-  }
-
-  /**
-   * Whether a volume of this repository, which the drive holds for us alone, may be labelled anew: when
-   * nothing on it is needed by now, or it is not known and has nothing but a label.
-   */
-  async #mayReplace(volume: string, isEmpty: boolean): Promise<boolean> {
-    await this.#volumes.refresh();
-    const known = this.#volumes.get(volume);
-    return known === undefined ? isEmpty : known.state === 'expired';
-  }
-
-  /** A volume is written: of one with a new label the repository is to know. */
-  #loaded(volume: string, replaced: string | undefined): void {
-    const fresh = this.#fresh.get(volume);
-    if (fresh !== undefined) this.#volumes.add(fresh.record, replaced);
-    const known = this.#volumes.get(volume);
-    if (known !== undefined) this.#setState(known, 'appendable');
-  }
-
-  #committed({ chunk, stream, bytes, places }: CommittedChunk): void {
-    for (const { volume, firstObject, endObject } of places) {
-      this.#volumes.addChunk(volume, {
-        id: chunk,
-        bytes: bytes + TRAILER_BYTES,
-        committedMs: this.#repository.around.clock.nowMs(),
-        stream,
-        firstObject,
-        endObject,
-      });
-    }
-  }
-
   /** Stores what has changed of volumes. */
   async flush(): Promise<void> {
-    // What the drive has told before is heard first.
-    await this.#link?.barrier();
+    // What the drives have told before is heard first.
+    await this.#drives.barrier();
     await this.#volumes.flush();
   }
 
@@ -285,18 +195,22 @@ export class PooledStore implements ObjectStore {
   }
 
   get chunkMedia(): ChunkMediaPlace {
+    return this.mediaOf(undefined);
+  }
+  /** Where the chunks of a stream that was opened go. */
+  mediaOf(stream: string | undefined): ChunkMediaPlace {
     const toDrive = this.#target !== undefined;
     if (!toDrive && !this.#volumes.hasChunks) return this.#root.chunkMedia;
     return pooledChunks({
       root: this.#root.chunkMedia,
-      drive: this.#drive().chunkMedia,
+      drive: this.#drives.ofStream(stream).chunkMedia,
       toDrive,
     });
   }
 
   /** Chunks on volumes only, and in the repository's own storage only. */
   get driveMedia(): ChunkMediaPlace {
-    return this.#drive().chunkMedia;
+    return this.#drives.first.chunkMedia;
   }
   get rootMedia(): ChunkMediaPlace {
     return this.#root.chunkMedia;
@@ -315,7 +229,7 @@ export class PooledStore implements ObjectStore {
   /** Reads from the volumes of these pools from now on, by their ids, or of all; what was written since too. */
   async readFrom(isRead: (pool: string) => boolean = () => true): Promise<void> {
     const volumes = this.volumes.filter(({ pool }) => isRead(pool));
-    await this.#drive().read(await readableVolumes(this.#repository, this.#pools, volumes));
+    await this.#drives.first.read(await readableVolumes(this.#repository, this.#pools, volumes));
   }
 
   /** The chunk is not needed in the repository's own storage (no volume named), or on that volume. */
@@ -324,39 +238,11 @@ export class PooledStore implements ObjectStore {
     else this.#volumes.releaseChunk(volume, chunk);
   }
 
-  #drive(): DriveLink {
-    if (this.#link !== undefined) return this.#link;
-    const recordBytes = Math.max(...this.#pools.map(({ blockBytes }) => blockBytes));
-    this.#link = new DriveLink(
-      recordBytes,
-      {
-        nextVolumes: (full) => this.#choose(full),
-        mayReplace: (volume, isEmpty) => this.#mayReplace(volume, isEmpty),
-        onProtected: (volume) => {
-          const known = this.#volumes.get(volume);
-          if (known !== undefined) this.#setState(known, 'read-only');
-        },
-        onLoaded: (volume, replaced) => this.#loaded(volume, replaced),
-        onCommitted: (chunk) => this.#committed(chunk),
-      },
-      this.#repository.around.mounts,
-    );
-    // What cannot be told is an error of whoever reads.
-    void this.#readable()
-      .then((volumes) => this.#link?.read(volumes))
-      .catch(() => undefined);
-    return this.#link;
-  }
-
   /** Whether somebody is asked for tapes that are not there; false: nobody is, they are errors at once. */
   askForTapes(are: boolean): boolean {
     const waitMs = this.#repository.around.mounts?.waitMs ?? 0;
-    if (waitMs > 0) this.#drive().askForTapes(are);
+    if (waitMs > 0) this.#drives.first.askForTapes(are);
     return are && waitMs > 0;
-  }
-
-  #readable(): Promise<ReadableVolume[]> {
-    return readableVolumes(this.#repository, this.#pools, this.volumes);
   }
 
   /** The store ---------------------------------------------------------------------------------- */
@@ -418,14 +304,15 @@ export class PooledStore implements ObjectStore {
 
   /** What was read from volumes so far; undefined where nothing was. */
   async readFigures(): Promise<ReadFigures | undefined> {
-    return this.#link === undefined ? undefined : (await this.#link.finish()).reading;
+    const [first] = this.#drives.all;
+    return first === undefined ? undefined : (await first.finish()).reading;
   }
 
   async close(): Promise<void> {
     try {
       if (this.#root.appendOnly !== true) await this.flush();
     } finally {
-      await this.#link?.close();
+      await this.#drives.close();
       await this.#root.close();
     }
   }

@@ -34,6 +34,8 @@ export interface PoolSettings {
   readonly device?: string;
   readonly changer?: string;
   readonly drive?: number;
+  /** Of images: how many volumes one command writes at once; absent: one. */
+  readonly drives?: number;
   /** What one volume holds; 0 for tapes, whose drive says when they are full. */
   readonly volumeBytes: number;
   /** The longest record that is written. */
@@ -170,7 +172,7 @@ export function settingsOfLabel(value: unknown): LabelSettings | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const given = value as Record<keyof LabelSettings, unknown>;
   const counts = ['volumeBytes', 'blockBytes', 'chunkBytes', 'markBytes'] as const;
-  const optionalCounts = ['drive', 'syncBytes', 'bufferBytes', 'startPercent'] as const;
+  const optionalCounts = ['drive', 'drives', 'syncBytes', 'bufferBytes', 'startPercent'] as const;
   const isUnderstood =
     POOL_KINDS.some((kind) => kind === given.kind) &&
     LOG_PLACES.some((place) => place === given.logPlace) &&
@@ -189,6 +191,9 @@ function checkSettings(repository: Repository, settings: PoolSettings): void {
       hint: 'use up to 32 letters, digits, dots, dashes and underscores; root is taken',
     });
   }
+  const { drives = 1 } = settings;
+  if (drives < 1 || drives > LIMITS.poolDrivesMax)
+    throw new PenstockError('USAGE', `--drives must be 1 to ${LIMITS.poolDrivesMax}`);
   const least = leastBlockBytes(repository);
   if (blockBytes < least || blockBytes > LIMITS.tapeImageRecordBytesMax) {
     const most = LIMITS.tapeImageRecordBytesMax;

@@ -44,7 +44,8 @@ export async function writeSessionChunk(
   } finally {
     media.close();
   }
-  for (const [id, parts] of gathered?.chunks ?? []) await pooled?.putChunk(id, parts);
+  for (const [id, parts] of gathered?.chunks ?? [])
+    await pooled?.putChunk(archive.session, id, parts);
   return must(placed, 'the session chunk was committed');
 }
 

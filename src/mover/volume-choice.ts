@@ -68,13 +68,18 @@ export async function tapesFor({ changer, chap }: TapeMedium): Promise<string[] 
   }
 }
 
-/** Volumes of the pool that may be written with a new label, the best first: expired ones, then new ones. */
+/**
+ * Volumes of the pool that may be written with a new label, the best first: expired ones, then new ones.
+ *
+ * @param offered to other drives, whose numbers are not given again
+ */
 export async function freshVolumes(
   repository: Repository,
   pool: Pool,
   volumes: readonly KnownVolume[],
+  offered: readonly KnownVolume[],
 ): Promise<ChosenVolume[]> {
-  let sequence = Math.max(0, ...volumes.map((one) => one.sequence));
+  let sequence = Math.max(0, ...[...volumes, ...offered].map((one) => one.sequence));
   const fresh: ChosenVolume[] = [];
   for (const { state, name } of volumes) {
     if (state !== 'expired' || !(await isThere(await mediumOf(repository, pool, name)))) continue;

@@ -68,6 +68,15 @@ export const MEDIA_COMMANDS = {
         help: 'which of the drives of the library it is, in the order of their addresses',
         conflicts: ['path'],
       },
+      drives: {
+        flag: 'drives',
+        kind: 'count',
+        min: 1,
+        value: 'NUMBER',
+        defaultHelp: '1',
+        help: 'how many images one command writes at once, where it has so many streams (backup --each)',
+        conflicts: ['device', 'changer', 'drive'],
+      },
       volumeBytes: {
         flag: 'volume-size',
         kind: 'size',

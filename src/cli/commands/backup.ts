@@ -34,7 +34,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   const repository = await opening;
   try {
     output.progress.start('backing up');
-    const drive = dryRun ? undefined : await beginDrive(repository);
+    const drives = dryRun ? undefined : await beginDrives(repository, sources.length);
     const progress = progressOfAll(invocation, sources.length);
     const running = sources.map(({ paths, name }, i) =>
       backup(repository, {
@@ -68,9 +68,13 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
     );
     const ended = await Promise.allSettled(running);
     const failed = ended.find((one) => one.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    if (failed !== undefined) {
+      // Where one drive has failed, the others' sessions end in order.
+      if (!invocation.signal.aborted) await drives?.end().catch(() => undefined);
+      throw failed.reason;
+    }
     const results = ended.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-    const written = await drive?.end();
+    const written = await drives?.end();
     output.progress.finish();
     const facts = results.map((result, i) =>
       factsOf(result, sources[i]?.name ?? '', output.clockMs() - startedMs),
@@ -103,13 +107,14 @@ function sourcesOf({ options, positionals }: Invocation<'backup'>): readonly Sou
 }
 
 /** Begins writing to the volumes of a pool, where one was named. */
-async function beginDrive(
+async function beginDrives(
   repository: Repository,
-): Promise<{ end(): Promise<DriveReport> } | undefined> {
+  streams: number,
+): Promise<{ end(): Promise<readonly DriveReport[]> } | undefined> {
   const { pooled } = repository;
   if (pooled?.target === undefined) return undefined;
   const id = repository.around.random.bytes(16).toString('hex');
-  await pooled.begin({ id, writer: `penstock ${programVersion()}` });
+  await pooled.begin({ id, writer: `penstock ${programVersion()}`, streams });
   return { end: () => pooled.end() };
 }
 

@@ -52,9 +52,9 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
   }
 }
 
-type Place = Pick<PoolSettings, 'path' | 'volumeBytes' | 'device' | 'changer' | 'drive'>;
+type Place = Pick<PoolSettings, 'path' | 'volumeBytes' | 'device' | 'changer' | 'drive' | 'drives'>;
 
-function imagesOf({ path, volumeBytes, device, changer }: Options): Place {
+function imagesOf({ path, volumeBytes, drives, device, changer }: Options): Place {
   if (path === undefined || volumeBytes === undefined) {
     const flag = path === undefined ? '--path' : '--volume-size';
     throw new PenstockError('USAGE', `a pool of tape images needs ${flag}`);
@@ -64,7 +64,7 @@ function imagesOf({ path, volumeBytes, device, changer }: Options): Place {
       hint: 'for tapes in a drive give --kind tape',
     });
   }
-  return { path: absolutePath(path), volumeBytes };
+  return { path: absolutePath(path), volumeBytes, ...(drives === undefined ? {} : { drives }) };
 }
 
 function tapesOf({ device, changer, drive }: Options): Place {
