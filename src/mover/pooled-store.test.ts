@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -367,5 +367,24 @@ test('drives that need another volume at the same time take one each, and no num
     // A chunk that goes on, on another volume, has one stream; each volume has those of one only.
     for (const one of volumes)
       assert.equal(new Set(one.chunks.map(({ stream }) => stream)).size, 1, one.name);
+  });
+});
+
+test('where there is no volume for a further drive, all streams go to those that there are', async () => {
+  await withPool(async ({ process, pool, volumes }) => {
+    for (let number = 2; number <= 999; number++)
+      writeFileSync(`${pool.path}/TAP${String(number).padStart(3, '0')}.tap`, '');
+    const store = await process(3);
+    await store.begin({ id: makeStream(around.random), writer: 'test', streams: 3 });
+    const made = [someChunk(), someChunk(), someChunk()];
+    for (const { stream, chunk, records } of made) {
+      await store.openStream(stream);
+      await store.putChunk(stream, chunk, [...records, Buffer.alloc(TRAILER_BYTES)]);
+      await store.endStream(stream);
+    }
+    assert.equal((await store.end()).length, 1);
+    const [volume, ...others] = await volumes();
+    assert.deepEqual(others, []);
+    assert.deepEqual(volume?.chunks.sort(), made.map(({ chunk }) => chunk).sort());
   });
 });

@@ -116,7 +116,7 @@ export const MEDIA_COMMANDS = {
         kind: 'size',
         value: 'SIZE',
         defaultHelp: '64M, or 24 blocks',
-        help: 'memory between the streams and the drive; it says how many streams may be open at once',
+        help: 'memory between the streams and a drive; it says how many streams may be open at once',
       },
       startPercent: {
         flag: 'start-level',
