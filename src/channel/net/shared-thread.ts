@@ -298,11 +298,13 @@ class SharedThread {
     );
     stream.on('error', () => {});
     stream.write(Buffer.concat([writePreamble(preamble), tokenOf(secret, preamble)]));
-    const [admitted] = await readBytes(stream, 1, LIMITS.linkSetupMs);
-    if (admitted !== ADMITTED) {
+    const bytes = await readBytes(stream, 1, LIMITS.linkSetupMs).catch(() => undefined);
+    if (bytes?.[0] !== ADMITTED) {
       stream.close(constants.NGHTTP2_CANCEL);
       return false;
     }
+    // The first frame may have come with it.
+    if (bytes.length > 1) stream.unshift(bytes.subarray(1));
     const { agent, attempt, id } = preamble;
     const { descriptor, over } = relay(stream);
     const connection: HandOver = { type: 'link', agent, attempt, descriptor, shared: 'ours' };
