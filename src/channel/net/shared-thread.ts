@@ -368,11 +368,14 @@ function relay(stream: Http2Stream): { descriptor: number; over: Promise<void> }
   const local = new Socket({ fd: own, readable: true, writable: true, allowHalfOpen: true });
   local.on('error', () => local.destroy());
   const over = new Promise<void>((resolve) => {
-    stream.once('close', () => {
+    const closed = (): void => {
       if (stream.readableEnded) local.end();
       else local.destroy();
       resolve();
-    });
+    };
+    // It may have been closed since its first bytes were read: that is not told again.
+    if (stream.destroyed) closed();
+    else stream.once('close', closed);
   });
   local.once('close', () => {
     if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL);
