@@ -241,8 +241,10 @@ class SharedThread {
     const timer = setInterval(() => {
       if (socket.bytesRead > heardBytes) heardMs = performance.now();
       heardBytes = socket.bytesRead;
+      // One that is destroyed closes later, and would throw: that would end the thread, and all it carries.
+      if (session.destroyed || session.closed) return;
       if (performance.now() - heardMs > LIMITS.linkSilenceMs) session.destroy();
-      else if (!session.closed) session.ping(() => {});
+      else session.ping(() => {});
     }, LIMITS.linkBeatMs);
     return new Promise((resolve) => {
       session.once('close', () => {
