@@ -242,9 +242,9 @@ class SharedThread {
       if (socket.bytesRead > heardBytes) heardMs = performance.now();
       heardBytes = socket.bytesRead;
       // One that is destroyed closes later, and would throw: that would end the thread, and all it carries.
-      if (session.destroyed || session.closed) return;
+      if (session.destroyed) return;
       if (performance.now() - heardMs > LIMITS.linkSilenceMs) session.destroy();
-      else session.ping(() => {});
+      else if (!session.closed) session.ping(() => {});
     }, LIMITS.linkBeatMs);
     return new Promise((resolve) => {
       session.once('close', () => {
