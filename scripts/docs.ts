@@ -4,19 +4,12 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ERRORS, type ErrorSpec, EXIT } from '../src/base/errors.ts';
+import { ERRORS, type ErrorSpec } from '../src/base/errors.ts';
 import { LIMITS } from '../src/base/limits.ts';
 import { formatBytes, formatCount, formatDuration } from '../src/base/units.ts';
+import { EXIT_HELP } from '../src/options/table.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-
-const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
-  ok: 'all done',
-  failed: 'failed',
-  usage: 'the command line is wrong',
-  partial: 'done, but some items could not be read or written',
-  interrupted: 'interrupted',
-};
 
 /** The pages by the name of their file in docs/. */
 export const PAGES: Readonly<Record<string, () => string>> = {
@@ -43,9 +36,7 @@ function errorsPage(): string {
     '',
     '| status | means |',
     '|---|---|',
-    ...Object.entries(EXIT).map(
-      ([name, status]) => `| ${status} | ${EXIT_MEANINGS[name as keyof typeof EXIT]} |`,
-    ),
+    ...Object.entries(EXIT_HELP).map(([status, meaning]) => `| ${status} | ${meaning} |`),
     '',
   ].join('\n');
 }

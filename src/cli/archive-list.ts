@@ -11,6 +11,7 @@ import { type ArchiveSummary, Catalog, type CatalogedArchive } from '../catalog/
 import { type Archive, decodeArchive } from '../mover/archives.ts';
 import type { Repository } from '../mover/repository.ts';
 import type { Invocation } from './invocation.ts';
+import type { Output } from './output.ts';
 import type { ArchiveFacts } from './render.ts';
 import { ensureStateDirectory } from './state-folder.ts';
 
@@ -96,19 +97,21 @@ export async function openArchive(
 async function latestId(context: Context, repository: Repository): Promise<string> {
   const { archives, damaged } = await listSummaries(context, repository);
   const latest = archives.findLast(({ partial }) => !partial);
-  const error = damaged[0];
   if (latest === undefined) {
     const none = new PenstockError('ARCHIVE_UNKNOWN', 'the repository has no archive yet', {
       hint: 'run `penstock backup`',
     });
-    throw error ?? none;
+    throw damaged[0] ?? none;
   }
-  if (error !== undefined) {
-    context.output.warning(`${error.message}: a later archive may be missing`, {
-      code: error.code,
-    });
-  }
+  warnOfLater(context.output, damaged);
   return latest.id;
+}
+
+/** Where a record cannot be read, the latest archive of those that can may not be the latest. */
+export function warnOfLater(output: Output, damaged: readonly PenstockError[]): void {
+  const error = damaged[0];
+  if (error === undefined) return;
+  output.problem(`${error.message}: a later archive may be missing`, { code: error.code });
 }
 
 /** The names of archive records are the ids of archives. */

@@ -3,7 +3,8 @@
  *
  * Contract: a command module `src/cli/commands/<name>.ts` (spaces of the name become dashes)
  * exports `default` a `CommandRun<'name'>`. It returns the exit status; it throws a PenstockError
- * to end with that error's status. It writes only through `output`, never calls process.exit, and
+ * to end with that error's status. What it had to leave out it tells by `output.problem`, which by itself
+ * makes status 3 of 0. It writes only through `output`, never calls process.exit, and
  * ends soon after `signal` is aborted by throwing `signal.reason`.
  */
 import type { ByteString } from '../base/bytes.ts';

@@ -69,7 +69,9 @@ test('people: results on standard output, messages on standard error', async () 
   await output.close(0);
   assert.equal(stdout.text, 'a result\n');
   assert.equal(stderr.text, 'a note\nwarning: b: gone\n  hint: look\nall done\n');
-  assert.equal(output.warnings, 1);
+  assert.equal(output.problems, 0);
+  output.problem('c: gone');
+  assert.equal(output.problems, 1);
 });
 
 test('quiet: results and warnings only', async () => {

@@ -63,7 +63,7 @@ export class Output implements ProgressSink {
   #shown = '';
   #lost: PenstockError | undefined;
   #summary: { readonly record: object; readonly text: string } | undefined;
-  #warnings = 0;
+  #problems = 0;
   #raw = false;
 
   constructor(settings: OutputSettings) {
@@ -81,9 +81,9 @@ export class Output implements ProgressSink {
     stderr.on('error', () => {});
   }
 
-  /** How many warnings were given: more than none usually means exit status 3. */
-  get warnings(): number {
-    return this.#warnings;
+  /** How many problems were told: with any, a command that has done the rest ends with status 3. */
+  get problems(): number {
+    return this.#problems;
   }
 
   /** Why standard output can no longer be written, if so; EPIPE: its reader went away. */
@@ -134,9 +134,17 @@ export class Output implements ProgressSink {
     this.#err(text);
   }
 
-  /** An item that failed while the rest goes on. `message` names the item. */
+  /**
+   * Something was not done that the command was to do: an item that could not be read, written or
+   * removed, while the rest goes on. `message` names it. It is shown as a warning, and counts.
+   */
+  problem(message: string, details: WarningDetails = {}): void {
+    this.#problems++;
+    this.warning(message, details);
+  }
+
+  /** Something that one should know, while everything was done: the exit status stays. */
   warning(message: string, details: WarningDetails = {}): void {
-    this.#warnings++;
     const { code, path, hint } = details;
     if (this.json) {
       this.entry({

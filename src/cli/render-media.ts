@@ -4,6 +4,7 @@
  * Contract: as render.ts: a `…Record` of each kind for --json, lines for people.
  */
 import { toDisplay, toJsonPath } from '../base/bytes.ts';
+import type { PenstockError } from '../base/errors.ts';
 import { formatBytes, formatCount } from '../base/units.ts';
 import type { DriveReport } from '../media/drive-messages.ts';
 import { type MountRequest, mountText } from '../media/mount-requests.ts';
@@ -164,4 +165,14 @@ export function driveRecord({
 }: DriveReport): Readonly<Record<string, unknown>> {
   const volumes = written.map(({ volume, objects }) => ({ volume, objects }));
   return { ...streaming, volumes };
+}
+
+/** Records of pools and volumes that cannot be read: what they tell of is missing in a list. */
+export function showLostRecords(
+  output: Output,
+  lost: readonly { readonly error: PenstockError }[],
+): void {
+  for (const { error } of lost) {
+    output.problem(error.message, { code: error.code, hint: 'run `penstock catalog rebuild`' });
+  }
 }

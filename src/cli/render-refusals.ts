@@ -25,7 +25,7 @@ export function reportRefusals(
 ): void {
   for (const [kind, refusal] of Object.entries(refusals)) {
     const what = REFUSED[kind as keyof typeof REFUSED];
-    output.warning(
+    output.problem(
       `could not ${what} ${plural(refusal.count, 'item')}, first ${toDisplay(refusal.path)}: ${refusal.first}`,
       { code, ...(kind === 'owner' ? { hint: ownerHint } : {}) },
     );

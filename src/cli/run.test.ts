@@ -61,6 +61,24 @@ test('the status of the command is the exit status, and the summary comes last',
   assert.deepEqual(result, { exit: 3, stdout: 'a result\n', stderr: 'warning: b: gone\ndone\n' });
 });
 
+test('what was left out makes 3 of 0, a warning alone does not, and other statuses stay', async () => {
+  const told =
+    (status: number, kinds: readonly ('problem' | 'warning')[]): Behaviour =>
+    async ({ output }) => {
+      for (const kind of kinds) output[kind](`b: ${kind}`);
+      return status;
+    };
+  assert.deepEqual(await run(['backup', 'p'], told(0, ['warning'])), {
+    ...{ exit: 0, stdout: '', stderr: 'warning: b: warning\n' },
+  });
+  assert.deepEqual(await run(['backup', 'p'], told(0, ['problem', 'warning'])), {
+    ...{ exit: 3, stdout: '', stderr: 'warning: b: problem\nwarning: b: warning\n' },
+  });
+  assert.equal((await run(['backup', 'p'], told(1, ['problem']))).exit, 1);
+  const { stdout } = await run(['backup', 'p', '--json'], told(0, ['problem']));
+  assert.equal(JSON.parse(stdout.trim().split('\n').at(-1) ?? '').exit, 3);
+});
+
 test('the command is given typed values, places and passphrases', async () => {
   let given: Invocation<'backup'> | undefined;
   const environment = { HOME: '/h', PENSTOCK_PASSPHRASE: 'secret' };

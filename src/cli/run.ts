@@ -85,7 +85,7 @@ async function runParsed(
   let exit: number;
   try {
     const module = await (host.load?.(parsed.command) ?? loadCommand(parsed));
-    exit = await module.default(invocation as never);
+    exit = statusOf(await module.default(invocation as never), output);
   } catch (thrown) {
     exit = report(output, thrown, interruption.signal);
   }
@@ -95,6 +95,11 @@ async function runParsed(
   if (lost === undefined || lost.errno === 'EPIPE') return exit;
   output.error(lost);
   return lost.exit;
+}
+
+/** The one place where something that was left out becomes the exit status. */
+function statusOf(exit: number, { problems }: Output): number {
+  return exit === EXIT.ok && problems > 0 ? EXIT.partial : exit;
 }
 
 /** Has this machine's monitor show the pipes of a command, if one runs. */

@@ -38,7 +38,10 @@ export interface MigrateRequest {
     readonly chunksTotal: number;
     readonly bytesTotal: number;
   }): void;
+  /** A chunk that was not moved, or a volume whose chunks were not. */
   onProblem(error: PenstockError): void;
+  /** Damage that was found, and is made good. */
+  onMended(error: PenstockError): void;
 }
 
 export interface MigrateResult {
@@ -147,7 +150,7 @@ class Migration {
     if (there.length === 0) return [];
     const whole = await this.#verified(there, (one, error) => {
       const text = `the copy of chunk ${one.id} in pool ${this.#targetName} is damaged: it is made again`;
-      this.#request.onProblem(new PenstockError(error.code, text, { cause: error }));
+      this.#request.onMended(new PenstockError(error.code, text, { cause: error }));
     });
     for (const one of there) if (whole.has(one)) await this.#release(one);
     return there.filter((one) => !whole.has(one));

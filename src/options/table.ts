@@ -131,7 +131,7 @@ export const EXIT_HELP = {
   0: 'all done',
   1: 'failed',
   2: 'the command line is wrong',
-  3: 'done, but some items could not be read or written',
+  3: 'done, but something was left out that could not be read, written or removed',
   130: 'interrupted',
 } as const;
 

@@ -93,6 +93,10 @@ test('listings come from it: an archive record that is spoiled later is not read
   assert.equal(place.json(['archives'], 3).at(-1)?.damaged, 1);
   assert.equal(place.fails(['ls', first], 1).code, 'DAMAGED');
   assert.equal(place.run(['find', 'file']).status, 3);
+  // Of those that can be read `latest` is another one, perhaps.
+  const restored = place.run(['restore', 'latest', '--target', join(place.directory, 'to')]);
+  assert.equal(restored.status, 3, restored.stderr);
+  assert.match(restored.stderr, /a later archive may be missing/);
   writeFileSync(path, whole);
   assertListed('after');
 });

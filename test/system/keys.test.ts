@@ -95,6 +95,10 @@ test('a repository without encryption needs no passphrase, and says that it has 
   // Somebody may have put it in the place of an encrypted one.
   const given = place.must(['archives']);
   assert.match(given.stderr, /^warning: the repository in .* is not encrypted/);
+  // Everything is done all the same: the exit status says so.
+  for (const line of ['prune', 'forget --keep-last 1 --prune', 'check', 'pool list']) {
+    assert.match(place.must(line.split(' ')).stderr, /^warning: .* is not encrypted/m);
+  }
 });
 
 test('a second passphrase opens the same repository until it is removed', (context) => {

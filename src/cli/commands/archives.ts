@@ -18,9 +18,9 @@ export default async function run(invocation: Invocation<'archives'>): Promise<n
     for (const archive of shown) output.entry(archiveRecord(archive));
     if (shown.length > 0) for (const line of archiveTable(shown)) output.line(line);
     else output.note(options.name === undefined ? 'no archives yet' : 'no archives of this name');
-    for (const { message, code } of damaged) output.warning(message, { code });
+    for (const { message, code } of damaged) output.problem(message, { code });
     output.summary({ command: 'archives', archives: shown.length, damaged: damaged.length }, '');
-    return damaged.length > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }

@@ -80,7 +80,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
       factsOf(result, sources[i]?.name ?? '', output.clockMs() - startedMs),
     );
     output.summary(...backupSummary(facts, written));
-    return facts.some((one) => one.failed > 0) ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }
@@ -139,7 +139,7 @@ function factsOf(result: BackupResult, name: string, elapsedMs: number): BackupF
 function warn({ output }: Invocation<'backup'>, { path, error }: SourceProblem): void {
   const { message, code } = fromErrorRecord(error);
   const shown = message.includes(toDisplay(path)) ? message : `${toDisplay(path)}: ${message}`;
-  output.warning(shown, { code, path });
+  output.problem(shown, { code, path });
 }
 
 /** Of several backups at once, the sum is shown. */

@@ -23,7 +23,7 @@ export default async function run(invocation: Invocation<'cat'>): Promise<number
     const incomplete = (entry.flags & ENTRY_FLAG.incomplete) !== 0;
     // Before the bytes, where a reader that goes away early does not hide it.
     if (incomplete) {
-      output.warning(
+      output.problem(
         `${toDisplay(positionals.path)} could not be read whole when it was backed up`,
         {
           code: 'SOURCE_CHANGED',
@@ -39,6 +39,6 @@ export default async function run(invocation: Invocation<'cat'>): Promise<number
       }
     }
     output.summary({ command: 'cat', archive: archive.id, bytes: entry.size }, '');
-    return incomplete ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   });
 }

@@ -39,14 +39,14 @@ export default async function run(invocation: Invocation<'catalog rebuild'>): Pr
     output.progress.finish();
     dropCatalog(invocation, repository.settings.id);
     const problems = [...found.problems, ...more, ...result.problems];
-    for (const problem of problems) output.warning(problem, { code: 'DAMAGED' });
+    for (const problem of problems) output.problem(problem, { code: 'DAMAGED' });
     if (result.volumesAway.length > 0)
       output.note(`not looked at, since they are not there: ${result.volumesAway.join(', ')}`);
     for (const archive of result.archivesMade)
       output.detail(`made the record of archive ${archive} again`);
     const volumes = options.volumes.length > 0 ? { volumes: found.volumes.length } : {};
     output.summary({ command: 'catalog rebuild', ...volumes, ...result }, summaryText(result));
-    return problems.length > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }
@@ -114,13 +114,13 @@ async function recoverInto(
   }
 }
 
-/** A catalog that cannot be removed is a nuisance, no reason to fail: each use of it is checked. */
+/** A catalog that cannot be removed is no reason to fail: each use of it is checked. */
 function dropCatalog({ stateDirectory, output }: Invocation, repositoryId: string): void {
   try {
     removeCatalog(stateDirectory, repositoryId);
   } catch (error) {
     const { message, code } = toPenstockError(error);
-    output.warning(`the catalog of this machine stays: ${message}`, { code });
+    output.problem(`the catalog of this machine stays: ${message}`, { code });
   }
 }
 

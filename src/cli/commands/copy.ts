@@ -31,7 +31,7 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
     onProblem: (path, error) => {
       const { message, code } = fromErrorRecord(error);
       const shown = message.includes(toDisplay(path)) ? message : `${toDisplay(path)}: ${message}`;
-      output.warning(shown, { code, path });
+      output.problem(shown, { code, path });
     },
     onProgress: ({ files, bytes, ...total }) =>
       output.progress.update({ bytesDone: bytes, filesDone: files, ...total }),
@@ -49,7 +49,7 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
       elapsedMs: output.clockMs() - startedMs,
     }),
   );
-  return problems > 0 || Object.keys(refusals).length > 0 ? EXIT.partial : EXIT.ok;
+  return EXIT.ok;
 }
 
 interface NamedPlace {

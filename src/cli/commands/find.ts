@@ -22,7 +22,7 @@ export default async function run(invocation: Invocation<'find'>): Promise<numbe
     const warn: Warn = ({ message, code, hint }, shortId) => {
       problems++;
       const where = shortId === undefined ? '' : `archive ${shortId} cannot be searched whole: `;
-      output.warning(where + message, { code, hint });
+      output.problem(where + message, { code, hint });
     };
     for (const error of damaged) warn(error);
     const ids = shortIds(archives.map(({ id }) => id));
@@ -43,7 +43,7 @@ export default async function run(invocation: Invocation<'find'>): Promise<numbe
     const found = plural(counts.matches, 'match', 'matches');
     const text = `${found} in ${plural(counts.archives, 'archive')}`;
     output.summary({ command: 'find', ...counts, problems }, text);
-    return problems > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   });
 }
 

@@ -44,7 +44,7 @@ export default async function run(invocation: Invocation<'forget'>): Promise<num
         [summary[1], ...pruneLines(facts)].join('\n'),
       );
     } else output.summary(...summary);
-    return output.warnings > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }
@@ -58,12 +58,12 @@ function show(
   for (const verdict of facts) output.entry(verdictRecord(verdict));
   if (facts.length > 0) for (const line of verdictTable(facts)) output.line(line);
   for (const id of refused) {
-    output.warning(`archive ${id.slice(0, 8)} is protected and was not removed`);
+    output.problem(`archive ${id.slice(0, 8)} is protected and was not removed`);
   }
   for (const { message, code, subject } of damaged) {
     const id = subject?.replace('archives/', '').slice(0, 8) ?? '';
     const hint = `no rule can judge it; \`penstock forget ${id}\` removes it`;
-    output.warning(message, { code, hint });
+    output.problem(message, { code, hint });
   }
 }
 

@@ -23,7 +23,7 @@ export default async function run(invocation: Invocation<'key list'>): Promise<n
     if (!output.json) for (const line of keyTable(shown)) output.line(line);
     for (const { slot, error } of foreign) {
       const unknown = error.code === 'KEY_UNKNOWN';
-      output.warning(
+      output.problem(
         unknown
           ? `key ${slot.slot} was made with a newer data key than this passphrase opens`
           : `key ${slot.slot} was not made by anybody who could open this repository`,
@@ -35,10 +35,10 @@ export default async function run(invocation: Invocation<'key list'>): Promise<n
         },
       );
     }
-    for (const { message, code } of damaged) output.warning(message, { code });
+    for (const { message, code } of damaged) output.problem(message, { code });
     const counts = { keys: shown.length, foreign: foreign.length, damaged: damaged.length };
     output.summary({ command: 'key list', ...counts }, '');
-    return foreign.length + damaged.length > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }

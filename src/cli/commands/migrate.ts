@@ -26,7 +26,8 @@ export default async function run(invocation: Invocation<'migrate'>): Promise<nu
           filesDone: chunks,
           filesTotal: chunksTotal,
         }),
-      onProblem: ({ message, code }) => output.warning(message, { code }),
+      onProblem: ({ message, code }) => output.problem(message, { code }),
+      onMended: ({ message, code }) => output.warning(message, { code }),
     });
     output.progress.finish();
     const { chunks, bytes, alreadyThere, staged, problems, drive } = result;
@@ -43,7 +44,7 @@ export default async function run(invocation: Invocation<'migrate'>): Promise<nu
       },
       [moved, ...there, ...failed, ...streaming].join('\n'),
     );
-    return problems > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }

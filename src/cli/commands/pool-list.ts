@@ -6,7 +6,7 @@ import { listPools } from '../../mover/pools.ts';
 import { listVolumes } from '../../mover/volume-records.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
-import { poolRecord, poolTable } from '../render-media.ts';
+import { poolRecord, poolTable, showLostRecords } from '../render-media.ts';
 
 export default async function run(invocation: Invocation<'pool list'>): Promise<number> {
   const { output } = invocation;
@@ -16,14 +16,9 @@ export default async function run(invocation: Invocation<'pool list'>): Promise<
     const { volumes, damaged: lost } = await listVolumes(repository);
     for (const pool of pools) output.entry(poolRecord(pool, volumes));
     if (!output.json) for (const line of poolTable(pools, volumes)) output.line(line);
-    for (const { error } of [...damaged, ...lost]) {
-      output.warning(error.message, {
-        code: error.code,
-        hint: 'run `penstock catalog rebuild`',
-      });
-    }
+    showLostRecords(output, [...damaged, ...lost]);
     output.summary({ command: 'pool list', pools: pools.length }, '');
-    return damaged.length + lost.length > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }

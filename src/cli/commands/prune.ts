@@ -15,7 +15,7 @@ export default async function run(invocation: Invocation<'prune'>): Promise<numb
   try {
     const facts = await pruneNow(invocation, repository);
     output.summary(...pruneSummary({ ...facts, isDryRun: options.dryRun }));
-    return output.warnings > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }
@@ -34,7 +34,7 @@ export async function pruneNow(
     dryRun: options.dryRun,
     writer: `penstock ${programVersion()}`,
     signal,
-    onProblem: ({ message, code, hint }) => output.warning(message, { code, hint }),
+    onProblem: ({ message, code, hint }) => output.problem(message, { code, hint }),
     onProgress: (bytesDone, bytesTotal) => output.progress.update({ bytesDone, bytesTotal }),
   });
   output.progress.finish();

@@ -6,6 +6,7 @@ import { EXIT } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import { listArchives, resolveArchive } from '../../mover/archives.ts';
 import { restore } from '../../mover/restore.ts';
+import { warnOfLater } from '../archive-list.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
 import { reportRefusals } from '../render-refusals.ts';
@@ -22,6 +23,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
         ? list
         : { ...list, archives: list.archives.filter((one) => one.name === options.name) };
     const archive = resolveArchive(named, positionals.archive);
+    if (positionals.archive === 'latest') warnOfLater(output, list.damaged);
     output.progress.start('restoring');
     const result = await restore(repository, {
       archive,
@@ -36,7 +38,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
         const shown = error.message.includes(toDisplay(path))
           ? error.message
           : `${toDisplay(path)}: ${error.message}`;
-        output.warning(shown, { code: error.code, path });
+        output.problem(shown, { code: error.code, path });
       },
       onProgress: ({ files, bytes, bytesTotal }) =>
         output.progress.update({ bytesDone: bytes, bytesTotal, filesDone: files }),
@@ -64,7 +66,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
         volumes,
       }),
     );
-    return result.problems > 0 || Object.keys(result.refusals).length > 0 ? EXIT.partial : EXIT.ok;
+    return EXIT.ok;
   } finally {
     await repository.close();
   }

@@ -6,20 +6,20 @@ import { findPool, listPools } from '../../mover/pools.ts';
 import { listVolumes } from '../../mover/volume-records.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
-import { showVolumes } from '../render-media.ts';
+import { showLostRecords, showVolumes } from '../render-media.ts';
 
 export default async function run(invocation: Invocation<'volume list'>): Promise<number> {
   const { output, options } = invocation;
   const repository = await openRepositoryOf(invocation);
   try {
-    const { volumes } = await listVolumes(repository);
-    const pools =
-      options.pool === undefined
-        ? (await listPools(repository)).pools
-        : [await findPool(repository, options.pool)];
+    const { volumes, damaged } = await listVolumes(repository);
+    const { pools: all, damaged: lost } = await listPools(repository);
+    const { pool } = options;
+    const pools = pool === undefined ? all : [await findPool(repository, pool)];
     const ids = new Set(pools.map(({ id }) => id));
-    const shown = volumes.filter(({ pool }) => options.pool === undefined || ids.has(pool));
+    const shown = volumes.filter((one) => pool === undefined || ids.has(one.pool));
     showVolumes(output, shown, pools);
+    showLostRecords(output, [...damaged, ...lost]);
     output.summary({ command: 'volume list', volumes: shown.length }, '');
     return EXIT.ok;
   } finally {
