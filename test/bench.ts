@@ -9,13 +9,26 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type ByteString, fromText } from '../src/base/bytes.ts';
 import { type ErrorCode, fromErrorRecord } from '../src/base/errors.ts';
-import { type Files, openClock, openFiles, openRandom } from '../src/host/mod.ts';
+import type { ObjectStore } from '../src/format/object-store.ts';
+import { type Clock, openClock, openRandom } from '../src/host/mod.ts';
 import { openDirectoryStore } from '../src/media/directory-store.ts';
 import { type Archive, listArchives, resolveArchive } from '../src/mover/archives.ts';
 import { type BackupRequest, type BackupResult, backup } from '../src/mover/backup.ts';
 import { type CheckResult, check } from '../src/mover/check.ts';
 import { createRepository, openRepository, type Repository } from '../src/mover/repository.ts';
 import { type RestoreRequest, type RestoreResult, restore } from '../src/mover/restore.ts';
+
+export interface BenchOptions {
+  readonly clock?: Clock;
+  /** Called when an archive, also a partial one, has come to stand in the repository. */
+  readonly onArchive?: () => void;
+}
+
+/** A clock that goes before the system's (or behind it), as files are to look old (or young). */
+export function clockAhead(byMs: number): Clock {
+  const clock = openClock();
+  return { ...clock, nowMs: () => clock.nowMs() + byMs };
+}
 
 /** What was told of one item. */
 export interface Told {
@@ -28,6 +41,15 @@ type WithTold<T> = T & { readonly told: readonly Told[] };
 const AROUND = { clock: openClock(), random: openRandom() };
 const SELECTION = { exclude: [], include: [], ignoreFiles: [], oneFileSystem: false };
 
+function tellOfArchives(store: ObjectStore, onArchive: () => void): void {
+  const { publish } = store;
+  store.publish = async (from, to, name) => {
+    const result = await publish.call(store, from, to, name);
+    if (to === 'archives') onArchive();
+    return result;
+  };
+}
+
 export class Bench {
   readonly path: string;
   readonly repository: Repository;
@@ -38,10 +60,12 @@ export class Bench {
   }
 
   /** Makes a repository in a new folder. */
-  static async make(scratch: string, name: string, files: Files = openFiles()): Promise<Bench> {
+  static async make(scratch: string, name: string, options: BenchOptions = {}): Promise<Bench> {
+    const { clock = AROUND.clock, onArchive } = options;
     const path = join(scratch, name);
-    const store = openDirectoryStore(fromText(path), true, files);
-    return new Bench(path, await createRepository(store, undefined, AROUND));
+    const store = openDirectoryStore(fromText(path), true);
+    if (onArchive !== undefined) tellOfArchives(store, onArchive);
+    return new Bench(path, await createRepository(store, undefined, { ...AROUND, clock }));
   }
   /** Opens one that is there. */
   static async open(path: string): Promise<Bench> {

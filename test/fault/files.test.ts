@@ -123,14 +123,16 @@ placeTest('rules choose by kind and by name', ({ files, root }) => {
 
 test('a script is read from text, and what is not understood is refused', () => {
   const script = new FaultScript();
-  const text = 'write:after=3:error=ENOSPC:repeat=2; sync:name=x:late; any:repeat=forever';
+  const text =
+    'write:after=3:error=ENOSPC:repeat=2; sync:name=x:late; list:hold=/a/fifo; any:repeat=forever';
   addFaultRules(script, text, FAULT_CALLS);
   const acted = (call: string, names: string[]): string => {
     const fault = script.next(call, true, names);
-    return fault === undefined ? '' : `${errnoName(fault.errno)} ${fault.mode}`;
+    return fault === undefined ? '' : `${errnoName(fault.errno)} ${fault.mode}${fault.fifo}`;
   };
   assert.equal(acted('sync', ['axb']), 'EIO late');
   assert.equal(acted('sync', ['axb']), 'EIO fail');
+  assert.equal(acted('list', []), 'EIO hold/a/fifo');
   for (const wrong of [
     'wirte',
     'write:after=x',

@@ -1,8 +1,8 @@
 /**
  * Goal: what a checkpoint has made safe is neither read nor stored again, however often a backup is
  * killed (M11, P14), and nothing of killed runs stays (U5).
- * Method: backups by whole commands that end at a chosen call of the system (PENSTOCK_FAULT … crash), or
- * at their first checkpoint; what the next run reads is compared with what the partial archives hold.
+ * Method: backups by whole commands that come to their folders through a gate, and are killed behind a
+ * checkpoint; what the next run reads is compared with what the partial archives hold.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
@@ -12,49 +12,51 @@ import { LIMITS } from '../../src/base/limits.ts';
 import type { Archive } from '../../src/mover/archives.ts';
 import { walkManifest } from '../../src/mover/manifest-walk.ts';
 import { openArchiveReader } from '../../src/mover/reader.ts';
-import { Bench } from '../bench.ts';
-import { scratchFolder, start, untilOld } from '../commands.ts';
+import { Bench, type BenchOptions, clockAhead } from '../bench.ts';
+import { scratchFolder, start } from '../commands.ts';
+import { Gate } from '../gate.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise, TreeMaker } from '../tree-make.ts';
 
 const scratch = scratchFolder();
 const source = join(scratch, 'source');
-const FILES = 600;
+const HOUR_MS = 3_600_000;
+const FILES = 200;
 const FILE_BYTES = 400_000;
 let number = 0;
 let bench: Bench;
 
-before(async () => {
+before(() => {
   const tree = TreeMaker.open(source);
   for (let i = 0; i < FILES; i++) {
-    tree.directory(`${i}`.padStart(3, '0'), (inside) =>
-      inside.file('file', noise(FILE_BYTES, `${i}`)),
-    );
+    tree.directory(`folder${i}`, (inside) => inside.file('file', noise(FILE_BYTES, `${i}`)));
   }
   tree.close();
-  await untilOld();
 });
 after(() => bench?.close());
 
-async function newBench(): Promise<void> {
+async function newBench(options: BenchOptions = {}): Promise<void> {
   await bench?.close();
-  bench = await Bench.make(scratch, `repo${number++}`);
+  bench = await Bench.make(scratch, `repo${number++}`, { clock: clockAhead(HOUR_MS), ...options });
 }
-/** Starts a backup that ends by itself with SIGKILL. */
-async function killedBackup(fault: string): Promise<void> {
-  const args = [
-    'backup',
-    source,
-    '--name',
-    'test',
-    '--repo',
-    bench.path,
-    '--checkpoint-interval',
-    '30ms',
-  ];
-  const { ended } = start([...args, '--threads', '1'], {
-    env: { PENSTOCK_TEST: '1', PENSTOCK_FAULT: fault },
-  });
+const archivesThere = (): string[] => readdirSync(join(bench.path, 'archives'));
+
+/** A backup that comes to its folders one by one, as the gate lets it. */
+function gatedBackup(path: string, folders: string, threads: number) {
+  const gate = new Gate(scratch, `openDirectory:name=${folders}:repeat=forever`);
+  const often = ['--checkpoint-interval', '30ms', '--threads', `${threads}`];
+  const args = ['backup', path, '--name', 'test', '--repo', bench.path, ...often];
+  return { ...start(args, { env: gate.env }), gate };
+}
+/** Kills a backup when it has made something safe, and has gone on by some folders. */
+async function killedBackup(foldersMore: number): Promise<void> {
+  const before = new Set(archivesThere());
+  const { child, ended, gate } = gatedBackup(source, 'folder', 1);
+  const isSafer = (): boolean => archivesThere().some((name) => !before.has(name));
+  await gate.openUntil(isSafer, 10);
+  let left = foldersMore;
+  await gate.openUntil(() => left-- === 0);
+  child.kill('SIGKILL');
   const { signal, stderr } = await ended;
   assert.equal(signal, 'SIGKILL', stderr);
 }
@@ -82,15 +84,13 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
   const tree = TreeMaker.open(many);
   // One batch, for one of the threads; then what the walk deals with alone.
   for (let i = 0; i < LIMITS.batchFilesMax; i++) tree.file(`${i}`, `content ${i}`);
-  for (let i = 0; i < 50_000; i++) tree.link(`link${i}`, 'target');
+  for (let i = 0; i < FILES; i++) tree.directory(`folder${i}`, () => undefined);
   tree.close();
-  let seen = 0;
-  const timer = setInterval(() => {
-    seen += readdirSync(join(bench.path, 'archives')).length;
-  }, 5);
-  await bench.backup(many, { threads: 8, checkpointMs: 20 });
-  clearInterval(timer);
-  assert.ok(seen > 0, 'a partial archive was there');
+  const { child, ended, gate } = gatedBackup(many, 'folder', 8);
+  await gate.openUntil(() => archivesThere().length > 0, 20);
+  assert.equal(child.exitCode, null, 'a partial archive was there');
+  await gate.openUntil(() => child.exitCode !== null);
+  assert.equal((await ended).status, 0);
   const archives = await bench.archives();
   assert.deepEqual(
     archives.map(({ partial }) => partial),
@@ -99,16 +99,10 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
 });
 
 test('one of many backups, all in one thread, takes checkpoints and stores what a pipe of threads does', async () => {
-  await newBench();
-  const options = { threads: 1, isOneOfMany: true };
-  let partial: readonly Archive[] = [];
   const ended = new AbortController();
+  await newBench({ onArchive: () => ended.abort(new Error('enough')) });
+  const options = { threads: 1, isOneOfMany: true };
   const first = bench.backup(source, { ...options, checkpointMs: 10, signal: ended.signal });
-  while (partial.length === 0) {
-    partial = (await bench.archives()).filter((archive) => archive.partial);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-  ended.abort(new Error('enough'));
   await assert.rejects(first, /enough/);
   const safe = await fileBytes(await bench.archives());
   assert.ok(safe > 0 && safe < FILES * FILE_BYTES, `${safe} bytes are safe`);
@@ -124,9 +118,8 @@ test('one of many backups, all in one thread, takes checkpoints and stores what 
 test('killed again and again: each run reads only what no earlier one has made safe', async () => {
   await newBench();
   const safe: number[] = [];
-  // Reads of the index and of the base come before those of the files.
-  for (const reads of [560, 40, 20]) {
-    await killedBackup(`read:after=${reads}:crash`);
+  for (const foldersMore of [20, 5, 0]) {
+    await killedBackup(foldersMore);
     const archives = await bench.archives();
     assert.ok(archives.every(({ partial }) => partial));
     safe.push(await fileBytes(archives));

@@ -16,6 +16,7 @@
  *   torn                a write leaves its first half behind, then fails; a read ends at the half
  *   late                the call is carried out, and then fails
  *   lost                the call is not carried out, and says that it was
+ *   hold=FIFO           the call is carried out once somebody has opened the FIFO for writing and closed it
  *   crash               the process ends by SIGKILL before the call; with torn or late, after it
  */
 import { assert } from '../../base/assert.ts';
@@ -28,13 +29,15 @@ const RULES_MAX = 64;
 const FOREVER = 0x7fff_ffff;
 const ALL_CALLS = RULES_MAX * COUNTERS_PER_RULE;
 
-export type FaultMode = 'fail' | 'torn' | 'late' | 'lost';
+export type FaultMode = 'fail' | 'torn' | 'late' | 'lost' | 'hold';
 
 /** What a rule says to do with a call. */
 export interface Fault {
   readonly errno: number;
   readonly mode: FaultMode;
   readonly crash: boolean;
+  /** What a call is held at. */
+  readonly fifo: string;
 }
 
 export class FaultRule implements Fault {
@@ -44,6 +47,7 @@ export class FaultRule implements Fault {
   errno: number = errnoNumber('EIO') as number;
   mode: FaultMode = 'fail';
   crash = false;
+  fifo = '';
   skipped = 0;
   times = 1;
   text: string | undefined;
@@ -97,6 +101,13 @@ export class FaultRule implements Fault {
   /** The call is not carried out and says that it was. */
   lost(): this {
     this.mode = 'lost';
+    return this;
+  }
+
+  /** The thread waits until the FIFO was opened for writing and closed; then the call is carried out. */
+  hold(fifo: string): this {
+    this.mode = 'hold';
+    this.fifo = fifo;
     return this;
   }
 
@@ -203,6 +214,7 @@ function apply(rule: FaultRule, option: string): boolean {
   else if (option === 'torn') rule.torn();
   else if (option === 'late') rule.late();
   else if (option === 'lost') rule.lost();
+  else if (name === 'hold' && value !== undefined) rule.hold(value);
   else if (option === 'crash') rule.kill();
   else return false;
   return true;

@@ -5,6 +5,7 @@
  * rule says (fault-script.ts). A failing `close` closes: a handle that stays open would be the
  * test's fault, not the file system's.
  */
+import { readFileSync } from 'node:fs';
 import { getEnvironmentData, type Serializable, setEnvironmentData } from 'node:worker_threads';
 import type { Files } from '../files.ts';
 import { addFaultRules, type Fault, type FaultRule, FaultScript } from './fault-script.ts';
@@ -136,6 +137,10 @@ function act(
     if (name === 'write') result = parameters[LENGTH_PARAMETER];
     else if (CALLS[name as keyof Files] === 'change' && !OPENING.has(name)) result = 0;
     else result = call(...parameters);
+  } else if (fault.mode === 'hold') {
+    // Its opening waits for a writer, its end for that one's going.
+    readFileSync(fault.fifo);
+    result = call(...parameters);
   }
   if (fault.crash) process.kill(process.pid, 'SIGKILL');
   return result;
