@@ -12,6 +12,7 @@
  */
 
 import { type ByteString, toDisplay } from '../base/bytes.ts';
+import { codeFile } from '../base/code-file.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { ObjectKind, ObjectStore, StoredObject } from '../format/object-store.ts';
 import { OBJECT_KINDS } from '../format/object-store.ts';
@@ -85,10 +86,7 @@ export class DirectoryStore implements ObjectStore {
   }
   get chunkMedia(): { module: string; options: unknown } {
     return {
-      module: new URL(
-        `./directory-chunks${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`,
-        import.meta.url,
-      ).href,
+      module: codeFile('media/directory-chunks').href,
       options: { path: this.#path },
     };
   }

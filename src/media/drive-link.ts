@@ -5,8 +5,10 @@
  * Contract: the thread is started by the first call and does not keep the process alive while nothing
  * is asked. Requests that are under way when it ends fail.
  */
+
 import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import { codeFile } from '../base/code-file.ts';
 import { fromErrorRecord, PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ChunkMediaPlace } from '../format/chunk-media.ts';
@@ -28,8 +30,6 @@ import type { DriveThreadData } from './drive-thread.ts';
 import type { MountService } from './mount-requests.ts';
 import type { CommittedChunk } from './volume-commits.ts';
 
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
 export interface DriveNews {
@@ -69,12 +69,12 @@ export class DriveLink {
     this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes);
     this.#news = news;
     const data: DriveThreadData = {
-      thread: new URL(`./drive-thread${EXTENSION}`, import.meta.url).href,
+      thread: codeFile('media/drive-thread').href,
       cacheFolder: getCompileCacheDir(),
       memory: this.#calls.shared,
       mountWaitMs: mounts?.signal.aborted === false ? mounts.waitMs : 0,
     };
-    this.#worker = new Worker(new URL('../pipe/event-worker.js', import.meta.url), {
+    this.#worker = new Worker(codeFile('pipe/event-worker.js'), {
       name: 'drive',
       workerData: data,
       resourceLimits: RESOURCE_LIMITS,

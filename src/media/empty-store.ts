@@ -2,6 +2,7 @@
  * A store that holds nothing and takes nothing: what a dry run works against where no repository is
  * yet. Its chunk media (the default export) has no chunks.
  */
+import { codeFile } from '../base/code-file.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { ChunkMedia } from '../format/chunk-media.ts';
 import type { ObjectStore } from '../format/object-store.ts';
@@ -12,7 +13,7 @@ export function openEmptyStore(url: string, nowMs: () => number): ObjectStore {
   };
   return {
     url,
-    chunkMedia: { module: import.meta.url, options: undefined },
+    chunkMedia: { module: codeFile('media/empty-store').href, options: undefined },
     prepare: async () => undefined,
     list: async () => [],
     read: async (kind, name) => {

@@ -6,6 +6,7 @@
  * ones go to the drive where `toDrive` says so; those of manifests go to both, so that archives can be
  * browsed without a volume, and be restored from volumes alone.
  */
+import { codeFile } from '../base/code-file.ts';
 import { PenstockError } from '../base/errors.ts';
 import {
   type ChunkCommit,
@@ -25,7 +26,7 @@ export interface PooledChunksOptions {
 
 /** URL of this file and options, for threads that open such chunks. */
 export function pooledChunks(options: PooledChunksOptions): ChunkMediaPlace {
-  return { module: import.meta.url, options };
+  return { module: codeFile('media/pooled-chunks').href, options };
 }
 
 export default async function openPooledChunks(given: unknown): Promise<ChunkMedia> {

@@ -4,7 +4,9 @@
  *
  * Contract: loads next to nothing itself, so it does not go through the pipe's door.
  */
+
 import { availableParallelism } from 'node:os';
+import { codeFile } from '../base/code-file.ts';
 import { keepManyThreadsSmall } from '../host/native/memory.ts';
 import { keepWarm, warmThread } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
@@ -46,9 +48,6 @@ export function warmRestore(): void {
   warmThread('restore', [{ module: moduleFile('restore-files') }]);
 }
 
-/** The agents' code (channel/net/reach.ts), named without loading what they are controlled with. */
-const agent = (name: string): URL => new URL(name, new URL('../channel/net/', import.meta.url));
-
 /**
  * Starts the threads that one side of a copy will need ahead. `exists`: something is at the target, so
  * that it is listed, and perhaps nothing needs to be written; undefined: not known yet.
@@ -59,17 +58,16 @@ export function warmCopy(side: 'source' | 'target' | 'both', exists?: boolean): 
   const scan = { module: moduleFile('scan') };
   const processors = availableParallelism();
   const isFar = side !== 'both';
-  const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
   if (side !== 'target') {
     warm('compare', moduleFile('copy-compare'));
-    if (isFar) warm('send', agent(`send${ending}`));
+    if (isFar) warm('send', codeFile('channel/net/send'));
     if (exists === false) warm('read', moduleFile('copy-read'), processors);
   }
   if (side !== 'source') {
-    if (isFar) warm('receive', agent(`receive${ending}`));
+    if (isFar) warm('receive', codeFile('channel/net/receive'));
     if (exists === true && isFar) {
       keepWarm('scan', [scan], 1);
-      warm('send', agent(`send${ending}`));
+      warm('send', codeFile('channel/net/send'));
     } else if (exists === true) keepWarm('scan', [scan, { module: moduleFile('copy-keep') }], 1);
     if (exists === false) warm('write', moduleFile('copy-write'), processors);
     if (exists === false) warm('finish', moduleFile('copy-finish'));

@@ -10,6 +10,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { must } from '../base/assert.ts';
+import { codeFile } from '../base/code-file.ts';
 import {
   type ErrorCode,
   type ErrorRecord,
@@ -45,7 +46,7 @@ const NO_SESSION = Buffer.alloc(16);
 
 /** URL of this file and options, for threads that open such chunks. */
 export function calledChunks(options: CalledChunksOptions): { module: string; options: unknown } {
-  return { module: import.meta.url, options };
+  return { module: codeFile('pipe/called-chunks').href, options };
 }
 
 export default function openCalledChunks(options: unknown): ChunkMedia {

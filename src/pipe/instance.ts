@@ -8,6 +8,7 @@
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { nativeFiles } from '../host/native/package.ts';
 import type { FromInstance, ToInstance } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
 import { ATTENTION, type Segment } from './segment.ts';
@@ -123,6 +124,7 @@ export class InstanceHandle {
       ports: this.#ports,
       workerData,
       keepsThread: this.#isKept,
+      nativeFiles: nativeFiles(),
     });
     this.#ports = {};
     for (const message of this.#unsent.splice(0)) worker.postMessage(message);

@@ -4,6 +4,7 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import type { ErrorRecord } from '../base/errors.ts';
+import type { NativeFiles } from '../host/native/package.ts';
 
 /** What a thread is to run; it is started ahead of it (warm.ts). */
 export interface WorkerPlan {
@@ -14,6 +15,8 @@ export interface WorkerPlan {
   readonly workerData: unknown;
   /** The thread is to wait for another plan when this one has come to its end. */
   readonly keepsThread: boolean;
+  /** Binaries that this process has found already. */
+  readonly nativeFiles: NativeFiles;
 }
 
 export type ToInstance =

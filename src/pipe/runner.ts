@@ -21,6 +21,7 @@ import {
 import { assert, must } from '../base/assert.ts';
 import { PenstockError, toErrorRecord } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
+import { useNativeFiles } from '../host/native/package.ts';
 import { Chain } from './chain.ts';
 import type { FromInstance, ToInstance, WorkerPlan } from './messages.ts';
 import type { PipeModule } from './module.ts';
@@ -31,6 +32,7 @@ import { PipeStopped, STATE } from './waiting.ts';
 /** Runs the instance that this thread was given; whether the thread is kept for another. */
 export async function runInstance(plan: WorkerPlan): Promise<boolean> {
   assert(!isMainThread && parentPort !== null, 'an instance runs in a thread of its own');
+  useNativeFiles(plan.nativeFiles);
   const thread = new InstanceThread(parentPort, plan);
   await thread.main();
   return plan.keepsThread && thread.hasEnded;

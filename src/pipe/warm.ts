@@ -7,8 +7,10 @@
  * is not given out. A process that lives long may keep threads that have come to their end: their code is
  * loaded and compiled. They are few, and go after a while.
  */
+
 import { getCompileCacheDir } from 'node:module';
 import { MessageChannel, type MessagePort, SHARE_ENV, Worker } from 'node:worker_threads';
+import { codeFile } from '../base/code-file.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ToInstance, WorkerPlan } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
@@ -21,10 +23,8 @@ export const RESOURCE_LIMITS = {
   stackSizeMb: 2,
 } as const;
 
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-const RUNNER = new URL(`./runner${EXTENSION}`, import.meta.url).href;
-const ENTRY = new URL('./worker.js', import.meta.url);
+const RUNNER = codeFile('pipe/runner').href;
+const ENTRY = codeFile('pipe/worker.js');
 
 /** What a thread is started with; the plan itself comes over `port`. */
 export interface ThreadData {

@@ -44,7 +44,7 @@ export function layerOf(path: string): string {
 
 /**
  * Files that a file needs: what it imports, and what it names for `new URL(…, import.meta.url)`,
- * where the ending may be missing (`./runner${EXTENSION}`), or by `moduleFile('walk')`.
+ * or by `codeFile('pipe/runner')` or `moduleFile('walk')`.
  */
 function neededFiles(file: TreeFile): string[] {
   const named = file.literals
@@ -53,7 +53,10 @@ function neededFiles(file: TreeFile): string[] {
   const modules = file.literals
     .filter(({ at }) => file.code.slice(0, at).endsWith('moduleFile('))
     .map(({ text }) => `src/modules/${text}`);
-  return [...named, ...modules]
+  const code = file.literals
+    .filter(({ at }) => file.code.slice(0, at).endsWith('codeFile('))
+    .map(({ text }) => `src/${text}`);
+  return [...named, ...modules, ...code]
     .flatMap((path) => [path, `${path}.ts`, `${path}.js`])
     .filter((path) => /\.[tj]s$/.test(path) && existsSync(join(ROOT, path)));
 }

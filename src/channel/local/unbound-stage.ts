@@ -1,14 +1,15 @@
 /**
  * How a pipe is given unbound modules, and where programs find them.
  */
+
 import { createHash } from 'node:crypto';
 import type { ByteString } from '../../base/bytes.ts';
+import { codeFile } from '../../base/code-file.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { ModuleSpec, PipeSpec } from '../../pipe/mod.ts';
 import type { UnboundOptions } from './unbound.ts';
 
-const ENDING = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-export const UNBOUND_URL: URL = new URL(`./unbound${ENDING}`, import.meta.url);
+export const UNBOUND_URL: URL = codeFile('channel/local/unbound');
 
 /**
  * The module of a stage whose work is done by a program that the pipe does not start: it attaches itself with

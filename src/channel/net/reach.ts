@@ -4,8 +4,10 @@
  * Contract: once `reachPipe` has resolved the half there runs and waits for the agents of this machine, which
  * are the stage that it gives; whoever does not go on calls `giveUp`.
  */
+
 import { availableParallelism, hostname } from 'node:os';
 import { WebSocket } from 'ws';
+import { codeFile } from '../../base/code-file.ts';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { makePipeName, type Pipe, type StageSpec } from '../../pipe/mod.ts';
@@ -26,11 +28,9 @@ import { MONITOR_PORT } from './ports.ts';
 import { shareRate } from './rate-limit.ts';
 import { SharedUse } from './shared-links.ts';
 
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
-const SEND = new URL(`./send${EXTENSION}`, import.meta.url);
-const RECEIVE = new URL(`./receive${EXTENSION}`, import.meta.url);
-const PASS = new URL(`./pass${EXTENSION}`, import.meta.url);
+const SEND = codeFile('channel/net/send');
+const RECEIVE = codeFile('channel/net/receive');
+const PASS = codeFile('channel/net/pass');
 
 /** What the other machine is asked for. */
 export interface FarHalf {

@@ -6,9 +6,11 @@
  * names his by a word of his own, so that several programs of one machine each have theirs. Streams
  * go only to agents of pipes that the same peer has begun, and that asked to share.
  */
+
 import { randomBytes } from 'node:crypto';
 import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import { codeFile } from '../../base/code-file.ts';
 import type { Server } from './api-client.ts';
 import type { DataPort, TakeOver } from './data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from './frame.ts';
@@ -17,8 +19,6 @@ import type { LinkIdentity } from './link-setup.ts';
 import { dropDescriptor } from './links.ts';
 import type { SharedNeed, SharedRequest, SharedStream, SharedTarget } from './shared-thread.ts';
 
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
 /** The thread, and whom its streams go to. */
@@ -28,10 +28,10 @@ class SharedLinks {
   users = 0;
 
   constructor(identity: LinkIdentity) {
-    this.#worker = new Worker(new URL('../../pipe/event-worker.js', import.meta.url), {
+    this.#worker = new Worker(codeFile('pipe/event-worker.js'), {
       name: 'shared',
       workerData: {
-        thread: new URL(`./shared-thread${EXTENSION}`, import.meta.url).href,
+        thread: codeFile('channel/net/shared-thread').href,
         cacheFolder: getCompileCacheDir(),
         identity,
       },

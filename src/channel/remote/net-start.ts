@@ -5,11 +5,11 @@
  * Contract: loads next to nothing. A worker that was started ahead serves the first that asks for one, and
  * does not keep the process alive.
  */
+
 import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import { codeFile } from '../../base/code-file.ts';
 
-/** The file ending of the code that runs: the sources, or what they were compiled to. */
-const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
 let ahead: Worker | undefined;
@@ -27,10 +27,10 @@ export function takeNetThread(): Worker {
 }
 
 function start(): Worker {
-  const worker = new Worker(new URL('../../pipe/event-worker.js', import.meta.url), {
+  const worker = new Worker(codeFile('pipe/event-worker.js'), {
     name: 'net',
     workerData: {
-      thread: new URL(`./net-thread${EXTENSION}`, import.meta.url).href,
+      thread: codeFile('channel/remote/net-thread').href,
       cacheFolder: getCompileCacheDir(),
     },
     resourceLimits: RESOURCE_LIMITS,

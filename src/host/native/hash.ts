@@ -4,11 +4,11 @@
  * Contract: loaded at first use. One hasher per thread and key, reset after each digest: to make a
  * new one costs more than to hash a small file.
  */
-import { createRequire } from 'node:module';
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
 import type { KeyedHash } from '../codec.ts';
 import { rangeOf } from '../codec-ranges.ts';
+import { loadNative } from './package.ts';
 
 interface Hasher {
   update(input: Uint8Array): unknown;
@@ -68,7 +68,7 @@ export function crc32cOf(bytes: Uint8Array, seed: number): number {
 
 function load(name: '@napi-rs/blake-hash' | '@node-rs/crc32'): unknown {
   try {
-    return createRequire(import.meta.url)(name);
+    return loadNative(name);
   } catch (thrown) {
     throw new PenstockError('NOT_SUPPORTED', `${name} has no binary for this platform`, {
       cause: thrown,

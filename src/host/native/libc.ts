@@ -1,13 +1,13 @@
 /**
- * The C library, called directly: the only place, with codec-native.ts and hash.ts beside
- * it, that loads or calls native code.
+ * The C library, called directly: the only place, with codec-native.ts, hash.ts and
+ * package.ts beside it, that loads or calls native code.
  *
  * Contract: loading happens at the first use in a thread, never at import, so that a platform
  * without it can still say so. Functions that C declares with `…` are declared here with the
  * arguments that they are given: on Linux, on x64 and arm64, both are passed alike. Sizes and
  * offsets are 64 bits. Pointers are buffers; whoever calls sees to it that they are long enough.
  */
-import { createRequire } from 'node:module';
+import { loadNative } from './package.ts';
 
 /** A Uint8Array stands for its address; null for NULL. */
 export type CArgument = number | bigint | Uint8Array | null;
@@ -33,7 +33,7 @@ let koffi: Koffi | undefined;
 
 /** Throws where the package has no binary for this platform. */
 function loadKoffi(): Koffi {
-  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  koffi ??= loadNative('koffi') as Koffi;
   return koffi;
 }
 

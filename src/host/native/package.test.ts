@@ -1,0 +1,66 @@
+/**
+ * Goal: a thread that is told where the binaries are opens just these, and one that is told wrong
+ * finds them itself. Method: threads that say what they computed, and which packages' loaders ran.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import test from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { openCodec } from '../mod.ts';
+import { loadNative, type NativeFiles, nativeFiles } from './package.ts';
+
+const NAMES = ['koffi', '@napi-rs/blake-hash', '@node-rs/crc32'] as const;
+
+const PROGRAM = `
+import { createRequire } from 'node:module';
+import { parentPort, workerData } from 'node:worker_threads';
+const { useNativeFiles } = await import(workerData.module);
+useNativeFiles(workerData.files);
+const { openCodec, openFiles } = await import(workerData.host);
+const codec = openCodec(Buffer.alloc(32, 7));
+const digest = Buffer.alloc(32);
+codec.hash.digestInto(Buffer.from('bytes'), 0, 5, digest, 0);
+openFiles();
+parentPort.postMessage({
+  crc: codec.crc32c(Buffer.from('bytes'), 0, 5, 0),
+  digest: digest.toString('hex'),
+  loaders: Object.keys(createRequire(workerData.module).cache).length,
+});
+`;
+
+/** What a thread says that was told these files. */
+async function inThread(files: NativeFiles): Promise<{ loaders: number }> {
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(PROGRAM)}`), {
+    workerData: {
+      files,
+      module: new URL('./package.ts', import.meta.url).href,
+      host: new URL('../mod.ts', import.meta.url).href,
+    },
+  });
+  const [said] = await once(worker, 'message');
+  return said;
+}
+
+test('a thread that is told the files runs no loader, and computes the same', async () => {
+  for (const name of NAMES) loadNative(name);
+  const files = nativeFiles();
+  assert.deepEqual(Object.keys(files).sort(), [...NAMES].sort());
+  for (const file of Object.values(files)) assert(existsSync(file), file);
+
+  const codec = openCodec(Buffer.alloc(32, 7));
+  const digest = Buffer.alloc(32);
+  codec.hash.digestInto(Buffer.from('bytes'), 0, 5, digest, 0);
+  const expected = {
+    crc: codec.crc32c(Buffer.from('bytes'), 0, 5, 0),
+    digest: digest.toString('hex'),
+  };
+  assert.deepEqual(await inThread(files), { ...expected, loaders: 0 });
+
+  const wrong = Object.fromEntries(NAMES.map((name) => [name, '/none.node']));
+  for (const told of [{}, wrong]) {
+    const { loaders, ...said } = await inThread(told);
+    assert.deepEqual(said, expected);
+    assert(loaders > 0);
+  }
+});
