@@ -66,14 +66,13 @@ export {
 } from './media/volume-reader.ts';
 export { newScanReport, type ScanReport, scanVolume } from './media/volume-scan.ts';
 export {
-  type LoadedVolume,
   type RecordPlace,
   type VolumeStream,
   VolumeWriter,
-  type VolumeWriterOptions,
   type WriterReport,
   type WrittenVolume,
 } from './media/volume-writer.ts';
+export type { LoadedVolume, VolumeWriterOptions } from './media/volume-writer-options.ts';
 export { entriesOf, type LogPages, MemoryLogPages, WriteLog } from './media/write-log.ts';
 export {
   type LogFigures,

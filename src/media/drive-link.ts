@@ -28,6 +28,7 @@ import type {
 } from './drive-messages.ts';
 import type { DriveThreadData } from './drive-thread.ts';
 import type { MountService } from './mount-requests.ts';
+import { buffersFor } from './volume-buffers.ts';
 import type { CommittedChunk } from './volume-commits.ts';
 
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
@@ -63,10 +64,12 @@ export class DriveLink {
   /**
    * @param recordBytes the longest record
    * @param mounts who brings tapes that are not there
+   * @param bufferBytes memory of the buffers of what is written (VolumeWriterOptions)
    */
-  constructor(recordBytes: number, news: DriveNews, mounts?: MountService) {
+  constructor(recordBytes: number, news: DriveNews, mounts?: MountService, bufferBytes?: number) {
     this.#mounts = mounts;
-    this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes);
+    const buffers = buffersFor(recordBytes, bufferBytes);
+    this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes, buffers);
     this.#news = news;
     const data: DriveThreadData = {
       thread: codeFile('media/drive-thread').href,

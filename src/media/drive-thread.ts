@@ -35,12 +35,8 @@ import { Media } from './open-medium.ts';
 import { isVolumeError, refuseProtected, type Volume } from './volume.ts';
 import { checkLabel, labelVolume } from './volume-label.ts';
 import { newReadFigures } from './volume-reader.ts';
-import {
-  type LoadedVolume,
-  VolumeWriter,
-  type VolumeWriterOptions,
-  type WriterReport,
-} from './volume-writer.ts';
+import { VolumeWriter, type WriterReport } from './volume-writer.ts';
+import type { LoadedVolume, VolumeWriterOptions } from './volume-writer-options.ts';
 
 /** What the thread is started with. */
 export interface DriveThreadData {
@@ -131,6 +127,7 @@ class DriveThread {
     this.#tape = tape;
     this.#writer = await this.#open(volumes, {
       ...writing,
+      buffers: this.#memory.spares(),
       onCommitted: (chunk) => {
         this.#writing?.committed(chunk);
         this.#post({ type: 'committed', chunk });
@@ -322,7 +319,8 @@ class DriveThread {
     const sink = memory.sink(slot);
     if (call === CALL.write) {
       const bytes = memory.bytes.subarray(at, at + memory.length(slot));
-      await writing.write(chunk, memory.position(slot), bytes, sink);
+      const exchange = (empty: Buffer): Buffer => memory.exchange(slot, empty);
+      await writing.write(chunk, memory.position(slot), bytes, sink, exchange);
     } else if (call === CALL.discard) writing.discard(chunk);
     else if (!memory.isDurable(sink)) await writing.commit(chunk);
     return 0;

@@ -15,9 +15,13 @@ import {
 import { encodeTrailer } from '../format/chunk.ts';
 import { seededRandom } from '../host/mod.ts';
 import { DriveWriting } from './drive-writing.ts';
+import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
+import { isVolumeError } from './volume.ts';
+import { makeBuffers } from './volume-buffers.ts';
 import { crcOf } from './volume-label.ts';
-import { type LoadedVolume, VolumeWriter } from './volume-writer.ts';
+import { VolumeWriter } from './volume-writer.ts';
+import type { LoadedVolume } from './volume-writer-options.ts';
 
 const random = seededRandom(77);
 const BLOCK_BYTES = 2048;
@@ -140,4 +144,60 @@ test('a whole chunk that is put is on the medium afterwards', async () => {
   await writing.end();
   await writer.abort();
   await assertReadBack([loaded], [chunk], 'scan');
+});
+
+test('records whose memory is exchanged are written from where they are, and none of it gets lost', async () => {
+  const loaded = await labelled(new MemoryVolume(new MemoryMedium()), random, BLOCK_BYTES);
+  const buffers = makeBuffers(8, BLOCK_BYTES);
+  const writer = await VolumeWriter.open(loaded, {
+    ...{ id: 'job', writer: 'test', bufferBytes: 8 * BLOCK_BYTES, buffers },
+  });
+  const writing = new DriveWriting(writer, () => undefined);
+  const chunks = Array.from({ length: 3 }, () => newChunk());
+  await Promise.all(
+    chunks.map(async (chunk) => {
+      let own: Buffer = Buffer.alloc(BLOCK_BYTES);
+      for (const { position, bytes } of partsOf(chunk)) {
+        own.set(bytes);
+        await writing.write(chunk.chunk, position, own.subarray(0, bytes.length), 1, (empty) => {
+          const brought = own;
+          own = empty;
+          return brought;
+        });
+        // Whatever is there now is the caller's.
+        own.fill(0xee);
+      }
+    }),
+  );
+  await writing.end();
+  await writer.close();
+  await assertReadBack([loaded], chunks, 'log');
+});
+
+test('a drive that fails while a record waits for room exchanges nothing', async () => {
+  const volume = faultyVolume(new MemoryVolume(new MemoryMedium()));
+  const loaded = await labelled(volume, random, BLOCK_BYTES);
+  const writer = await VolumeWriter.open(loaded, {
+    ...{ id: 'job', writer: 'test', bufferBytes: 6 * BLOCK_BYTES },
+  });
+  const writing = new DriveWriting(writer, () => undefined);
+  volume.fault('append').error('EIO').repeat(1000);
+  const chunk = makeChunk(random, makeStream(random), 30, BLOCK_BYTES - 200);
+  let exchanged = 0;
+  let failed = 0;
+  for (const { position, bytes } of partsOf(chunk)) {
+    const before = exchanged;
+    const writes = writing.write(chunk.chunk, position, bytes, 1, () => {
+      exchanged += 1;
+      return Buffer.from(bytes);
+    });
+    await writes.catch((error: unknown) => {
+      failed += 1;
+      assert(isVolumeError(error, 'VOLUME_IO'));
+      assert.equal(exchanged, before);
+    });
+    if (failed > 0) break;
+  }
+  assert.equal(failed, 1);
+  await writer.abort();
 });

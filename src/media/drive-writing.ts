@@ -1,7 +1,8 @@
 /**
  * Takes the parts of chunks that threads of pipes hand in, and has them written to a volume.
  *
- * Contract: what one call brings is one record. The parts of a chunk may be taken in any order and are
+ * Contract: what one call brings is one record, and its memory may be exchanged for an empty buffer of the
+ * writer's, so that it is not copied. The parts of a chunk may be taken in any order and are
  * written in that of their positions. A chunk's trailer is not written: a volume knows where a chunk
  * ends. That a chunk is on the medium is told once the drive has synchronised, which it does when it is
  * time to (volume-writer.ts); a commit has it synchronise, and is answered afterwards. A stream has its
@@ -66,8 +67,14 @@ export class DriveWriting {
     await stream.opened.then((one) => one.end()).catch(() => undefined);
   }
 
-  /** Writes a part; resolves when its memory may be used again. */
-  async write(chunk: string, position: number, bytes: Buffer, sink?: number): Promise<void> {
+  /** Writes a part; resolves when its memory may be used again, or was exchanged (volume-writer.ts). */
+  async write(
+    chunk: string,
+    position: number,
+    bytes: Buffer,
+    sink?: number,
+    exchange?: (empty: Buffer) => Buffer,
+  ): Promise<void> {
     const intake = this.#intake(chunk, sink);
     if (position !== intake.position) {
       if (position < intake.position)
@@ -76,7 +83,7 @@ export class DriveWriting {
       if (this.#failure !== undefined) throw this.#failure;
     }
     try {
-      if (!intake.isComplete) await this.#record(intake, bytes);
+      if (!intake.isComplete) await this.#record(intake, bytes, exchange);
       else if (bytes.length !== TRAILER_BYTES || intake.isOver)
         throw new PenstockError('INTERNAL', 'a part behind the end of its chunk');
       else {
@@ -93,13 +100,21 @@ export class DriveWriting {
     next?.();
   }
 
-  async #record(intake: Intake, bytes: Buffer): Promise<void> {
+  async #record(
+    intake: Intake,
+    bytes: Buffer,
+    exchange: ((empty: Buffer) => Buffer) | undefined,
+  ): Promise<void> {
     if (bytes.length < TAG_FIXED_BYTES)
       throw new PenstockError('INTERNAL', 'a part without a header');
     const isLast = (flagsOf(bytes, 0) & TAG_FLAG.lastBlock) !== 0;
     const place = { chunk: intake.chunk, part: intake.part, isLast };
     const stream = this.#stream(sessionIdOf(bytes, 0).toString('hex'));
-    const written = stream.last.then(async () => await (await stream.opened).write(bytes, place));
+    const written = stream.last.then(async () => {
+      const one = await stream.opened;
+      if (exchange === undefined) await one.write(bytes, place);
+      else await one.give(bytes.length, exchange, place);
+    });
     stream.last = written.catch(() => undefined);
     await written;
     intake.part++;

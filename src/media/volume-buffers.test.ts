@@ -4,7 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type BufferKeeper, type BufferShare, VolumeBuffers } from './volume-buffers.ts';
+import {
+  type BufferKeeper,
+  type BufferShare,
+  makeBuffers,
+  VolumeBuffers,
+} from './volume-buffers.ts';
 
 /** Lets everything that is ready go on. */
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -33,7 +38,7 @@ function writeOne(buffers: VolumeBuffers, queue: Filled[]): void {
 }
 
 test('a fast stream takes all but what others need, and all of it when they have gone', async () => {
-  const buffers = new VolumeBuffers(12, 16, 0, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(12, 16), 0, 0.5);
   const fast = await buffers.admit();
   const slow = await buffers.admit();
   const queue: Filled[] = [];
@@ -55,7 +60,7 @@ test('a fast stream takes all but what others need, and all of it when they have
 });
 
 test('a stream that holds buffers without writing stops no other', async () => {
-  const buffers = new VolumeBuffers(8, 16, 0, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(8, 16), 0, 0.5);
   const stuck = await buffers.admit();
   const fast = await buffers.admit();
   greedy(buffers, stuck, [], 3);
@@ -74,7 +79,7 @@ test('a stream that holds buffers without writing stops no other', async () => {
 });
 
 test('streams that wait are served in turn, the one with least first', async () => {
-  const buffers = new VolumeBuffers(9, 16, 0, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(9, 16), 0, 0.5);
   const shares = [await buffers.admit(), await buffers.admit(), await buffers.admit()];
   const queue: Filled[] = [];
   for (const share of shares) greedy(buffers, share, queue);
@@ -89,7 +94,7 @@ test('streams that wait are served in turn, the one with least first', async () 
 });
 
 test('a stream is admitted only when buffers suffice, in the order of coming', async () => {
-  const buffers = new VolumeBuffers(6, 16, 1, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(6, 16), 1, 0.5);
   const order: string[] = [];
   const first = await buffers.admit();
   await buffers.admit();
@@ -106,7 +111,7 @@ test('a stream is admitted only when buffers suffice, in the order of coming', a
 });
 
 test('what was written is kept as long as it can be, the newest longest', async () => {
-  const buffers = new VolumeBuffers(6, 16, 2, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(6, 16), 2, 0.5);
   const share = await buffers.admit();
   const keepers: BufferKeeper[] = [];
   for (let i = 0; i < 20; i++) {

@@ -14,6 +14,7 @@
  *   other is free (its keeper then has none).
  */
 import { assert } from '../base/assert.ts';
+import { LIMITS } from '../base/limits.ts';
 
 /** Each stream finds so many buffers. */
 export const BUFFERS_PER_STREAM = 2;
@@ -42,9 +43,23 @@ interface Applicant {
   readonly fail: (error: unknown) => void;
 }
 
+/** Buffers in one piece of memory, so that what is used again stays where it is. */
+export function makeBuffers(count: number, bufferBytes: number): Buffer[] {
+  const memory = Buffer.allocUnsafeSlow(count * bufferBytes);
+  return Array.from({ length: count }, (_, i) =>
+    memory.subarray(i * bufferBytes, (i + 1) * bufferBytes),
+  );
+}
+
+/** How many buffers of so many bytes a drive has. */
+export function buffersFor(bufferBytes: number, memoryBytes: number | undefined): number {
+  const least = memoryBytes === undefined ? LIMITS.volumeBuffersLeast : LIMITS.driveBuffersLeast;
+  return Math.max(least, Math.floor((memoryBytes ?? LIMITS.volumeBufferBytes) / bufferBytes));
+}
+
 export class VolumeBuffers {
   readonly count: number;
-  readonly #free: Buffer[] = [];
+  readonly #free: Buffer[];
   /** Oldest first; those that were let go of have none any more. */
   #kept: BufferKeeper[] = [];
   readonly #shares = new Set<BufferShare>();
@@ -55,18 +70,16 @@ export class VolumeBuffers {
   #filled = 0;
 
   /**
+   * @param buffers  all of them
    * @param keep     how many written buffers are kept at least
    * @param lowWater part of a stream's even share, from 0 to 1
    */
-  constructor(count: number, bufferBytes: number, keep: number, lowWater: number) {
-    assert(count - keep >= BUFFERS_PER_STREAM, 'there are buffers for one stream');
+  constructor(buffers: readonly Buffer[], keep: number, lowWater: number) {
+    assert(buffers.length - keep >= BUFFERS_PER_STREAM, 'there are buffers for one stream');
     this.#keep = keep;
-    this.count = count;
+    this.count = buffers.length;
     this.#lowWater = lowWater;
-    // One piece of memory, so that what is used again stays where it is.
-    const memory = Buffer.allocUnsafeSlow(count * bufferBytes);
-    for (let i = 0; i < count; i++)
-      this.#free.push(memory.subarray(i * bufferBytes, (i + 1) * bufferBytes));
+    this.#free = [...buffers];
   }
 
   /** Filled buffers that wait for the drive. */

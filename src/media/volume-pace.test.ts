@@ -6,13 +6,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIMITS } from '../base/limits.ts';
 import { FakeClock } from '../host/fake/mod.ts';
-import { VolumeBuffers } from './volume-buffers.ts';
+import { makeBuffers, VolumeBuffers } from './volume-buffers.ts';
 import { DrivePace } from './volume-pace.ts';
 
 const SAFE = { isSafe: true, unsafeBytes: 0 };
 
 test('it begins at the level, and goes on below it until it is dry again', async () => {
-  const buffers = new VolumeBuffers(8, 16, 0, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(8, 16), 0, 0.5);
   const pace = new DrivePace(new FakeClock(), { startLevel: 0.5 });
   const share = await buffers.admit();
   const taken = [await buffers.take(share), await buffers.take(share), await buffers.take(share)];
@@ -30,7 +30,7 @@ test('it begins at the level, and goes on below it until it is dry again', async
 
 test('it begins where a stream waits for room, and after so long', async () => {
   const clock = new FakeClock();
-  const buffers = new VolumeBuffers(8, 16, 0, 0.5);
+  const buffers = new VolumeBuffers(makeBuffers(8, 16), 0, 0.5);
   const [fast] = [await buffers.admit(), await buffers.admit(), await buffers.admit()];
   const pace = new DrivePace(clock, { startLevel: 1 });
   // Two for each of the others are theirs.

@@ -4,7 +4,8 @@
  *
  * Contract:
  * - `openStream` waits until there are buffers for one more; `write` copies the record and returns when
- *   it may be forgotten by the caller (volume-buffers.ts says who gets the next buffer).
+ *   it may be forgotten by the caller (volume-buffers.ts says who gets the next buffer). Who has memory
+ *   of the writer's buffers exchanges the one that has the record for an empty one instead (`give`).
  * - A chunk is committed, and `onCommitted` told, only when all its records lie before a
  *   synchronisation. The drive synchronises after so many bytes, or so long, and at the end.
  * - When the medium ends, or warns of its end, the session is ended there and goes on, on the next
@@ -14,57 +15,21 @@
  */
 import { assert } from '../base/assert.ts';
 import { PenstockError, toPenstockError } from '../base/errors.ts';
-import { LIMITS } from '../base/limits.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
 import { type Clock, openClock } from '../host/mod.ts';
-import { isVolumeError, type Volume, volumeError } from './volume.ts';
-import { type BufferShare, VolumeBuffers } from './volume-buffers.ts';
-import { type CommittedChunk, VolumeCommits } from './volume-commits.ts';
+import { isVolumeError, volumeError } from './volume.ts';
+import { type BufferShare, buffersFor, makeBuffers, VolumeBuffers } from './volume-buffers.ts';
+import { VolumeCommits } from './volume-commits.ts';
 import type { SessionEntry } from './volume-index.ts';
-import { DrivePace, type PaceOptions } from './volume-pace.ts';
-import { type LogPlace, type PendingRecord, VolumeSession } from './volume-session.ts';
+import { DrivePace } from './volume-pace.ts';
+import type { PendingRecord, VolumeSession } from './volume-session.ts';
 import { type StreamingFigures, StreamingMeter } from './volume-streaming.ts';
-import { WriteLog } from './write-log.ts';
-
-/** A volume that is loaded, and whose label was read or written. */
-export interface LoadedVolume {
-  readonly volume: Volume;
-  readonly label: VolumeLabel;
-  /** Objects that are known to be on it (SessionOptions). */
-  readonly leastObjects?: number;
-}
-
-export interface VolumeWriterOptions extends PaceOptions {
-  /** Given by the application: it names the session on each of its volumes, and its logs. */
-  readonly id: string;
-  /** Program and version. */
-  readonly writer: string;
-  /** Called when `full` has no more room. Nothing: there is no other, and the session fails. */
-  readonly nextVolume?: (full: VolumeLabel) => Promise<LoadedVolume | undefined>;
-  readonly onCommitted?: (chunk: CommittedChunk) => void | Promise<void>;
-  /** Memory of all buffers, each as long as the pool's longest record. */
-  readonly bufferBytes?: number;
-  /**
-   * From 0 to 0.5: which part of the buffers is kept for what was written and is not synchronised. Best
-   * as much as the drive itself holds back: if it loses more, the session fails.
-   */
-  readonly keep?: number;
-  /** From 0 to 1: when a stream that had to wait goes on, as part of its even share. */
-  readonly lowWater?: number;
-  /** A file mark after so many bytes; 0: none but at the end. */
-  readonly markBytes?: number;
-  /** One entry of the log a record, instead of one a run. */
-  readonly logPerRecord?: boolean;
-  readonly logPlace?: LogPlace;
-  /**
-   * Believes no log that is on the first volume: that of this session has everything on it, found by
-   * headers. So a log that is damaged is written again, also by a session without streams.
-   */
-  readonly rebuildLog?: boolean;
-  /** The log of a volume's session; in memory by default. */
-  readonly newLog?: (label: VolumeLabel) => WriteLog | Promise<WriteLog>;
-  readonly clock?: Clock;
-}
+import {
+  beginSession,
+  type LoadedVolume,
+  type VolumeWriterOptions,
+} from './volume-writer-options.ts';
+import type { WriteLog } from './write-log.ts';
 
 /** Where a record belongs. */
 export interface RecordPlace {
@@ -125,13 +90,11 @@ export class VolumeWriter {
     this.#session = session;
     this.#log = log;
     this.#bufferBytes = session.label.blockBytes;
-    const memory = options.bufferBytes ?? LIMITS.volumeBufferBytes;
-    const least =
-      options.bufferBytes === undefined ? LIMITS.volumeBuffersLeast : LIMITS.driveBuffersLeast;
-    const count = Math.max(least, Math.floor(memory / this.#bufferBytes));
-    const keep = Math.floor(count * (options.keep ?? 0.25));
-    this.#buffers = new VolumeBuffers(count, this.#bufferBytes, keep, options.lowWater ?? 0.5);
-    this.#meter = new StreamingMeter(this.#clock, count);
+    const count = buffersFor(this.#bufferBytes, options.bufferBytes);
+    const buffers = options.buffers?.slice(0, count) ?? makeBuffers(count, this.#bufferBytes);
+    const keep = Math.floor(buffers.length * (options.keep ?? 0.25));
+    this.#buffers = new VolumeBuffers(buffers, keep, options.lowWater ?? 0.5);
+    this.#meter = new StreamingMeter(this.#clock, buffers.length);
     this.#pace = new DrivePace(this.#clock, options);
     this.#done = this.#run();
   }
@@ -143,7 +106,7 @@ export class VolumeWriter {
    *   too early, VOLUME_…
    */
   static async open(first: LoadedVolume, options: VolumeWriterOptions): Promise<VolumeWriter> {
-    const { session, log } = await begin(first, options);
+    const { session, log } = await beginSession(first, options);
     return new VolumeWriter(options, session, log);
   }
 
@@ -157,7 +120,15 @@ export class VolumeWriter {
     this.#check();
     const share = await this.#buffers.admit();
     return {
-      write: (record, place) => this.#accept(share, stream, recordBytes, record, place),
+      write: (record, place) => {
+        const copied = (buffer: Buffer): Buffer => {
+          buffer.set(record);
+          return buffer;
+        };
+        return this.#accept(share, stream, recordBytes, record.length, copied, place);
+      },
+      give: (bytes, exchange, place) =>
+        this.#accept(share, stream, recordBytes, bytes, exchange, place),
       end: () => {
         this.#buffers.leave(share);
         this.#look();
@@ -204,20 +175,19 @@ export class VolumeWriter {
     share: BufferShare,
     stream: string,
     fixedBytes: number,
-    record: Uint8Array,
+    bytes: number,
+    bring: (buffer: Buffer) => Buffer,
     { chunk, part, isLast }: RecordPlace,
   ): Promise<void> {
     this.#check();
     assert(!this.#isClosing, 'nothing is written to a session that is being ended');
-    const bytes = record.length;
     if (bytes > this.#bufferBytes || bytes === 0) {
       const text = `a record of ${bytes} bytes, where the pool has at most ${this.#bufferBytes}`;
       throw volumeError('LIMIT', this.#session.volume.name, undefined, text);
     }
     const taking = this.#buffers.take(share);
     if (this.#buffers.waiting > 0) this.#look();
-    const buffer = await taking;
-    buffer.set(record);
+    const buffer = bring(await taking);
     const pending: PendingRecord = {
       ...{ buffer, bytes, stream, chunk, part, isLast },
       recordBytes: fixedBytes,
@@ -385,7 +355,7 @@ export class VolumeWriter {
       const text = `its records have at most ${next.label.blockBytes} bytes, those of the session more`;
       throw volumeError('LIMIT', next.volume.name, undefined, text);
     }
-    const begun = await begin(next, this.#options, old.label.volume);
+    const begun = await beginSession(next, this.#options, old.label.volume);
     this.#session = begun.session;
     this.#log = begun.log;
     this.#sinceMark = 0;
@@ -424,26 +394,15 @@ export interface VolumeStream {
    * @throws PenstockError LIMIT for a record that is too long, or what ended the writer
    */
   write(record: Uint8Array, place: RecordPlace): Promise<void>;
+  /**
+   * Takes the memory of a record over, without copying it.
+   *
+   * @param bytes    the record's length
+   * @param exchange is called once there is room: it takes a buffer that is empty, and returns the one
+   *   that begins with the record, which is the writer's from then on
+   * @throws PenstockError as `write`; nothing was exchanged then
+   */
+  give(bytes: number, exchange: (empty: Buffer) => Buffer, place: RecordPlace): Promise<void>;
   /** Its buffers are others' from now on; what it wrote is written all the same. */
   end(): void;
-}
-
-async function begin(
-  { volume, label, leastObjects = 0 }: LoadedVolume,
-  options: VolumeWriterOptions,
-  continues?: string,
-): Promise<{ session: VolumeSession; log: WriteLog }> {
-  if (label.blockBytes > volume.limits.recordBytesMax) {
-    const text = `the drive has records of at most ${volume.limits.recordBytesMax} bytes, the pool of ${label.blockBytes}`;
-    throw volumeError('LIMIT', volume.name, undefined, text);
-  }
-  const log = (await options.newLog?.(label)) ?? new WriteLog();
-  const session = await VolumeSession.begin(volume, label, {
-    ...{ id: options.id, log, writer: options.writer, leastObjects },
-    logPlace: options.logPlace ?? 'medium',
-    perRecord: options.logPerRecord ?? false,
-    clock: options.clock ?? openClock(),
-    ...(continues === undefined ? { rebuildLog: options.rebuildLog ?? false } : { continues }),
-  });
-  return { session, log };
 }

@@ -183,6 +183,7 @@ export class PoolDrives {
         onCommitted: (chunk) => this.#committed(chunk),
       },
       this.#repository.around.mounts,
+      this.#target?.bufferBytes,
     );
     const drive: PoolDrive = { link, fresh: new Map(), volume: undefined, isWriting: false };
     this.#drives[index] = drive;

@@ -69,3 +69,36 @@ test('a call that nobody wants any more is freed once, before it is taken, after
   done.memory.abandon(done.slot);
   assert.equal(done.memory.state(done.slot), STATE.free);
 });
+
+test('what a write brought stays where it is, and its slot goes on with a spare piece', () => {
+  const memory = CallMemory.make(2, 4096, 3);
+  const server = new CallMemory(memory.shared);
+  const spares = server.spares();
+  assert.equal(spares.length, 3);
+  const sink = memory.acquireSink();
+  for (let i = 0; i < 20; i++) {
+    const slot = memory.acquire();
+    memory.bytes.fill(i + 1, memory.dataAt(slot), memory.dataAt(slot) + 4096);
+    memory.submit(slot, CALL.write, sink, CHUNK, SESSION, i, 10);
+    assert(server.take(slot));
+    const spare = spares.shift() as Buffer;
+    const kept = server.exchange(slot, spare);
+    server.finishWrite(slot, undefined);
+    // The next one writes elsewhere.
+    const next = memory.acquire();
+    assert.equal(memory.dataAt(next), spare.byteOffset);
+    memory.bytes.fill(0xee, memory.dataAt(next), memory.dataAt(next) + 4096);
+    memory.free(next);
+    assert(kept.every((byte) => byte === i + 1));
+    assert.equal(kept.length, 4096);
+    spares.push(kept);
+    const places = [0, 1].map((one) => memory.dataAt(one));
+    const all = new Set([...places, ...spares.map(({ byteOffset }) => byteOffset)]);
+    assert.equal(all.size, 5, "no piece is anybody else's");
+    assert.deepEqual(
+      server.spares().map(({ byteOffset }) => byteOffset),
+      spares.map(({ byteOffset }) => byteOffset).toSorted((a, b) => a - b),
+    );
+  }
+  assert.throws(() => server.exchange(0, Buffer.alloc(4096)), /a piece of this memory/);
+});

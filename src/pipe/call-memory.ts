@@ -5,8 +5,9 @@
  *   header   16 words: doorbell, freed, beat, ended, slots, slot bytes, writes under way, writes at
  *            most, bytes of a part at most, the turn of the last call
  *   sinks    SINKS of 1 KiB: one for each chunk that is being written
- *   slots    a head of 128 bytes each: state, call, position, length, result, sink, turn, chunk, session
- *   data     a piece of memory for each slot, used again and again
+ *   slots    a head of 128 bytes each: state, call, position, length, result, sink, turn, chunk, session,
+ *            piece
+ *   data     pieces of memory, one for each slot, used again and again, and spare ones of the server's
  *
  * A slot's state says whose it is:
  *
@@ -15,9 +16,12 @@
  *    └──────────────────┴── abandon ────────┘           └─ abandon ─▶ abandoned ──▶ free
  *
  * `taken` and what follows it is the server's to change, but for the step to `abandoned`. A
- * write goes from `taken` to `free`; what became of it stands in its sink. This file alone knows the
- * offsets.
+ * write goes from `taken` to `free`; what became of it stands in its sink. What a write brought the server
+ * may keep without copying it: it gives the slot a spare piece for the one that it has. This file alone
+ * knows the offsets.
  */
+import { assert } from '../base/assert.ts';
+
 const HEADER = {
   doorbell: 0,
   freed: 1,
@@ -48,6 +52,7 @@ const SLOT = {
   turn: 7,
   chunk: 8,
   session: 12,
+  piece: 16,
 } as const;
 const SLOT_WORDS = 32;
 
@@ -57,6 +62,8 @@ export const CALL = { write: 1, commit: 2, discard: 3, open: 4, read: 5, order: 
 export const FAILED = -1;
 
 const TWO_32 = 2 ** 32;
+/** Where pieces begin: the memory's are used as such by drives. */
+const DATA_ALIGNMENT = 4096;
 
 export class CallMemory {
   readonly shared: SharedArrayBuffer;
@@ -64,6 +71,8 @@ export class CallMemory {
   readonly bytes: Buffer;
   readonly slots: number;
   readonly slotBytes: number;
+  /** Where the first piece begins. */
+  readonly #dataAt: number;
 
   constructor(shared: SharedArrayBuffer) {
     this.shared = shared;
@@ -71,17 +80,20 @@ export class CallMemory {
     this.bytes = Buffer.from(shared);
     this.slots = this.words[HEADER.slots] ?? 0;
     this.slotBytes = this.words[HEADER.slotBytes] ?? 0;
+    this.#dataAt = dataAtOf(this.slots);
   }
 
-  static make(slots: number, slotBytes: number): CallMemory {
-    const heads = (HEADER_WORDS + SINKS * SINK_WORDS + slots * SLOT_WORDS) * 4;
-    const shared = new SharedArrayBuffer(heads + slots * slotBytes);
+  /** @param spares pieces of memory besides those of the slots; nothing is used of what is not touched */
+  static make(slots: number, slotBytes: number, spares = 0): CallMemory {
+    const shared = new SharedArrayBuffer(dataAtOf(slots) + (slots + spares) * slotBytes);
     const words = new Int32Array(shared);
     words[HEADER.slots] = slots;
     words[HEADER.slotBytes] = slotBytes;
     words[HEADER.writesMax] = 1;
     words[HEADER.partBytesMax] = slotBytes;
-    return new CallMemory(shared);
+    const memory = new CallMemory(shared);
+    for (let slot = 0; slot < slots; slot++) words[memory.#head(slot) + SLOT.piece] = slot;
+    return memory;
   }
 
   /** Header ------------------------------------------------------------------------------------- */
@@ -151,7 +163,28 @@ export class CallMemory {
   }
   /** Offset in `bytes` of a slot's data. */
   dataAt(slot: number): number {
-    return this.#head(this.slots) * 4 + slot * this.slotBytes;
+    return this.#dataAt + this.#word(slot, SLOT.piece) * this.slotBytes;
+  }
+  /** For the server: the pieces that no slot has. */
+  spares(): Buffer[] {
+    const used = new Set(Array.from({ length: this.slots }, (_, i) => this.#word(i, SLOT.piece)));
+    const count = Math.floor((this.bytes.length - this.#dataAt) / this.slotBytes);
+    const spares: Buffer[] = [];
+    for (let piece = 0; piece < count; piece++)
+      if (!used.has(piece)) spares.push(this.#piece(piece));
+    return spares;
+  }
+  /** For the server: the piece of a slot that it has taken, for a spare one, which is the slot's then. */
+  exchange(slot: number, spare: Buffer): Buffer {
+    const piece = (spare.byteOffset - this.bytes.byteOffset - this.#dataAt) / this.slotBytes;
+    assert(spare.buffer === this.shared && Number.isInteger(piece), 'a piece of this memory');
+    const old = this.#piece(this.#word(slot, SLOT.piece));
+    this.words[this.#head(slot) + SLOT.piece] = piece;
+    return old;
+  }
+  #piece(piece: number): Buffer {
+    const at = this.#dataAt + piece * this.slotBytes;
+    return this.bytes.subarray(at, at + this.slotBytes);
   }
   /** The lowest free slot, now owned; -1 when there is none. */
   acquire(): number {
@@ -326,4 +359,10 @@ export class CallMemory {
     const text = at * 4 + SINK_ERROR_AT;
     return this.bytes.toString('utf8', text, text + (this.words[at + SINK.errorBytes] ?? 0));
   }
+}
+
+/** Behind the heads of all slots. */
+function dataAtOf(slots: number): number {
+  const heads = (HEADER_WORDS + SINKS * SINK_WORDS + slots * SLOT_WORDS) * 4;
+  return Math.ceil(heads / DATA_ALIGNMENT) * DATA_ALIGNMENT;
 }
