@@ -7,7 +7,8 @@
  */
 
 import type { CondemnedChunk } from './protocol-store.ts';
-import type { PrunePlan, Victim } from './prune-plan.ts';
+import type { PrunePlan } from './prune-plan.ts';
+import type { Victim } from './prune-victims.ts';
 
 /** A chunk that may be condemned once nothing that it relies on is still to be rewritten. */
 export interface CondemnedEntry {

@@ -16,6 +16,7 @@ import { decodeArchive } from './archives.ts';
 import { readDamageNotes } from './damage-notes.ts';
 import { type DamagedBlocks, type LoadedIndex, loadIndex } from './index-store.ts';
 import { type ProtocolStore, runProtocol } from './protocol-store.ts';
+import { PruneBlocks } from './prune-block.ts';
 import { type ChunkFiles, isUnreadable } from './prune-chunk.ts';
 import { LiveMarker } from './prune-mark.ts';
 import { type LeasePolicy, mayCondemn, type Survey, surveyStore } from './prune-protocol.ts';
@@ -27,6 +28,7 @@ import {
   type KeeperRank,
   keeperOf,
 } from './prune-usage.ts';
+import { chooseVictims, type Used, type Victim } from './prune-victims.ts';
 import type { Repository } from './repository.ts';
 
 export interface PlanRequest {
@@ -43,16 +45,6 @@ export interface DeadChunk {
   readonly id: string;
   readonly bytes: number;
   /** Numbers of the chunks that keep what archives need of it. */
-  readonly relies: ReadonlySet<number>;
-}
-
-/** A chunk that is to be rewritten. */
-export interface Victim {
-  readonly chunk: number;
-  readonly id: string;
-  readonly bytes: number;
-  readonly deadBytes: number;
-  /** Numbers of the other chunks that keep what archives need of it. */
   readonly relies: ReadonlySet<number>;
 }
 
@@ -102,6 +94,9 @@ class Planning {
   readonly #named = new Set<string>();
   /** Chunks of which some block could not be read. */
   readonly #damaged = new Set<string>();
+  readonly #blocks: PruneBlocks;
+  /** Blocks that hold what they keep, by their numbers among all. */
+  readonly #proven = new Set<number>();
   /** Blocks that were found damaged before. */
   #noted: DamagedBlocks = new Map();
   #bytes: ReadonlyMap<string, number> = new Map();
@@ -116,6 +111,7 @@ class Planning {
     this.#store = store;
     this.#files = files;
     this.#request = request;
+    this.#blocks = new PruneBlocks(repository, files);
   }
 
   async run(): Promise<PrunePlan> {
@@ -168,7 +164,7 @@ class Planning {
       usage,
       dead,
       strays,
-      victims: this.#choose(used, usage, (one) => this.#reliesOf(usage, index, one.number, one.id)),
+      victims: this.#choose(used, usage, index),
       bytesStored: sum(used, (one) => one.chunk.bytes),
       bytesUnused: sum(used, (one) => one.deadBytes),
       bytesDoomed,
@@ -255,25 +251,32 @@ class Planning {
     }
   }
 
-  /** Reads the blocks that keep what is about to go elsewhere; true when more damage was found. */
-  async #findDamage({ loaded, reliedBlocks }: ChunkUsage): Promise<boolean> {
-    const target = Buffer.alloc(LIMITS.headerRoomBytes + this.#repository.settings.blockBytes);
+  /** Opens the blocks that keep what is about to go elsewhere; true when more damage was found. */
+  async #findDamage(usage: ChunkUsage): Promise<boolean> {
+    const index = usage.loaded.open();
     let found = false;
-    for (const [number, blocks] of reliedBlocks) {
-      const chunk = loaded.chunks[number];
-      const id = chunk?.id.toString('hex') ?? '';
-      if (chunk === undefined || this.#damaged.has(id)) continue;
+    this.#proven.clear();
+    for (const [number, blocks] of usage.reliedBlocks) {
+      if (this.#damaged.has(usage.loaded.share.chunkIds[number] ?? '')) continue;
       for (const block of blocks) {
         await this.#request.pause();
-        const place = chunk.blocks[block];
-        if (place === undefined) continue;
-        if (this.#attempt(id, () => this.#files.readBlock(id, place, target)) !== undefined)
-          continue;
+        if (this.#isProven(usage, index, number, block)) continue;
         found = true;
         break;
       }
     }
     return found;
+  }
+
+  /** Whether a block holds what it keeps, by the names of its blobs; reported where it does not. */
+  #isProven(usage: ChunkUsage, index: BlobIndex, number: number, block: number): boolean {
+    const which = (usage.firstBlocks[number] ?? 0) + block;
+    if (this.#proven.has(which)) return true;
+    const id = usage.loaded.share.chunkIds[number] ?? '';
+    const proof = this.#attempt(id, () => this.#blocks.prove(usage, index, number, block));
+    if (proof === undefined) return false;
+    this.#proven.add(which);
+    return true;
   }
 
   /** Does something with a chunk; undefined, and reported, when it is damaged. */
@@ -345,10 +348,25 @@ class Planning {
       for (let at = 0; at < names.length; at += NAME_BYTES) {
         const keeper = keeperOf(usage, index, names, at, pool);
         if (keeper === 'nobody') return undefined;
-        if (keeper !== 'dead') relies.add(keeper);
+        if (keeper === 'dead') continue;
+        if (!this.#isProven(usage, index, keeper, index.block)) return undefined;
+        relies.add(keeper);
       }
     }
     return relies;
+  }
+
+  #choose(used: readonly Used[], usage: ChunkUsage, index: BlobIndex): Victim[] {
+    // What lies on volumes is not rewritten: it goes when nothing of it is needed any more.
+    const { pooled, settings } = this.#repository;
+    const isOnVolumes = (id: string): boolean =>
+      pooled?.poolsOf(id).some((one) => one > 0) ?? false;
+    return chooseVictims(used, usage, {
+      maxUnusedPercent: this.#request.maxUnusedPercent,
+      smallBytes: settings.chunkBytes / LIMITS.smallChunkDivisor,
+      isFit: ({ id }) => !this.#damaged.has(id) && !isOnVolumes(id),
+      reliesOf: ({ number, id }) => this.#reliesOf(usage, index, number, id),
+    });
   }
 
   /** How much of a chunk is unused. */
@@ -375,68 +393,10 @@ class Planning {
     }
     return { number, id, chunk, deadBytes };
   }
-
-  /**
-   * Which chunks to rewrite: those with damaged blocks of which nothing is kept, others until little enough
-   * is unused, and small ones where there are many.
-   */
-  #choose(
-    used: readonly Used[],
-    usage: ChunkUsage,
-    reliesOf: (one: Used) => ReadonlySet<number> | undefined,
-  ): Victim[] {
-    const { maxUnusedPercent } = this.#request;
-    // What lies on volumes is not rewritten: it goes when nothing of it is needed any more.
-    const { pooled } = this.#repository;
-    const isOnVolumes = (id: string): boolean =>
-      pooled?.poolsOf(id).some((one) => one > 0) ?? false;
-    const { lastBlocks } = usage.loaded.share;
-    const badOf = ({ number }: Used): readonly number[] => [...(lastBlocks?.get(number) ?? [])];
-    const keepsBad = (one: Used): boolean =>
-      badOf(one).some((block) => usage.blockKeeps(one.number, block) > 0);
-    const fit = used.filter(
-      (one) => !this.#damaged.has(one.id) && !isOnVolumes(one.id) && !keepsBad(one),
-    );
-    const victims: Victim[] = [];
-    const chosen = new Set<Used>();
-    const choose = (one: Used): boolean => {
-      const relies = reliesOf(one);
-      if (relies === undefined) return false;
-      const { number, id, chunk, deadBytes } = one;
-      victims.push({ chunk: number, id, bytes: chunk.bytes, deadBytes, relies });
-      chosen.add(one);
-      return true;
-    };
-    let stored = sum(used, (one) => one.chunk.bytes);
-    let unused = sum(used, (one) => one.deadBytes);
-    const share = (one: Used): number => one.deadBytes / one.chunk.bytes;
-    const hasBad = (one: Used): boolean => badOf(one).length > 0;
-    const order = fit.filter(share).sort((a, b) => share(b) - share(a));
-    for (const one of [...order.filter(hasBad), ...order.filter((other) => !hasBad(other))]) {
-      if (!hasBad(one) && unused * 100 <= maxUnusedPercent * stored) break;
-      if (!choose(one)) continue;
-      unused -= one.deadBytes;
-      stored -= one.deadBytes;
-    }
-    if (maxUnusedPercent >= 100) return victims;
-    const least = this.#repository.settings.chunkBytes / LIMITS.smallChunkDivisor;
-    const small = fit.filter((one) => one.chunk.bytes < least && !chosen.has(one));
-    for (const group of Map.groupBy(small, (one) => one.chunk.contentClass).values()) {
-      if (group.length > LIMITS.smallChunksMergeAbove) for (const one of group) choose(one);
-    }
-    return victims;
-  }
 }
 
 /** Other names are foreign files. */
 const IS_ID = /^[0-9a-f]{32}$/;
-
-interface Used {
-  readonly number: number;
-  readonly id: string;
-  readonly chunk: IndexedChunk;
-  readonly deadBytes: number;
-}
 
 function sum<Item>(items: readonly Item[], value: (item: Item) => number): number {
   let total = 0;

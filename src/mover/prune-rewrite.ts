@@ -22,7 +22,6 @@ import {
   COMPRESSION,
   CONTENT_CLASS,
   chunkIdOf,
-  classOf,
   PART,
   TAG_FIXED_BYTES,
   TAG_FLAG,
@@ -30,9 +29,9 @@ import {
 } from '../format/tag-header.ts';
 import type { BlobIndex } from '../index/blob-index.ts';
 import type { IndexedChunk } from '../index/segment-builder.ts';
-import { BlockOpener } from '../modules/block-opener.ts';
 import { ChunkWriter, type PlacedChunk } from '../modules/chunk-writer.ts';
 import { storeSegment, toChunkNames } from './index-store.ts';
+import { agree, type FoundNames, PruneBlocks } from './prune-block.ts';
 import { type ChunkContents, type ChunkFiles, isUnreadable } from './prune-chunk.ts';
 import { type ChunkUsage, isKept } from './prune-usage.ts';
 import type { Repository } from './repository.ts';
@@ -68,11 +67,9 @@ export class Rewriter {
   readonly #options: RewriteOptions;
   readonly #index: BlobIndex;
   readonly #writer: ChunkWriter;
-  readonly #opener: BlockOpener;
+  readonly #blocks: PruneBlocks;
   readonly #blockBytes: number;
   readonly #directoryAt: number;
-  /** The block that is read, and room for its directory. */
-  readonly #sealed: Buffer;
   /** For the compressed form. */
   readonly #window: Buffer;
   readonly #open = new Map<number, OpenBlock>();
@@ -97,10 +94,9 @@ export class Rewriter {
     this.#options = options;
     this.#index = usage.loaded.open();
     this.#blockBytes = settings.blockBytes;
-    this.#directoryAt = PAYLOAD_AT + settings.blockBytes;
-    this.#sealed = Buffer.alloc(this.#directoryAt + DIRECTORY_BYTES);
+    this.#blocks = new PruneBlocks(repository, files);
+    this.#directoryAt = this.#blocks.directoryAt;
     this.#window = Buffer.alloc(settings.blockBytes);
-    this.#opener = new BlockOpener(sealer, Buffer.alloc(settings.blockBytes));
     const { session, writer, createdMs } = options;
     this.#writer = new ChunkWriter(
       { session, writer, createdMs, chunkBytes: settings.chunkBytes },
@@ -128,7 +124,7 @@ export class Rewriter {
       if (kept > 0) {
         const isWhole = kept === place.blobCount;
         const wrong = attemptReading(() => {
-          this.#readBlock(chunk, place);
+          this.#blocks.read(chunk, place);
           if (isWhole) this.#writeDirectory(number, block, contents, first, place.blobCount);
           else this.#openBlock(number, block, place.bytes);
         });
@@ -187,13 +183,6 @@ export class Rewriter {
     throw damaged(id, 'its footer is not what the index says');
   }
 
-  #readBlock(chunk: IndexedChunk, place: BlockPlace): void {
-    const id = chunk.id.toString('hex');
-    this.#files.readBlock(id, place, this.#sealed.subarray(0, this.#directoryAt));
-    if (classOf(this.#sealed, 0) !== chunk.contentClass)
-      throw damaged(id, 'a block of another class');
-  }
-
   /** Puts the directory with names of the block that was read into the directory room. */
   #writeDirectory(
     number: number,
@@ -202,7 +191,7 @@ export class Rewriter {
     first: number,
     count: number,
   ): void {
-    const sealed = this.#sealed;
+    const { sealed } = this.#blocks;
     for (let i = 0; i < count; i++) {
       const at = this.#directoryAt + i * DIRECTORY_RECORD_BYTES;
       const name = (first + i) * NAME_BYTES;
@@ -210,43 +199,26 @@ export class Rewriter {
       const detail = (first + i) * STORED_RECORD_BYTES;
       details.copy(sealed, at + NAME_BYTES, detail, detail + STORED_RECORD_BYTES);
     }
-    this.#agree(number, block, sealed, this.#directoryAt, DIRECTORY_RECORD_BYTES, count);
+    this.#agree({
+      ...{ number, block, names: sealed, from: this.#directoryAt },
+      ...{ step: DIRECTORY_RECORD_BYTES, count },
+    });
   }
 
   /** Opens the block that was read, and names its blobs. */
   #openBlock(number: number, block: number, bytes: number): void {
-    const opener = this.#opener;
-    const wrong = opener.open(this.#sealed, 0, bytes);
-    const id = this.#usage.loaded.share.chunkIds[number] ?? '';
-    if (wrong !== undefined) throw damaged(id, `block ${block}: ${wrong}`);
-    const { count } = opener.reader;
-    for (let i = 0; i < count; i++) opener.name(i);
-    this.#agree(number, block, opener.names, 0, NAME_BYTES, count);
+    this.#blocks.open(this.#usage.loaded.share.chunkIds[number] ?? '', block, bytes);
+    const { names, reader } = this.#blocks.opener;
+    this.#agree({ number, block, names, from: 0, step: NAME_BYTES, count: reader.count });
   }
 
-  /** What was found must be what the index says: else a blob would be lost with the old chunk. */
-  #agree(
-    number: number,
-    block: number,
-    names: Buffer,
-    from: number,
-    step: number,
-    count: number,
-  ): void {
-    let kept = 0;
-    for (let i = 0; i < count; i++) {
-      if (isKept(this.#usage, this.#index, names, from + i * step, number, block)) kept++;
-    }
-    const wanted = this.#usage.blockKeeps(number, block);
-    if (kept === wanted) return;
-    const id = this.#usage.loaded.share.chunkIds[number] ?? '';
-    const reason = `block ${block} has ${kept} needed blobs where the index says ${wanted}`;
-    throw damaged(id, reason);
+  #agree(found: FoundNames): void {
+    agree(this.#usage, this.#index, found);
   }
 
   /** Writes the block that was read as it is sealed. */
   #copy(number: number, contentClass: number, { bytes, blobCount }: BlockPlace): void {
-    const memory = this.#sealed;
+    const memory = this.#blocks.sealed;
     const directoryAt = this.#directoryAt;
     this.#writer.block({ memory, headerAt: 0, bytes, contentClass, blobCount, directoryAt });
     this.#note(number, memory, 0);
@@ -254,7 +226,7 @@ export class Rewriter {
 
   /** Packs what is kept of the block that was opened into the open block of the class. */
   #repack(number: number, contentClass: number, block: number): void {
-    const { reader, names, content } = this.#opener;
+    const { reader, names, content } = this.#blocks.opener;
     for (let i = 0; i < reader.count; i++) {
       if (!isKept(this.#usage, this.#index, names, i * NAME_BYTES, number, block)) continue;
       const length = reader.lengths[i] ?? 0;
