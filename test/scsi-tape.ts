@@ -65,6 +65,13 @@ export class TapeModel {
   /** Objects at the end that are not on the medium yet, at most so many; 0: unbuffered. */
   bufferObjects = 0;
   flushed = 0;
+  /**
+   * The end, and its warning, are told when the buffer is written out: what has no room is gone then, and the
+   * command that is told it was not carried out.
+   */
+  tellsLate = false;
+  #late: SenseFields | undefined;
+  #hasWarned = false;
   /** Records that cannot be read, by their numbers. */
   readonly damaged = new Set<number>();
   blockBytes = 512;
@@ -84,6 +91,11 @@ export class TapeModel {
     if (code === 0x05) return give(Buffer.from('00800000' + '0001', 'hex'), inBytes);
     if (code === 0x1b) return this.#load((cdb.readUInt8(4) & 1) === 1);
     if (!this.loaded) return this.check({ key: 2, code: 0x3a });
+    if (this.#late !== undefined && (code === 0x0a || code === 0x10)) {
+      const fields = { ...this.#late, deferred: true };
+      this.#late = undefined;
+      return this.check(fields, { residual: out.length });
+    }
     switch (code) {
       case 0x00:
         return GOOD;
@@ -136,6 +148,10 @@ export class TapeModel {
   /** Bytes up to each object, as far as they were counted. */
   readonly #sums: number[] = [];
 
+  get usedBytes(): number {
+    return this.#used();
+  }
+
   #used(): number {
     const { objects } = this;
     const sums = this.#sums;
@@ -178,6 +194,11 @@ export class TapeModel {
     if (this.writeProtected) return this.check({ key: 7, code: 0x27 }, { residual: record.length });
     const used = this.#used() + record.length + 16;
     if (this.blockBytes !== 0) return this.check({ key: 5, code: 0x24 });
+    if (this.tellsLate) {
+      this.#put(Buffer.from(record));
+      this.#writeOut();
+      return GOOD;
+    }
     if (used > this.capacityBytes) {
       const sense = { key: 0xd, qualifier: 2, flags: 0x40, information: record.length };
       return this.check(sense, { residual: record.length });
@@ -187,10 +208,34 @@ export class TapeModel {
     return this.check({ key: 0, qualifier: 2, flags: 0x40, information: 0 });
   }
 
+  /** What has left the buffer is on the medium, or lost. */
+  #writeOut(): void {
+    this.#used();
+    const end = this.#sums.findIndex((bytes) => bytes > this.capacityBytes);
+    if (end >= 0 && end < this.flushed) {
+      this.objects.length = end;
+      this.#used();
+      this.position = end;
+      this.flushed = end;
+      this.#late = { key: 0xd, code: 0, qualifier: 2, flags: 0x40 };
+    } else if (!this.#hasWarned) {
+      const written = this.#sums[this.flushed - 1] ?? 0;
+      if (written <= this.capacityBytes - this.earlyBytes) return;
+      this.#hasWarned = true;
+      this.#late = { key: 0, code: 0, qualifier: 2, flags: 0x40 };
+    }
+  }
+
   #marks(count: number): Answer {
     if (count > 0 && this.writeProtected) return this.check({ key: 7, code: 0x27 });
     for (let i = 0; i < count; i++) this.#put(null);
     this.#flush();
+    if (this.tellsLate) {
+      this.#writeOut();
+      const fields = this.#late;
+      this.#late = undefined;
+      return fields === undefined ? GOOD : this.check({ ...fields, deferred: true });
+    }
     if (this.#used() <= this.capacityBytes - this.earlyBytes) return GOOD;
     return this.check({ key: 0, qualifier: 2, flags: 0x40 });
   }

@@ -277,18 +277,23 @@ class ScsiVolume implements Volume {
     const { kind, sense } = outcome;
     const warns = kind === 'early-warning' || kind === 'end-of-medium';
     const left = warns ? (sense?.information ?? 0) : 0;
-    if (kind === 'good' || kind === 'recovered' || (warns && (left === 0 || units === 0))) {
+    const isDone = kind === 'good' || kind === 'recovered' || (warns && (left === 0 || units === 0));
+    // A command that is told something of an earlier one was itself not carried out.
+    if (isDone && sense?.deferred !== true) {
       this.#stand.object += objects;
       this.#stand.atEnd = true;
       this.#stand.earlyWarning ||= warns;
       return this.#stand.earlyWarning;
     }
+    const counted = this.#stand.object;
     this.#stand.isKnown = false;
-    if (sense?.deferred) this.#stand.refuse(outcome, `${what}, after records were taken`);
-    if (kind !== 'overflow' && !warns) this.#stand.refuse(outcome, what);
+    const text = sense?.deferred ? `${what}, after records were taken` : what;
+    if (kind !== 'overflow' && !warns) this.#stand.refuse(outcome, text);
     await this.#stand.settlePosition(what);
     this.#stand.earlyWarning = true;
-    return this.#stand.fail('VOLUME_FULL', textOf(what, outcome));
+    // Of what the drive had taken some is gone: nothing counts as written before somebody has looked.
+    if (this.#stand.object < counted) this.#stand.isKnown = false;
+    return this.#stand.fail('VOLUME_FULL', textOf(text, outcome));
   }
 
   /** Nothing is written to a place that is not known, nor to a tape that others may move or take out. */

@@ -286,7 +286,9 @@ const ENDS: readonly (readonly [string, SenseFields, ErrorCode])[] = [
   ['the medium is write-protected', { key: 7, code: 0x27 }, 'VOLUME_PROTECTED'],
   ['the medium is bad here', { key: 3, code: 0x0c }, 'VOLUME_IO'],
   ['an earlier record was bad', { key: 3, code: 0x0c, deferred: true }, 'VOLUME_IO'],
-  ['the end came in the buffer', { key: 0xd, flags: 0x40, deferred: true }, 'VOLUME_IO'],
+  ['the end came in the buffer', { key: 0xd, flags: 0x40, deferred: true }, 'VOLUME_FULL'],
+  ['the warning came late', { key: 0, qualifier: 2, flags: 0x40, deferred: true }, 'VOLUME_FULL'],
+  ['help with an earlier record', { key: 1, code: 0x18, deferred: true }, 'VOLUME_IO'],
 ];
 
 for (const [what, sense, code] of ENDS) {
