@@ -226,6 +226,10 @@ export const LIMITS = {
 
   /** Objects of a kind that one answer lists. */
   listPageObjects: 10_000,
+  /** Objects in all lists that a server keeps for the pages that follow; longer ones are read again for each. */
+  listingObjectsMax: 2_000_000,
+  /** How long it keeps one for the next page. */
+  listingKeptMs: 60_000,
   /** Such an answer. */
   listPageBytesMax: 16 * MIB,
   /** An index segment. */

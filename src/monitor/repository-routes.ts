@@ -18,6 +18,7 @@ import type { ChunkUpload } from '../media/directory-uploads.ts';
 import type { MonitorContext, MonitorServer } from './context.ts';
 import { levelToPut, Owners } from './repository-access.ts';
 import { receiveBody, sendFile, syncLater } from './repository-bodies.ts';
+import { Listings, type ListPage } from './repository-listings.ts';
 import { SCHEMAS } from './repository-schemas.ts';
 import { RepositoryStores } from './repository-stores.ts';
 
@@ -84,6 +85,7 @@ class Routes {
   readonly #context: MonitorContext;
   readonly #stores: RepositoryStores;
   readonly #owners = new Owners();
+  readonly #listings: Listings;
   readonly #status = new FileStatus();
   /** Requests that are writing to a chunk: once it is committed none may any more. */
   readonly #writing = new Map<string, Set<FastifyRequest>>();
@@ -91,6 +93,7 @@ class Routes {
   constructor(context: MonitorContext, stores: RepositoryStores) {
     this.#context = context;
     this.#stores = stores;
+    this.#listings = new Listings(() => context.clock.monotonicMs());
   }
 
   /** The store of a request that needs this level. NET_DENIED, REPO_MISSING. */
@@ -130,13 +133,12 @@ class Routes {
     return this.#store(request, 'read').foreign();
   }
 
-  async list(request: Request): Promise<{ objects: object[]; more: boolean }> {
-    const { after } = request.query;
-    const found = await this.#store(request, 'read').list(request.params.kind);
-    const objects = after === undefined ? found : found.filter(({ name }) => name > after);
-    objects.sort((a, b) => (a.name < b.name ? -1 : 1));
-    const more = objects.length > LIMITS.listPageObjects;
-    return { objects: more ? objects.slice(0, LIMITS.listPageObjects) : objects, more };
+  async list(request: Request): Promise<ListPage> {
+    const { repository, kind } = request.params;
+    const { fingerprint } = this.#peer(request, 'read');
+    const store = this.#stores.store(repository);
+    const key = `${fingerprint}/${repository}/${kind}`;
+    return this.#listings.page(key, request.query.after, () => store.list(kind));
   }
 
   async read(request: Request, reply: FastifyReply): Promise<void> {
