@@ -178,6 +178,26 @@ test('what a reader lists while others write is never less than what was there w
   });
 });
 
+test('a record that is replaced while a directory is read does not hide its volume', async () => {
+  await withRepository(async (repository) => {
+    await addVolume(repository, EMPTY);
+    const { store } = repository;
+    let listings = 0;
+    const list: ObjectStore['list'] = async (kind) => {
+      const names = await store.list(kind);
+      // Read in two halves, between which another program changes what is known.
+      if (listings++ > 0) return names;
+      await changeVolume(repository, VOLUME, (known) => ({ ...known, chunks: [chunkOf(1, 1)] }));
+      return names.filter(({ name }) => !isVolumeRecord(name));
+    };
+    const read: ObjectStore['read'] = (kind, name, max) => store.read(kind, name, max);
+    const torn: Partial<ObjectStore> = { list, read };
+    const reader = Object.create(repository, { store: { value: torn } }) as Repository;
+    const { volumes } = await listVolumes(reader);
+    assert.deepEqual(volumes[0]?.chunks, [chunkOf(1, 1)]);
+  });
+});
+
 test('a volume that somebody has forgotten does not come back', async () => {
   await withRepository(async (repository) => {
     await fc.assert(

@@ -107,20 +107,21 @@ async function readRecords(
 ): Promise<{ records: ReadonlyMap<string, VolumeRecord>; damaged: VolumeList['damaged'] }> {
   const records = new Map<string, VolumeRecord>();
   const damaged = new Map<string, PenstockError>();
-  for (let listing = 0; ; listing++) {
-    let isReplaced = false;
+  for (let listing = 1; ; listing++) {
+    let isNew = false;
     for (const { name } of await repository.store.list('maps')) {
       if (!isWanted(name) || records.has(name) || damaged.has(name)) continue;
+      isNew = true;
       try {
         records.set(name, await readMapRecord<VolumeRecord>(repository, name));
       } catch (error) {
         if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-        if (error.code === 'OBJECT_MISSING') isReplaced = true;
-        else damaged.set(name, error);
+        if (error.code !== 'OBJECT_MISSING') damaged.set(name, error);
       }
     }
-    // What replaces a record is stored before that is removed: it is in the next listing.
-    if (!isReplaced || listing === LISTINGS_MAX)
+    // What replaces a record is stored before that is removed: it is in the next listing. One is not
+    // enough: of a record that is replaced while a directory is read neither the old nor the new may show.
+    if ((listing > 1 && !isNew) || listing === LISTINGS_MAX)
       return { records, damaged: [...damaged].map(([name, error]) => ({ name, error })) };
   }
 }
