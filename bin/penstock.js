@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The launcher: checks Node's version, then starts src/cli/main.ts, or dist/cli/main.js in a package.
+ * The launcher: checks Node's version, then starts src/cli/main.ts, or dist/cli-main.js in a package.
  *
  * Contract: parses on Node.js 12.17 and later, like node-version.js. `--version` alone is answered
  * here, without loading anything else and on any Node. It adds nothing to the command line's output,
@@ -30,10 +30,10 @@ function start() {
   });
 }
 
-/** Node.js strips no types under node_modules: an installed package runs what was compiled. */
+/** Node.js strips no types under node_modules: an installed package runs what was built. */
 function findEntry() {
   const source = path.join(packageFolder, 'src', 'cli', 'main.ts');
-  const compiled = path.join(packageFolder, 'dist', 'cli', 'main.js');
+  const compiled = path.join(packageFolder, 'dist', 'cli-main.js');
   const installed = packageFolder.split(path.sep).includes('node_modules');
   return !installed && fs.existsSync(source) ? source : compiled;
 }

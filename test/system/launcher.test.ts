@@ -194,9 +194,8 @@ test('an older Node.js starts the pinned one, of a parent folder too', (context)
     const folder = makePackage(context, MANIFEST.engines.node, below);
     if (below !== '') {
       mkdirSync(join(folder, 'dist'));
-      cpSync(join(folder, 'src/cli'), join(folder, 'dist/cli'), { recursive: true });
       writeFileSync(
-        join(folder, 'dist/cli/main.js'),
+        join(folder, 'dist/cli-main.js'),
         "console.log(JSON.stringify(['1', 'compiled']))",
       );
     }
