@@ -36,6 +36,8 @@ export interface OpenOptions {
   readonly dryRun?: boolean;
   /** Name of the pool to which new chunks go, if it is not the root pool. */
   readonly pool?: string | undefined;
+  /** Called at most once, when another thread derives the key: what can be got ready meanwhile. */
+  readonly whileDeriving?: () => void;
 }
 
 /**
@@ -51,7 +53,8 @@ export async function openRepositoryOf(
   keepMemorySmall();
   const place = repositoryPlace(invocation);
   try {
-    return await withPools(await openExisting(invocation, place), options.pool);
+    const opened = await openExisting(invocation, place, options.whileDeriving);
+    return await withPools(opened, options.pool);
   } catch (error) {
     if (!(error instanceof PenstockError) || error.code !== 'REPO_MISSING') throw error;
     if (options.dryRun === true) {
@@ -141,12 +144,13 @@ async function emptyRepository(
 async function openExisting(
   invocation: RepositoryInvocation,
   place: RepositoryPlace,
+  whileDeriving: () => void = () => undefined,
 ): Promise<Repository> {
   const store = await place.open(false);
   try {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await openOnce(invocation, place, store);
+        return await openOnce(invocation, place, store, attempt === 1 ? whileDeriving : undefined);
       } catch (error) {
         const mistyped = error instanceof PenstockError && error.code === 'PASSPHRASE_WRONG';
         const again = invocation.passphrases.interactive && attempt < LIMITS.passphraseAttemptsMax;
@@ -164,11 +168,14 @@ async function openOnce(
   invocation: RepositoryInvocation,
   { url }: RepositoryPlace,
   store: ObjectStore,
+  whileDeriving: (() => void) | undefined,
 ): Promise<Repository> {
   const { passphrases, output } = invocation;
   let passphrase: Buffer | undefined;
   const provide = async (): Promise<Buffer> => {
     passphrase = await passphrases.current(url);
+    // Behind what leads to the derivation, as far as nothing is waited for on the way.
+    if (whileDeriving !== undefined) setImmediate(whileDeriving);
     return passphrase;
   };
   try {

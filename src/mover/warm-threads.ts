@@ -42,10 +42,13 @@ export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
   warmThread('walk', [{ module: moduleFile('walk') }]);
 }
 
-/** Starts threads of a restore ahead: the least that one has. */
+/** Starts the thread of a restore that has work first. */
 export function warmRestore(): void {
   warmThread('fetch', [{ module: moduleFile('fetch') }]);
-  warmThread('restore', [{ module: moduleFile('restore-files') }]);
+}
+/** Starts the others, while the key is derived: earlier they would hold up what leads to that. */
+export function warmRestoring(threads: number): void {
+  keepWarm('restore', [{ module: moduleFile('restore-files') }], threads);
 }
 
 /**

@@ -5,7 +5,7 @@ import { type ByteString, toDisplay } from '../../base/bytes.ts';
 import { EXIT } from '../../base/errors.ts';
 import { openSystem } from '../../host/mod.ts';
 import { listArchives, resolveArchive } from '../../mover/archives.ts';
-import { restore } from '../../mover/restore.ts';
+import { warmRestoring } from '../../mover/warm-threads.ts';
 import { warnOfLater } from '../archive-list.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
@@ -15,8 +15,16 @@ import { restoreSummary } from '../render-summary.ts';
 export default async function run(invocation: Invocation<'restore'>): Promise<number> {
   const { options, positionals, output } = invocation;
   const startedMs = output.clockMs();
-  const repository = await openRepositoryOf(invocation);
+  const threads = options.threads ?? openSystem().cores();
+  const load = () => import('../../mover/restore.ts');
+  const whileDeriving = (): void => {
+    warmRestoring(threads);
+    // Should it fail, it fails again where it is waited for.
+    load().catch(() => undefined);
+  };
+  const repository = await openRepositoryOf(invocation, { whileDeriving });
   try {
+    const { restore } = await load();
     const list = await listArchives(repository);
     const named =
       options.name === undefined
@@ -32,7 +40,7 @@ export default async function run(invocation: Invocation<'restore'>): Promise<nu
       overwrite: options.overwrite,
       dryRun: options.dryRun,
       owners: !options.noOwner,
-      threads: options.threads ?? openSystem().cores(),
+      threads,
       signal: invocation.signal,
       onProblem: (path: ByteString, error) => {
         const shown = error.message.includes(toDisplay(path))
