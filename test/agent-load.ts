@@ -20,6 +20,8 @@ export interface LoadOptions {
   readonly exitsAt?: number;
   /** The number to begin with. */
   readonly from?: number;
+  /** A tail runs in one stage with what it gets its buffers from. */
+  readonly fused?: boolean;
   /** A tail says after so many buffers that all before is safe. */
   readonly safeEvery?: number;
 }
@@ -103,6 +105,7 @@ function tail(options: LoadOptions): PipeModule {
       context.post({ safe: from + seen.length });
     }
   };
+  if (options.fused === true) return fusedTail(take, seen);
   return {
     async runAsync(context) {
       for (;;) {
@@ -114,5 +117,24 @@ function tail(options: LoadOptions): PipeModule {
       context.post(seen);
     },
     control: () => seen.length,
+  };
+}
+
+/** The same, behind another module of its stage. */
+function fusedTail(
+  take: (context: ModuleContext, buffer: PipeBuffer) => void,
+  seen: readonly number[],
+): PipeModule {
+  let context: ModuleContext | undefined;
+  return {
+    open(given) {
+      context = given;
+    },
+    process(buffer) {
+      assert(context !== undefined, 'it was opened');
+      take(context, buffer);
+      return null;
+    },
+    close: () => context?.post(seen),
   };
 }

@@ -10,6 +10,7 @@ import { DataPort } from '../src/channel/net/data-port.ts';
 import { type Identity, openIdentity } from '../src/channel/net/identity.ts';
 import type { HandOver, LinksOptions } from '../src/channel/net/links.ts';
 import { shareRate } from '../src/channel/net/rate-limit.ts';
+import type { SendOptions } from '../src/channel/net/send.ts';
 import { StateFolder } from '../src/channel/net/state-folder.ts';
 import { type Pipe, startPipe } from '../src/pipe/mod.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from './agent-load.ts';
@@ -52,6 +53,8 @@ export interface PairOptions {
   readonly localAddresses?: readonly string[];
   readonly head?: Partial<LoadOptions>;
   readonly tail?: Partial<LoadOptions>;
+  /** The receiving agent and the tail are one stage beside the event loop of the test, over one connection. */
+  readonly beside?: boolean;
   /** Of the side that connects. */
   readonly wrong?: Partial<LinksOptions>;
 }
@@ -74,12 +77,9 @@ export async function startPair(options: PairOptions): Promise<Pair> {
   const port = await DataPort.open(['127.0.0.1'], 0);
   const proxy = await LinkProxy.open(port.port);
   const id = randomBytes(16).toString('hex');
-  const common = {
-    id,
-    secret: randomBytes(32),
-    ...LOAD_WORDS,
-    ...(options.lostMs === undefined ? {} : { lostMs: options.lostMs }),
-  };
+  const { lostMs } = options;
+  const secret = randomBytes(32);
+  const common = { id, secret, ...LOAD_WORDS, ...(lostMs === undefined ? {} : { lostMs }) };
   const connecting = {
     ...common,
     identity: { ...client, peerFingerprint: server.fingerprint },
@@ -97,25 +97,22 @@ export async function startPair(options: PairOptions): Promise<Pair> {
   };
   const seen: number[] = [];
   const payloadBytes = options.payloadBytes ?? 20_000;
-  const rate =
-    options.bytesPerSecond === undefined ? {} : { rate: shareRate(options.bytesPerSecond) };
+  const { beside = false } = options;
+  const receiving = { ...(flow === 'push' ? accepting : connecting), inOrder: beside };
+  const tail = { module: LOAD_MODULE, options: { ordered, fused: beside, ...options.tail } };
+  const receive = {
+    name: 'receive',
+    instances: agents,
+    carries: true,
+    modules: [{ module: RECEIVE, options: receiving }],
+  };
   const far = await startPipe({
     maxBuffers: options.farBuffers ?? 8,
     payloadBytes,
     directoryBytes: 4096,
-    stages: [
-      {
-        name: 'receive',
-        instances: agents,
-        carries: true,
-        modules: [{ module: RECEIVE, options: flow === 'push' ? accepting : connecting }],
-      },
-      {
-        name: 'tail',
-        ordered,
-        modules: [{ module: LOAD_MODULE, options: { ordered, ...options.tail } }],
-      },
-    ],
+    stages: beside
+      ? [{ ...receive, modules: [...receive.modules, tail], runsBeside: true }]
+      : [receive, { name: 'tail', ordered, modules: [tail] }],
     onMessage: (_stage, _instance, message) => seen.push(...(message as number[])),
   });
   const near = await startPipe({
@@ -133,7 +130,10 @@ export async function startPair(options: PairOptions): Promise<Pair> {
         instances: agents,
         numbered: true,
         modules: [
-          { module: SEND, options: { ...(flow === 'push' ? connecting : accepting), ...rate } },
+          {
+            module: SEND,
+            options: { ...(flow === 'push' ? connecting : accepting), ...rateOf(options) },
+          },
         ],
       },
     ],
@@ -149,7 +149,7 @@ export async function startPair(options: PairOptions): Promise<Pair> {
     proxy,
     port,
     id,
-    secret: common.secret,
+    secret,
     arrived: () => seen.sort((a, b) => a - b),
     async close() {
       await Promise.all([near.stop(), far.stop()]);
@@ -157,4 +157,8 @@ export async function startPair(options: PairOptions): Promise<Pair> {
       await port.close();
     },
   };
+}
+
+function rateOf({ bytesPerSecond }: PairOptions): Pick<SendOptions, 'rate'> {
+  return bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) };
 }

@@ -48,8 +48,8 @@ export function copyRoutes(server: MonitorServer, context: MonitorContext): void
     const { as } = body as { as: 'source' | 'target' };
     const exists = looked.kind !== undefined;
     // Of what does not exist nothing is copied.
-    if (as === 'target') warmCopy(as, exists);
-    else if (exists) warmCopy(as);
+    if (as === 'target') warmCopy(as, exists, 'agents');
+    else if (exists) warmCopy(as, undefined, 'agents');
     clearTimeout(timer);
     timer = setTimeout(() => dropWarmThreads('unused'), WARM_MS).unref();
     return looked;

@@ -14,7 +14,7 @@ import { COPY_PAYLOAD_BYTES } from '../modules/copy-stream.ts';
 import type { CopyTargetOptions } from '../modules/copy-target.ts';
 import type { ScanOptions } from '../modules/scan.ts';
 import type { SourceNode } from '../modules/source-tree.ts';
-import type { PipeSpec, StageSpec } from '../pipe/mod.ts';
+import type { ModuleSpec, PipeSpec, StageSpec } from '../pipe/mod.ts';
 import { moduleFile } from './module-file.ts';
 
 /** Of each allocating instance, to a machine that is far away: one that is filled, and some on their way. */
@@ -47,11 +47,11 @@ export function scanStage(scan: ScanOptions): StageSpec {
 }
 /** Both in one thread: on one machine. */
 export function listStage(scan: ScanOptions, keep: KeepOptions): StageSpec {
-  const modules = [...scanStage(scan).modules, ...keepStage(keep).modules];
+  const modules = [...scanStage(scan).modules, keepModule(keep)];
   return { name: 'scan', modules };
 }
-export function keepStage(keep: KeepOptions): StageSpec {
-  return { name: 'keep', modules: [{ module: moduleFile('copy-keep'), options: keep }] };
+export function keepModule(keep: KeepOptions): ModuleSpec {
+  return { module: moduleFile('copy-keep'), options: keep };
 }
 export function compareStage(compare: CompareOptions): StageSpec {
   const modules = [{ module: moduleFile('copy-compare'), options: compare }];

@@ -8,7 +8,13 @@ import type { FarStage } from '../channel/net/control-channel.ts';
 import type { Identity } from '../channel/net/identity.ts';
 import type { OpenedChannel } from '../channel/net/reach.ts';
 import type { Looked } from '../modules/copy-look.ts';
-import { type Pipe, type PipeSpec, type StageSpec, startPipe } from '../pipe/mod.ts';
+import {
+  type ModuleSpec,
+  type Pipe,
+  type PipeSpec,
+  type StageSpec,
+  startPipe,
+} from '../pipe/mod.ts';
 import { buffersFor, copyPipe } from './copy-pipe.ts';
 
 /** How the other machine is reached. */
@@ -35,6 +41,10 @@ export interface CopyLegs {
     readonly ordered: boolean;
     /** Connections that carry the data, where those of the network are too many. */
     readonly links?: number;
+    /** The agent here has a thread of its own: much comes. Else it runs beside this one's event loop. */
+    readonly hasThread?: boolean;
+    /** What comes goes to these in its thread; there are no near stages. */
+    readonly agentTail?: readonly ModuleSpec[];
   };
   /** What a module posts, here or there. */
   onMessage?(message: unknown): void;
@@ -166,6 +176,8 @@ export class CopyRunner {
       signal: this.#signal,
       onQueued: (place) => network.onQueued?.(place),
       ordered: far.ordered,
+      agentBeside: far.hasThread !== true,
+      ...(far.agentTail === undefined ? {} : { agentTail: far.agentTail }),
       onFarPost: told,
       ...(opened === undefined ? {} : { opened }),
       ...(links === undefined ? {} : { links }),

@@ -24,7 +24,7 @@ import {
   compareStage,
   copyScan,
   discardStage,
-  keepStage,
+  keepModule,
   listStage,
   readStage,
   scanStage,
@@ -224,8 +224,16 @@ class Copy {
       const options = { path: target.path, item: rename, ...what };
       const stages = [{ name: 'scan', modules: [{ name: 'copy-scan', options }] }];
       const { server } = target;
-      const far = { server, flow: 'pull', stages, allocating: 1, ordered: true, links: 1 } as const;
-      return { near: [keepStage({ listing })], allocating: 1, far };
+      const agentTail = [keepModule({ listing })];
+      const far = {
+        server,
+        flow: 'pull',
+        stages,
+        allocating: 1,
+        ordered: true,
+        agentTail,
+      } as const;
+      return { near: [], allocating: 1, far };
     }
     const scan = copyScan(resolveCopyRoot(target.path), rename, what);
     if (source.server === undefined) return { near: [listStage(scan, { listing })], allocating: 1 };
@@ -310,6 +318,7 @@ class Copy {
       stages: dryRun ? [compare] : [compare, read],
       allocating: threads + 1,
       ordered: false,
+      hasThread: !exists,
     } as const;
     if (dryRun) return { near: [discardStage()], allocating: 1, far };
     const written = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };

@@ -5,15 +5,24 @@
  * thread that goes without a last word (process.exit, out of memory, an error of its event loop) has
  * failed. Nothing that the handle holds keeps the process alive after that.
  */
+import type { EventEmitter } from 'node:events';
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { fromErrorRecord, PenstockError, toPenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { nativeFiles } from '../host/native/package.ts';
 import type { FromInstance, ToInstance } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
+import { OwnThread } from './own-thread.ts';
 import { ATTENTION, type Segment } from './segment.ts';
 import type { StageSpec } from './spec.ts';
-import { keepsThreads, keepThread, sendPlan, startThread, takeWarmThread } from './warm.ts';
+import {
+  keepsThreads,
+  keepThread,
+  sendPlan,
+  startThread,
+  type Thread,
+  takeWarmThread,
+} from './warm.ts';
 
 /** How an instance ended. */
 export type Outcome =
@@ -50,7 +59,7 @@ export class InstanceHandle {
   readonly #waiters = new Map<number, Waiter>();
   #ports: Record<string, MessagePort> = {};
   readonly #unsent: ToInstance[] = [];
-  #worker: Worker | null = null;
+  #worker: Worker | OwnThread | null = null;
   #outcome: Outcome | null = null;
   #over = false;
   #timer: NodeJS.Timeout | undefined;
@@ -109,14 +118,14 @@ export class InstanceHandle {
   }
 
   #launch(): void {
-    const { modules, resourceLimits, workerData } = this.spec;
-    const warm = resourceLimits === undefined ? takeWarmThread(modules) : undefined;
-    const thread = warm ?? startThread(this.name, modules, resourceLimits);
+    const { modules, workerData } = this.spec;
+    const thread = this.#thread();
     const { worker } = thread;
     this.#worker = worker;
-    worker.on('message', this.#onMessage);
-    worker.once('error', this.#onError);
-    worker.once('exit', this.#onExit);
+    const told: EventEmitter = worker;
+    told.on('message', this.#onMessage);
+    told.once('error', this.#onError);
+    told.once('exit', this.#onExit);
     sendPlan(thread, {
       memory: this.#segment.memory,
       instance: this.id,
@@ -130,6 +139,13 @@ export class InstanceHandle {
     for (const message of this.#unsent.splice(0)) worker.postMessage(message);
   }
 
+  #thread(): Thread {
+    const { modules, resourceLimits, runsBeside } = this.spec;
+    if (runsBeside === true) return { worker: new OwnThread(), port: undefined };
+    const warm = resourceLimits === undefined ? takeWarmThread(modules) : undefined;
+    return warm ?? startThread(this.name, modules, resourceLimits);
+  }
+
   /** Whether its thread may run another instance later. */
   get #isKept(): boolean {
     const { keepsThreads: asked, resourceLimits } = this.spec;
@@ -138,7 +154,7 @@ export class InstanceHandle {
   /** The thread waits for another plan. */
   #release(): void {
     const worker = this.#worker;
-    if (worker === null || this.#over) return;
+    if (worker === null || worker instanceof OwnThread || this.#over) return;
     worker.off('message', this.#onMessage);
     worker.off('error', this.#onError);
     worker.off('exit', this.#onExit);

@@ -38,6 +38,11 @@ export async function runInstance(plan: WorkerPlan): Promise<boolean> {
   return plan.keepsThread && thread.hasEnded;
 }
 
+/** Runs an instance beside the event loop of this thread (own-thread.ts). */
+export async function runBeside(plan: WorkerPlan, port: MessagePort): Promise<void> {
+  await new InstanceThread(port, plan, true).main();
+}
+
 /** The next plan of a thread that is kept. */
 export async function nextPlan(): Promise<WorkerPlan> {
   const port = must(parentPort ?? undefined, 'a thread of its own');
@@ -84,8 +89,10 @@ class InstanceThread {
   #loops = false;
   /** It has come to its end, and was neither stopped nor failed. */
   hasEnded = false;
+  readonly #isBeside: boolean;
 
-  constructor(port: MessagePort, workerPlan: WorkerPlan) {
+  constructor(port: MessagePort, workerPlan: WorkerPlan, isBeside = false) {
+    this.#isBeside = isBeside;
     this.#port = port;
     this.#plan = workerPlan;
     this.#primitives = new Primitives(attachSegment(workerPlan.memory), workerPlan.instance, {
@@ -121,6 +128,10 @@ class InstanceThread {
     waiting.notice();
     await this.#interruptible(this.#load());
     const chain = must(this.#chain, 'the modules are loaded');
+    if (this.#isBeside && !chain.loops) {
+      const message = 'a module that waits would hold up the thread that starts its pipe';
+      throw new PenstockError('PIPE_CONFIG', message);
+    }
     for (const [i, module] of this.#modules.entries()) {
       await this.#interruptible(module.open?.(must(chain.contexts[i], 'a context per module')));
     }

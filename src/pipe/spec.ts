@@ -50,6 +50,11 @@ export interface StageSpec {
   readonly resourceLimits?: ResourceLimits;
   /** Its threads may run other pipes later, where the process keeps threads (`keepThreads`). */
   readonly keepsThreads?: boolean;
+  /**
+   * It has no thread of its own: it runs beside the event loop of the one that starts the pipe, which must leave
+   * that its turn. For modules that have `runAsync`.
+   */
+  readonly runsBeside?: boolean;
 }
 
 export interface PipeSpec {

@@ -14,6 +14,7 @@ import { codeFile } from '../base/code-file.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ToInstance, WorkerPlan } from './messages.ts';
 import { moduleUrl } from './module-url.ts';
+import type { OwnThread } from './own-thread.ts';
 import type { ModuleSpec } from './spec.ts';
 
 /** An instance needs a small heap: its data lies in the segment. */
@@ -36,12 +37,15 @@ export interface ThreadData {
 }
 
 export interface Thread {
-  readonly worker: Worker;
-  /** Undefined: it has run an instance, and takes its next plan as a message. */
+  readonly worker: Worker | OwnThread;
+  /** Undefined: it takes its plan as a message, as after it has run an instance. */
   readonly port: MessagePort | undefined;
 }
+interface StartedThread extends Thread {
+  readonly worker: Worker;
+}
 
-interface WarmThread extends Thread {
+interface WarmThread extends StartedThread {
   readonly key: string;
   alive: boolean;
   died(): void;
@@ -55,7 +59,7 @@ export function startThread(
   name: string,
   modules: readonly ModuleSpec[],
   limits: object = {},
-): Thread {
+): StartedThread {
   const { port1, port2 } = new MessageChannel();
   const data: ThreadData = {
     runner: RUNNER,
@@ -95,7 +99,7 @@ export function warmThread(name: string, modules: readonly ModuleSpec[]): void {
   addWarm(startThread(name, modules), modules);
 }
 
-function addWarm(started: Thread, modules: readonly ModuleSpec[]): WarmThread {
+function addWarm(started: StartedThread, modules: readonly ModuleSpec[]): WarmThread {
   const died = (): void => {
     thread.alive = false;
     warm = warm.filter((one) => one !== thread);

@@ -10,7 +10,7 @@ import { WebSocket } from 'ws';
 import { codeFile } from '../../base/code-file.ts';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { makePipeName, type Pipe, type StageSpec } from '../../pipe/mod.ts';
+import { type ModuleSpec, makePipeName, type Pipe, type StageSpec } from '../../pipe/mod.ts';
 import { fromWireError, toWireError } from '../wire-error.ts';
 import { connectPinned, type Server } from './api-client.ts';
 import {
@@ -58,6 +58,13 @@ export interface PathOptions {
   readonly ordered?: boolean;
   /** Threads that send, and as many that receive. Default: as few as can have these connections. */
   readonly agents?: number;
+  /** Where one agent is enough, it runs beside the event loop of the thread that starts the pipe. */
+  readonly agentBeside?: boolean;
+  /**
+   * Modules that the receiving agent hands buffers to in its own thread, in their order: the near half is nothing
+   * else. Takes one agent with one connection.
+   */
+  readonly agentTail?: readonly ModuleSpec[];
   /** Connections in all. Default: by how far it is and the processors (distance.ts). */
   readonly links?: number;
   /**
@@ -125,10 +132,12 @@ export async function reachPipe(options: ReachOptions): Promise<Reached> {
   const address = formatAddress(server.host, server.port);
   const { name, channel, roundTripMs } =
     options.opened ?? (await openPipeChannel(identity, server, signal, near.name));
-  const links =
-    options.links ??
-    connectionsFor(roundTripMs, availableParallelism(), server.localAddresses?.length);
-  const agents = options.agents ?? Math.ceil(links / LIMITS.linksPerAgentMax);
+  const isTail = options.agentTail !== undefined;
+  const links = isTail
+    ? 1
+    : (options.links ??
+      connectionsFor(roundTripMs, availableParallelism(), server.localAddresses?.length));
+  const agents = isTail ? 1 : (options.agents ?? Math.ceil(links / LIMITS.linksPerAgentMax));
   const shared = options.shared === true ? new SharedUse(identity, server) : undefined;
   const giveUp = (): void => channel.close();
   signal?.addEventListener('abort', giveUp, { once: true });
@@ -306,7 +315,7 @@ function agentsOf(
   { agents, links: total }: { readonly agents: number; readonly links: number },
   ready: Ready,
 ): StageSpec {
-  const { flow, identity, server, bytesPerSecond } = options;
+  const { flow, identity, server, bytesPerSecond, agentTail } = options;
   const links: LinksOptions = {
     identity: { ...identity, peerFingerprint: server.fingerprint },
     id: ready.id,
@@ -328,8 +337,14 @@ function agentsOf(
     ...links,
     ...pick(options, 'headerBytesWord', 'directoryBytesWord'),
     ...(bytesPerSecond === undefined ? {} : { rate: shareRate(bytesPerSecond) }),
+    ...(agentTail === undefined ? {} : { inOrder: true }),
   };
-  return (flow === 'push' ? sendStage : receiveStage)(agents, agentOptions);
+  const stage = (flow === 'push' ? sendStage : receiveStage)(agents, agentOptions);
+  return {
+    ...stage,
+    modules: [...stage.modules, ...(agentTail ?? [])],
+    runsBeside: options.agentBeside === true && agents === 1,
+  };
 }
 
 /** Connections of each agent. */

@@ -25,6 +25,8 @@ export interface ReceiveOptions extends LinksOptions {
   /** Words of a buffer that are told how many bytes of its header room and directory room came. */
   readonly headerBytesWord?: number;
   readonly directoryBytesWord?: number;
+  /** Numbers come in their order, over one connection, or not at all. */
+  readonly inOrder?: boolean;
 }
 
 /** A number whose bytes are on their way. */
@@ -129,6 +131,9 @@ class Receiver {
     const { carriedMax } = this.#context;
     if (sequence > this.#passed + carriedMax) {
       throw new PenstockError('NET_PROTOCOL', `number ${sequence} was not granted`);
+    }
+    if (this.#options.inOrder === true && sequence !== this.#handedOn + 1) {
+      throw new PenstockError('NET_PROTOCOL', `number ${sequence} came out of its turn`);
     }
     const free = this.#context.tryAllocBuf();
     const arrival: Arrival = { link, buffer: free ?? this.#allocate(sequence) };
