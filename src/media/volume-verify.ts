@@ -53,6 +53,8 @@ export interface VerifyReport {
   /** Objects of a session that was not closed: its beginning, and the end. */
   readonly open: { readonly from: number; readonly end: number } | undefined;
   readonly chunks: ReadonlyMap<string, VerifiedChunk>;
+  /** Parts of chunks that are damaged, or missing between others; some of them where there are very many. */
+  readonly badParts: ReadonlyMap<string, ReadonlySet<number>>;
   readonly findings: readonly VolumeFinding[];
   readonly findingsTotal: number;
 }
@@ -76,6 +78,8 @@ class VolumeVerification {
   readonly #chunks = new Map<string, Writable<VerifiedChunk>>();
   readonly #findings = new VolumeFindings();
   readonly #logs: VerifiedLogs;
+  readonly #bad = new Map<string, Set<number>>();
+  #badCount = 0;
   #run: LogRun | undefined;
   #marks = 0;
   #records = 0;
@@ -119,6 +123,7 @@ class VolumeVerification {
       sessions: this.#logs.sessions,
       open,
       chunks: this.#chunks,
+      badParts: this.#bad,
       findings: this.#findings.list(),
       findingsTotal: this.#findings.total,
     };
@@ -168,6 +173,7 @@ class VolumeVerification {
     if (wrong !== undefined) {
       const message = `part ${seen.part} of chunk ${seen.chunk}: ${wrong}`;
       this.#findings.add({ kind: 'damaged', object, message, chunk: seen.chunk });
+      this.#badPart(seen.chunk, seen.part);
     }
     this.#order(object, bytes, seen);
     const times = { receivedMs: 0, writtenMs: 0 };
@@ -182,6 +188,15 @@ class VolumeVerification {
     const longer = this.#run === undefined ? undefined : extendRun(this.#run, record);
     if (longer === undefined) await this.#closeRun();
     this.#run = longer ?? runOf(record);
+  }
+
+  /** False when there are too many to keep them all. */
+  #badPart(chunk: string, part: number): boolean {
+    if (this.#badCount >= LIMITS.damageNoteBlocks) return false;
+    const parts = this.#bad.get(chunk) ?? new Set();
+    this.#bad.set(chunk, parts.add(part));
+    this.#badCount += 1;
+    return true;
   }
 
   async #closeRun(): Promise<void> {
@@ -209,6 +224,7 @@ class VolumeVerification {
     if (part < known.endPart) return;
     if (part > known.endPart) {
       known.hasGaps = true;
+      for (let missing = known.endPart; missing < part && this.#badPart(chunk, missing); missing++);
       // What could not be read in between explains it, and was told.
       if (before === undefined || this.#unreadable < before) {
         const message = `part ${part} of chunk ${chunk} follows part ${known.endPart - 1}`;

@@ -277,6 +277,7 @@ export const MEDIA_COMMANDS = {
         'checksums, the order of the parts of each chunk, whether the write log, on the volume and ' +
         'beside it, says what is there, and whether the chunks that the repository counts on are whole. ' +
         'What is wrong is named with the number of its object. Needs no key of the data.',
+      'Damaged blocks are noted, as by `check`: the next backup stores anew what it still finds of them.',
     ],
     positionals: { volume: VOLUME },
     options: {},

@@ -9,7 +9,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type JsonLine, penstock } from '../commands.ts';
+import { type JsonLine, penstock, untilOld } from '../commands.ts';
 import { readTap, tapBytes } from '../tap-reader.ts';
 import {
   assertLogIsRight,
@@ -140,6 +140,29 @@ test('damage in the middle is named by its object, and the rest comes back', () 
   writeFileSync(path, '');
   assert.equal(place.fails('volume', 'verify', 'TAP001'), 'VOLUME_FOREIGN');
   assert.equal(place.fails('volume', 'log', 'TAP001', '--rebuild'), 'VOLUME_FOREIGN');
+});
+
+test('what a verifying has found damaged is stored anew by the next backup', async () => {
+  const place = makePlace('noted', '--log-entries', 'record');
+  const source = makeTree('noted', 8);
+  await untilOld();
+  const [archive] = backup(place, source);
+  const path = place.tap('TAP001');
+  const objects = readTap(path);
+  // The last two blocks of data: one with other content, one that cannot be read as a record at all.
+  const [content = 0, record = 0] = place
+    .lines('volume', 'log', 'TAP001')
+    .flatMap(({ object, bytes }) => ((bytes as number) > 2e5 ? [object as number] : []))
+    .slice(-2);
+  assert.ok(content > 0 && record > content);
+  flip(path, offsetOf(path, content) + 1000);
+  flip(path, offsetOf(path, record) + (objects[record] as Buffer).length + 1);
+  assert.equal(penstock(['volume', 'verify', 'TAP001', '--repo', place.repo]).status, 1);
+  // No file has changed, and yet what is lost is read and stored once more.
+  const again = place.run('backup', source, '--pool', 'tapes');
+  assert.ok((again.filesChanged as number) >= 2, JSON.stringify(again));
+  assertRestores(place, archive as string, source);
+  assertRestores(place, again.archive as string, source);
 });
 
 test('a session over two volumes: each is whole, and gets its log, as far as there is room', () => {

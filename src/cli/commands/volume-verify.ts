@@ -8,6 +8,7 @@ import { findVolume } from '../../mover/volume-find.ts';
 import { verifyVolume } from '../../mover/volume-verifying.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
+import type { Output } from '../output.ts';
 import { plural } from '../render-summary.ts';
 
 export default async function run(invocation: Invocation<'volume verify'>): Promise<number> {
@@ -31,6 +32,7 @@ export default async function run(invocation: Invocation<'volume verify'>): Prom
       output.entry({ ...finding, type: 'damage', what: kind, volume: name });
     }
     if (report.open !== undefined) showOpen(invocation, name, report.open);
+    if (report.note !== undefined) showNote(output, report.note);
     const { objects, records, marks, sessions, bytes, findingsTotal } = report;
     const elapsedMs = output.clockMs() - startedMs;
     const damaged = findingsTotal;
@@ -59,7 +61,11 @@ function showOpen(
   { from, end }: { readonly from: number; readonly end: number },
 ): void {
   const message = `objects ${from} to ${end - 1} are of a session that was not closed; the next one takes them into its log`;
-  output.note(`volume ${name}: ${message}`);
+  showNote(output, `volume ${name}: ${message}`);
+}
+
+function showNote(output: Output, message: string): void {
+  output.note(message);
   output.entry({ type: 'note', message });
 }
 
