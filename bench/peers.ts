@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from './commands.ts';
+import { launcherFile } from './product.ts';
 
 /** Where one program works; all of it is new for each round. */
 export interface Place {
@@ -32,20 +33,21 @@ export interface Program {
 }
 
 const PASSPHRASE = 'bench';
-const LAUNCHER: string = join(import.meta.dirname, '..', 'bin', 'penstock.js');
 
-/** The command line of this tree's own Penstock. */
+/** The command line of the Penstock that is measured. */
 export function penstockCommand(...args: string[]): Command {
   return {
     program: process.execPath,
-    args: [LAUNCHER, ...args],
+    args: [launcherFile(), ...args],
     environment: { PENSTOCK_PASSPHRASE: PASSPHRASE },
   };
 }
 
 /** Penstock first, then what is found on PATH. */
 export function findPrograms(): Program[] {
-  const programs: Program[] = [penstock(spawnVersion(process.execPath, [LAUNCHER, '--version']))];
+  const programs: Program[] = [
+    penstock(spawnVersion(process.execPath, [launcherFile(), '--version'])),
+  ];
   const resticVersion = spawnVersion('restic', ['version']);
   if (resticVersion !== '') programs.push(restic(resticVersion));
   const borgVersion = spawnVersion('borg', ['--version']);

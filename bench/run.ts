@@ -1,13 +1,14 @@
 /**
  * Measures Penstock beside restic, borg and tar with zstd, whichever are on PATH:
  *
- *   npm run bench -- [DIR] [--disk DIR] [--large-size SIZE] [--many] [--repeat N] [--json]
+ *   npm run bench -- [DIR] [--disk DIR] [--large-size SIZE] [--many] [--repeat N] [--sources] [--json]
  *
  * DIR (a directory, or a tar archive) is copied into memory, where repository and target are too;
  * default: Debian's kernel sources if they are there, else node_modules. --disk does the same on a
  * disk too. --large-size: of the files of text and noise, 2G by default, 0 for none, and of the file that
  * is copied beside rsync (links.ts). --many measures memory with 100,000 and 1,000,000 small files.
- * Figures are medians of --repeat rounds (3).
+ * Figures are medians of --repeat rounds (3). What is measured is the package, built and installed for it as
+ * users have it; with --sources this tree as it is.
  *
  * Contract: reports what it got even where that falls short; ends its processes and removes its
  * folders however it ends; exit status 0, or 1 when something could not be measured.
@@ -32,6 +33,7 @@ import {
   tmpfsFolder,
 } from './places.ts';
 import { measurePrimitives, type PrimitiveTimes } from './primitives.ts';
+import { describeProduct, measureInstalled } from './product.ts';
 import { runRemote } from './remote.ts';
 import { defaultSource, isArchive, makeMany, makeNoise, makeText, placeSource } from './sources.ts';
 import { measureVersion, measureWorker } from './starting.ts';
@@ -47,6 +49,7 @@ const { values, positionals } = parseArgs({
     'large-size': { type: 'string', default: '2G' },
     many: { type: 'boolean', default: false },
     repeat: { type: 'string', default: '3' },
+    sources: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -83,9 +86,10 @@ async function main(): Promise<void> {
   const load = loadavg()[0] ?? 0;
   if (load > LOAD_MAX)
     say(`load ${load.toFixed(2)}: the machine is busy, do not trust the figures`);
+  const folder = makeFolder(tmpfsFolder());
+  if (!values.sources) measureInstalled(join(folder, 'product'));
   const programs = findPrograms();
   const figures = new Figures();
-  const folder = makeFolder(tmpfsFolder());
   const { source, described } = await copySource(folder);
   await warmUp(folder, programs);
   await runCourse(course('', source, folder, programs), figures);
@@ -239,6 +243,7 @@ function print(
     process.stdout.write(
       `${JSON.stringify({
         machine,
+        product: describeProduct(),
         source: described,
         programs: programs.map(({ name, version }) => ({ name, version })),
         figures: figures.toJson(),
@@ -256,7 +261,7 @@ function print(
     return;
   }
   const lines = [
-    `${machine.processor}, ${cores} cores, Linux ${machine.kernel}, Node.js ${machine.node}; load ${load.toFixed(2)} at the start; medians of ${rounds}`,
+    `${machine.processor}, ${cores} cores, Linux ${machine.kernel}, Node.js ${machine.node}; load ${load.toFixed(2)} at the start; medians of ${rounds}; ${describeProduct()}`,
     described,
     '',
     worksTable(figures, programs),
