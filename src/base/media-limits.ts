@@ -40,6 +40,12 @@ export const MEDIA_LIMITS = {
   tapeStartPercent: 50,
   /** At the latest so long after the first record came. */
   volumeStartMs: 5000,
+  /** Damaged objects of a volume that are listed one by one; more are only counted. */
+  scanDamagedMax: 100_000,
+  /** Chunks without an end whose parts are counted while a volume is read by headers. */
+  scanChunksMax: 4096,
+  /** Of each of them parts that are no blocks, and may have been written twice. */
+  scanPartsMax: 4096,
   /** Records between two wanted ones that are spaced over; more are located. */
   volumeSpaceRecords: 64,
   /** Pieces of memory in which records are handed to a drive. */

@@ -13,8 +13,11 @@ import {
   makeStream,
   writeChunks,
 } from '../../test/volume-fixture.ts';
+import type { PenstockError } from '../base/errors.ts';
 import { encodeTrailer } from '../format/chunk.ts';
+import { LogPageWriter } from '../format/write-log.ts';
 import { type Random, seededRandom } from '../host/mod.ts';
+import type { ReadableVolume } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { crcOf } from './volume-label.ts';
@@ -24,11 +27,12 @@ const BLOCK_BYTES = 2048;
 const READS = 400;
 
 interface Written {
+  readonly volume: string;
   readonly medium: MemoryMedium;
   /** Each chunk with its trailer, by id. */
   readonly whole: ReadonlyMap<string, Buffer>;
   readonly chunks: readonly MadeChunk[];
-  open(heldBytesMax: number): DriveReading;
+  open(heldBytesMax: number, beside?: ReadableVolume['beside']): DriveReading;
 }
 
 async function writeVolume(random: Random): Promise<Written> {
@@ -59,10 +63,11 @@ async function writeVolume(random: Random): Promise<Written> {
   });
   const readable = { volume: label.volume, name: label.name, blockBytes: BLOCK_BYTES };
   const image = { kind: 'tape-image', path: '', volumeBytes: 0 } as const;
-  const all = [{ ...readable, medium: image, chunks, beside: [] }];
-  const open = (heldBytesMax: number): DriveReading =>
-    new DriveReading(all, async () => new MemoryVolume(medium), heldBytesMax);
-  return { medium, whole, chunks: streams.flat(), open };
+  const open = (heldBytesMax: number, beside: ReadableVolume['beside'] = []): DriveReading => {
+    const all = [{ ...readable, medium: image, chunks, beside }];
+    return new DriveReading(all, async () => new MemoryVolume(medium), heldBytesMax);
+  };
+  return { volume: label.volume, medium, whole, chunks: streams.flat(), open };
 }
 
 test('ranges of chunks are what was written, while records give way to others', async () => {
@@ -124,6 +129,58 @@ test('records that cannot be read cost what lies in them, and nothing behind the
         assert.deepEqual(into, bytes.subarray(position, position + into.length));
       }
     }
+    await reading.close();
+  }
+});
+
+test('a log that tells of other records than there are: what cannot be read is told as damage', async () => {
+  const random = seededRandom(33);
+  const { volume, medium, whole, chunks, open } = await writeVolume(random);
+  const { chunk, stream, records } = chunks[0] as MadeChunk;
+  const first = medium.objects.findIndex((one) => one?.equals(records[0] as Buffer));
+  const bytes = records.reduce((sum, one) => sum + one.length, 0);
+  const common = {
+    kind: 'run',
+    stream,
+    chunk,
+    recordBytes: 0,
+    receivedMs: 1,
+    writtenMs: 1,
+  } as const;
+  type Told = { part: number; records: number; bytes: number; object: number; isLast: boolean };
+  const end = records.length;
+  const lies: readonly (readonly Told[])[] = [
+    [{ part: 0, records: 1, bytes, object: first, isLast: true }],
+    [{ part: 0, records: end - 1, bytes, object: first, isLast: true }],
+    [{ part: 0, records: end + 7, bytes, object: first, isLast: true }],
+    [
+      { part: 0, records: 3, bytes: bytes - 9, object: first, isLast: false },
+      { part: 3, records: end - 3, bytes: 9, object: first + 3, isLast: true },
+    ],
+    [
+      { part: 0, records: 3, bytes: 9, object: first, isLast: false },
+      { part: 3, records: end - 3, bytes: bytes - 9, object: first + 3, isLast: true },
+    ],
+  ];
+  for (const lie of lies) {
+    const page = new LogPageWriter(volume, 0);
+    for (const told of lie) page.add({ ...common, ...told });
+    const reading = open(BLOCK_BYTES, [{ session: 0, pages: [page.finish(crcOf)] }]);
+    const expected = whole.get(chunk) as Buffer;
+    let failed = 0;
+    for (let position = 0; position < expected.length; position += 97) {
+      const into = Buffer.alloc(Math.min(500, expected.length - position));
+      try {
+        assert.equal(await reading.read(chunk, position, into), into.length);
+        assert.deepEqual(into, expected.subarray(position, position + into.length));
+      } catch (error) {
+        const { code, message } = error as PenstockError;
+        assert.equal(code, 'VOLUME_DAMAGED', message);
+        assert.match(message, /^volume \S+, object \d+: /);
+        failed += 1;
+      }
+    }
+    assert(failed > 0);
     await reading.close();
   }
 });

@@ -22,7 +22,7 @@ import {
   planFor,
   runsOf,
 } from './drive-runs.ts';
-import { isVolumeError, type Volume } from './volume.ts';
+import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { readContents } from './volume-index.ts';
 import { crcOf, inspectVolume } from './volume-label.ts';
 import { addReadFigures, newReadFigures, type ReadFigures, VolumeReader } from './volume-reader.ts';
@@ -201,7 +201,15 @@ export class DriveReading {
         damage ??= error;
       }
     }
-    throw must(damage, 'what lies between records is damaged');
+    throw damage ?? this.#mistold(chunk, run);
+  }
+
+  /** The log tells of runs that are as long as the chunk, and of other records than there are. */
+  #mistold(chunk: OpenChunk, { on, object, records }: ChunkRun): PenstockError {
+    const text = `chunk ${chunk.id}: its records are not the ${records} which the write log has here`;
+    return volumeError('VOLUME_DAMAGED', on.readable.name, object, text, {
+      hint: `run \`penstock volume log ${on.readable.name} --rebuild\``,
+    });
   }
 
   #heldPart(chunk: OpenChunk, part: number): HeldRecord | undefined {
@@ -253,7 +261,8 @@ export class DriveReading {
     const run = must(chunk.runs.at(-1), 'a chunk has records');
     const part = run.part + run.records - 1;
     if (chunk.offsets.get(part) === undefined) await this.#recordAt(chunk, at - 1);
-    const footerAt = must(chunk.offsets.get(part), 'where the footer begins');
+    const footerAt = chunk.offsets.get(part);
+    if (footerAt === undefined || footerAt >= at) throw this.#mistold(chunk, run);
     const bytes = encodeTrailer(footerAt, at - footerAt, crcOf);
     return { offset: at, bytes };
   }

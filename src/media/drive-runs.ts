@@ -7,6 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import type { LogRun } from '../format/write-log.ts';
 import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
+import { wholeChain } from './run-chain.ts';
 import type { Volume } from './volume.ts';
 import { pagesOnMedium, type SessionEntry } from './volume-index.ts';
 import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
@@ -52,19 +53,22 @@ export function assembled(
 ): OpenChunk | undefined {
   const offsets = new Map<number, number>();
   const inOrder: ChunkRun[] = [];
-  let part = 0;
   let offset = 0;
-  // Where a run was written twice (the end of a volume, a fault), the later one counts.
-  for (const run of runs.toSorted((a, b) => a.part - b.part || b.object - a.object)) {
-    if (run.part < part) continue;
-    if (run.part > part) break;
-    offsets.set(part, offset);
-    inOrder.push(run);
-    part += run.records;
+  for (const run of wholeChain(runs.toSorted((a, b) => a.object - b.object)) ?? []) {
+    offsets.set(run.part, offset);
+    const last = inOrder.at(-1);
+    if (last !== undefined && isNext(last, run)) {
+      const more = { records: last.records + run.records, bytes: last.bytes + run.bytes };
+      inOrder[inOrder.length - 1] = { ...last, ...more, isLast: run.isLast };
+    } else inOrder.push(run);
     offset += run.bytes;
   }
   return offset === bytes - TRAILER_BYTES ? { id, bytes, runs: inOrder, offsets } : undefined;
 }
+
+/** By headers each record is a run of its own. */
+const isNext = (run: ChunkRun, { on, object }: ChunkRun): boolean =>
+  run.on === on && run.object + run.records === object;
 
 /** To one record; nothing but reading where the drive stands before it. */
 export function planFor(
@@ -144,7 +148,7 @@ async function* scanned(
 ): AsyncGenerator<LogRun> {
   const first = Math.max(from, chunk.firstObject);
   const last = Math.min(end, chunk.endObject);
-  for await (const entry of scanVolume(volume, first, last, newScanReport())) {
+  for await (const entry of scanVolume(volume, first, last, newScanReport(), true)) {
     if (entry.kind !== 'run') continue;
     if (entry.chunk === chunk.id) yield entry;
     else reader.figures.recordsOfOthers += entry.records;

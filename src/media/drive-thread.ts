@@ -233,7 +233,8 @@ class DriveThread {
         reasons.push(`${one.label.name}: ${error.message}`);
       }
     }
-    const text = ['no volume can be written', ...reasons].join('; ');
+    const none = volumes.length === 0 ? ['none has room, and there is no name or tape left'] : [];
+    const text = ['no volume can be written', ...none, ...reasons].join('; ');
     throw new PenstockError('POOL_EXHAUSTED', text);
   }
 

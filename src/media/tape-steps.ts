@@ -67,7 +67,10 @@ export class TapeSteps {
       default:
         return { kind: 'other', outcome };
     }
-    const length = view.length - (sense?.information ?? 0);
+    // A drive that does not say by how much the length was wrong: only of a shorter record is it known.
+    if (sense?.information === undefined && received >= view.length)
+      return await this.#readLonger(2 * view.length, into);
+    const length = sense?.information === undefined ? received : view.length - sense.information;
     const isShort = length > 0 && length <= view.length;
     if (isShort && received === length && !this.#drive.traits.garblesShortReads) {
       return this.#taken(view, length, into);
@@ -77,6 +80,21 @@ export class TapeSteps {
     }
     if (length <= 0 || length > TRANSFER_BYTES_MAX) return { kind: 'other', outcome };
     return await this.#readAgain(length, into);
+  }
+
+  /** The record is longer than what was asked for, by how much nobody knows: more and more is. */
+  async #readLonger(bytes: number, into: Uint8Array): Promise<Step> {
+    const back = await this.#drive.space('blocks', -1);
+    if (back.kind !== 'good') return { kind: 'other', outcome: back };
+    const view = this.#memoryOf(Math.min(bytes, TRANSFER_BYTES_MAX));
+    const outcome = await this.#drive.read(view);
+    const { kind, sense, received } = outcome;
+    if (kind === 'good' || kind === 'recovered') return this.#taken(view, received, into);
+    if (kind !== 'incorrect-length') return { kind: 'other', outcome };
+    const length = sense?.information === undefined ? received : view.length - sense.information;
+    if (length > 0 && length < view.length) return await this.#readAgain(length, into);
+    const isLast = sense?.information !== undefined || view.length >= TRANSFER_BYTES_MAX;
+    return isLast ? { kind: 'other', outcome } : await this.#readLonger(2 * bytes, into);
   }
 
   /** Its length is known now: back, and the whole record at once. */

@@ -28,24 +28,32 @@ import { extendRun, type LoggedRecord, runOf } from './write-log.ts';
 export interface ScanReport {
   /** Records of chunks. */
   records: number;
-  /** Objects that could not be read, or say nothing that is understood. */
+  /** Objects that could not be read, or say nothing that is understood: the first of them. */
   readonly damaged: number[];
+  damagedCount: number;
   /** Records of Penstock that belong to no chunk: sessions, logs. */
   others: number;
   marks: number;
 }
 
-export const newScanReport = (): ScanReport => ({ records: 0, damaged: [], others: 0, marks: 0 });
+export const newScanReport = (): ScanReport => ({
+  ...{ records: 0, damaged: [], damagedCount: 0, others: 0, marks: 0 },
+});
 
 /** The block number's part: the chunk's header comes before its blocks. */
 export const partOfBlock = (block: number): number => block + 1;
 
-/** The entries of objects `from` to `end`; `report` is filled in on the way. */
+/**
+ * The entries of objects `from` to `end`; `report` is filled in on the way.
+ *
+ * @param perRecord each record is a run of its own
+ */
 export async function* scanVolume(
   volume: Volume,
   from: number,
   end: number,
   report: ScanReport,
+  perRecord = false,
 ): AsyncGenerator<LogEntry> {
   await volume.locate(from);
   const view = Buffer.alloc(LIMITS.headerRoomBytes);
@@ -60,7 +68,7 @@ export async function* scanVolume(
       const seen = parts.see(view, bytes);
       if (seen === undefined) {
         const startedMs = sessionStart(view, bytes);
-        if (startedMs === undefined) report.damaged.push(object);
+        if (startedMs === undefined) addDamaged(report, object);
         else report.others += 1;
         ms = startedMs || ms;
         continue;
@@ -68,14 +76,14 @@ export async function* scanVolume(
       report.records += 1;
       const times = { receivedMs: ms, writtenMs: ms };
       const record: LoggedRecord = { ...seen, bytes, recordBytes: 0, object, hint, ...times };
-      const longer = run === undefined ? undefined : extendRun(run, record);
+      const longer = run === undefined || perRecord ? undefined : extendRun(run, record);
       if (longer === undefined && run !== undefined) yield run;
       run = longer ?? runOf(record);
       continue;
     }
     if (run !== undefined) yield run;
     run = undefined;
-    if (bytes === 'damaged') report.damaged.push(object);
+    if (bytes === 'damaged') addDamaged(report, object);
     else {
       report.marks += 1;
       const more = hint === undefined ? {} : { hint };
@@ -83,6 +91,11 @@ export async function* scanVolume(
     }
   }
   if (run !== undefined) yield run;
+}
+
+function addDamaged(report: ScanReport, object: number): void {
+  report.damagedCount += 1;
+  if (report.damaged.length < LIMITS.scanDamagedMax) report.damaged.push(object);
 }
 
 /** The length of a record, of which the beginning is then in the view. */
@@ -111,6 +124,11 @@ export class PartNumbers {
   /** Chunks whose end has not been seen. */
   readonly #chunks = new Map<string, OpenChunk>();
 
+  /** Chunks of which parts are remembered. */
+  get openCount(): number {
+    return this.#chunks.size;
+  }
+
   see(
     view: Buffer,
     recordBytes: number,
@@ -123,8 +141,13 @@ export class PartNumbers {
     const part = this.#part(view, open);
     open.next = Math.max(open.next, part + 1);
     const isLast = (flagsOf(view, 0) & TAG_FLAG.lastBlock) !== 0;
-    if (isLast) this.#chunks.delete(chunk);
-    else this.#chunks.set(chunk, open);
+    this.#chunks.delete(chunk);
+    if (!isLast) this.#chunks.set(chunk, open);
+    // Of those that never end the one that was not seen for longest is forgotten.
+    for (const [old] of this.#chunks) {
+      if (this.#chunks.size <= LIMITS.scanChunksMax) break;
+      this.#chunks.delete(old);
+    }
     return { stream, chunk, part, isLast };
   }
 
@@ -136,7 +159,7 @@ export class PartNumbers {
     const known = open.others.get(offset);
     if (known !== undefined) return known;
     const part = kind === PART.chunkHeader ? 0 : Math.max(open.next, byBlock);
-    open.others.set(offset, part);
+    if (open.others.size < LIMITS.scanPartsMax) open.others.set(offset, part);
     return part;
   }
 }

@@ -6,6 +6,7 @@ import { PenstockError } from '../base/errors.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import type { VolumeLabel } from '../format/volume-label.ts';
 import type { LogEntry } from '../format/write-log.ts';
+import { wholeChain } from './run-chain.ts';
 import type { Volume } from './volume.ts';
 import { pagesOnMedium, readContents } from './volume-index.ts';
 import { inspectVolume } from './volume-label.ts';
@@ -59,7 +60,9 @@ export async function surveyVolume(volume: Volume): Promise<SurveyedVolume | For
   const stretches: ChunkStretch[] = [];
   const report = newScanReport();
   const scanned = async (from: number, to: number): Promise<void> => {
-    stretches.push(...(await stretchesOf(scanVolume(volume, from, to, report))));
+    // Record by record: some may have been written again on the next volume (run-chain.ts).
+    for (const one of await stretchesOf(scanVolume(volume, from, to, report, true)))
+      stretches.push(one);
   };
   for (const session of sessions) {
     const { firstObject, endObject } = session;
@@ -156,24 +159,13 @@ export function wholeChunks(volumes: readonly VolumeStretches[]): SurveyedChunk[
   }
   const whole: SurveyedChunk[] = [];
   for (const [id, list] of all) {
-    let part = 0;
-    let bytes = 0;
-    let isComplete = false;
-    const sorted = list.toSorted((a, b) => a.part - b.part);
-    for (const stretch of sorted) {
-      if (stretch.part > part || isComplete) break;
-      // Where records were written twice, the log has each of them as a run of its own.
-      if (stretch.part < part) continue;
-      part += stretch.records;
-      bytes += stretch.bytes;
-      isComplete = stretch.isLast;
-    }
-    const first = sorted[0];
-    if (!isComplete || first === undefined) continue;
+    const chain = wholeChain(list);
+    const first = chain?.[0];
+    if (chain === undefined || first === undefined) continue;
     whole.push({
       id,
       stream: first.stream,
-      bytes: bytes + TRAILER_BYTES,
+      bytes: chain.reduce((sum, { bytes }) => sum + bytes, TRAILER_BYTES),
       writtenMs: Math.max(...list.map(({ writtenMs }) => writtenMs)),
       places: placesOf(list),
     });

@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -367,6 +367,35 @@ test('drives that need another volume at the same time take one each, and no num
     // A chunk that goes on, on another volume, has one stream; each volume has those of one only.
     for (const one of volumes)
       assert.equal(new Set(one.chunks.map(({ stream }) => stream)).size, 1, one.name);
+  });
+});
+
+/** Files of the names that volumes would have. */
+function giveAway({ path = '' }: Pool, from: number): void {
+  mkdirSync(path, { recursive: true });
+  for (let number = from; number <= 999; number++)
+    writeFileSync(join(path, `TAP${String(number).padStart(3, '0')}.tap`), '');
+}
+
+test('where all names are given away, a volume that has room is written; else the pool is exhausted', async () => {
+  await withPool(async ({ pool, process, volumes }) => {
+    const chunks = [someChunk(), someChunk()] as const;
+    await write(await process(), chunks[0]);
+    giveAway(pool, 2);
+    await write(await process(), chunks[1]);
+    const [volume, ...more] = await volumes();
+    assert.deepEqual([volume?.name, more], ['TAP001', []]);
+    assert.deepEqual(
+      volume?.chunks,
+      chunks.map(({ chunk }) => chunk),
+    );
+  });
+  await withPool(async ({ pool, process }) => {
+    giveAway(pool, 1);
+    await assert.rejects(write(await process(), someChunk()), {
+      code: 'POOL_EXHAUSTED',
+      message: /no name or tape left/,
+    });
   });
 });
 

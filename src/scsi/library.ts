@@ -142,7 +142,9 @@ export class TapeLibrary {
       if (wanted <= bytes.length || wanted > LIMITS.libraryStatusBytesMax) {
         return readElementStatus(bytes.subarray(0, received));
       }
-      this.#statusBytes = wanted;
+      // Twice as much at least: one that wants a little more each time is not asked for ever.
+      const more = Math.max(wanted, 2 * bytes.length);
+      this.#statusBytes = Math.min(more, LIMITS.libraryStatusBytesMax);
     }
   }
 

@@ -398,3 +398,23 @@ test('settings are made again after a reset', async () => {
     assert.deepEqual(device.objects, [record(0), record(1)]);
   });
 });
+
+test('a drive that does not say by how much a record is longer or shorter: its length is found all the same', async () => {
+  const lengths = [1, 64, 65, 1000, 4096, 4097, 70_000, 3];
+  for (const asked of [1, 64, 4096, 100_000]) {
+    await withDrive(async (volume, target) => {
+      const { device } = target;
+      device.senseOf = ({ information: _, ...fields }) => fixedSense(fields);
+      device.objects = lengths.map((length, index) => Buffer.alloc(length, index + 1));
+      await volume.rewind();
+      for (const [index, length] of lengths.entries()) {
+        const into = Buffer.alloc(asked);
+        assert.deepEqual(await volume.read(into), { kind: 'record', bytes: length });
+        const there = Math.min(asked, length);
+        assert.deepEqual(into.subarray(0, there), Buffer.alloc(there, index + 1));
+        assert.equal((await volume.tell()).object, index + 1);
+      }
+      assert.deepEqual(await volume.read(Buffer.alloc(asked)), { kind: 'end' });
+    });
+  }
+});
