@@ -49,7 +49,7 @@ export class Served {
   repository(name: string): string {
     return join(this.directory, `repo-${name}`);
   }
-  get #serverState(): string {
+  get serverState(): string {
     return join(this.directory, 'server-state');
   }
 
@@ -62,7 +62,7 @@ export class Served {
     const args = ['serve', '--listen', `127.0.0.1:${this.port}`, '--drain', '1s', '--json'];
     const child = spawn(
       process.execPath,
-      [LAUNCHER, ...args, '--state', this.#serverState, ...repositories],
+      [LAUNCHER, ...args, '--state', this.serverState, ...repositories],
       {
         stdio: ['ignore', 'pipe', 'ignore'],
         env: { PATH: process.env.PATH, HOME: this.directory, TZ: 'UTC' },
@@ -100,6 +100,7 @@ export class Served {
     level: AccessLevel,
     repository = '*',
     port = this.port,
+    quotaBytes?: number,
   ): Promise<Identity> {
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const folder = new StateFolder(fromText(state));
@@ -113,12 +114,13 @@ export class Served {
       address: `127.0.0.1:${port}`,
       access: [],
     });
-    new Peers(new StateFolder(fromText(this.#serverState))).put({
+    new Peers(new StateFolder(fromText(this.serverState))).put({
       ...common,
       name: 'client',
       kind: 'client',
       fingerprint: identity.fingerprint,
       access: [{ repository, level }],
+      ...(quotaBytes === undefined ? {} : { quotaBytes }),
     });
     return identity;
   }

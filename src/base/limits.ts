@@ -230,6 +230,10 @@ export const LIMITS = {
   listingObjectsMax: 2_000_000,
   /** How long it keeps one for the next page. */
   listingKeptMs: 60_000,
+  /** How often a server measures a repository for a quota, at most. */
+  quotaMeasureMs: 10_000,
+  /** How far beyond a quota leases may go. */
+  quotaLeaseBytes: 1024 * 1024,
   /** Such an answer. */
   listPageBytesMax: 16 * MIB,
   /** An index segment. */

@@ -275,6 +275,18 @@ export class DirectoryStore implements ObjectStore {
     return removed;
   }
 
+  /** Bytes of what is being written, or was left by writers that died. */
+  bytesWriting(): number {
+    const writing = this.#directory(WRITING, true);
+    if (writing < 0) return 0;
+    const listing = newListing();
+    this.#list(writing, WRITING, listing);
+    let bytes = 0;
+    for (const name of listing.names)
+      if (this.#files.status(writing, name, this.#status) >= 0) bytes += this.#status.size;
+    return bytes;
+  }
+
   async foreign(): Promise<{ foreign: readonly string[]; missing: readonly string[] }> {
     const kinds = OBJECT_KINDS.filter((kind) => kind !== 'repository');
     return findForeign(this.#files, this.#root, {

@@ -71,6 +71,7 @@ export function pairRoutes(server: MonitorServer, context: MonitorContext): void
       kind: 'client',
       pairedMs: clock.nowMs(),
       access: grant.access,
+      ...(grant.quotaBytes === undefined ? {} : { quotaBytes: grant.quotaBytes }),
       copyPaths: grant.copyPaths,
       modules: grant.modules ?? [],
       onward: grant.onward ?? [],

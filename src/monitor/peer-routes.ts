@@ -16,6 +16,7 @@ const PEER_SCHEMA = {
     address: { type: 'string' },
     pairedMs: { type: 'integer' },
     access: ACCESS_SCHEMA,
+    quotaBytes: { type: 'integer' },
     copyPaths: { type: 'array', items: { type: 'string' } },
     modules: { type: 'array', items: { type: 'string' } },
     onward: { type: 'array', items: { type: 'string' } },

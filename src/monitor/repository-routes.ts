@@ -19,6 +19,7 @@ import type { MonitorContext, MonitorServer } from './context.ts';
 import { levelToPut, Owners } from './repository-access.ts';
 import { receiveBody, sendFile, syncLater } from './repository-bodies.ts';
 import { Listings, type ListPage } from './repository-listings.ts';
+import { Quotas } from './repository-quotas.ts';
 import { SCHEMAS } from './repository-schemas.ts';
 import { RepositoryStores } from './repository-stores.ts';
 
@@ -86,6 +87,7 @@ class Routes {
   readonly #stores: RepositoryStores;
   readonly #owners = new Owners();
   readonly #listings: Listings;
+  readonly #quotas: Quotas;
   readonly #status = new FileStatus();
   /** Requests that are writing to a chunk: once it is committed none may any more. */
   readonly #writing = new Map<string, Set<FastifyRequest>>();
@@ -93,7 +95,9 @@ class Routes {
   constructor(context: MonitorContext, stores: RepositoryStores) {
     this.#context = context;
     this.#stores = stores;
-    this.#listings = new Listings(() => context.clock.monotonicMs());
+    const monotonicMs = (): number => context.clock.monotonicMs();
+    this.#listings = new Listings(monotonicMs);
+    this.#quotas = new Quotas(monotonicMs, (repository) => stores.bytesOf(repository));
   }
 
   /** The store of a request that needs this level. NET_DENIED, REPO_MISSING. */
@@ -179,9 +183,11 @@ class Routes {
     if (kind === 'chunks') throw new PenstockError('FORMAT', 'chunks are written in parts');
     const store = this.#stores.store(repository);
     const peer = this.#peer(request, await levelToPut(store, kind));
+    const bytesMax = kind === 'index' ? LIMITS.indexSegmentBytesMax : LIMITS.recordBytesMax;
+    const lengthBytes = announced(request, bytesMax);
+    const arrived = await this.#quotas.admit(peer, repository, lengthBytes, kind === 'leases');
     const upload = store.upload(kind, name);
     try {
-      const bytesMax = kind === 'index' ? LIMITS.indexSegmentBytesMax : LIMITS.recordBytesMax;
       await receiveBody(request.raw, bytesMax, (piece) => upload.write(piece, 0, piece.length));
       this.#owners.mark(kind, upload.fd, peer.fingerprint);
       await whileTelling(reply, () => syncLater(upload.fd));
@@ -194,6 +200,7 @@ class Routes {
       reply.code(201);
       return { done: true };
     } finally {
+      arrived();
       upload.close();
     }
   }
@@ -241,18 +248,23 @@ class Routes {
     const position = Number(request.query.position);
     if (position > LIMITS.chunkSentBytesMax)
       throw new PenstockError('LIMIT', `a chunk has more than ${LIMITS.chunkSentBytesMax} bytes`);
+    const peer = this.#peer(request, 'append');
+    const bytesMax = LIMITS.chunkPartBytesMax;
+    const { repository } = request.params;
+    const arrived = await this.#quotas.admit(peer, repository, announced(request, bytesMax), false);
     const fd = chunk.open();
     const key = this.#writingKey(request);
     const writers = this.#writing.get(key) ?? new Set();
     this.#writing.set(key, writers.add(request));
     try {
-      const bytes = await receiveBody(request.raw, LIMITS.chunkPartBytesMax, (piece, at) => {
+      const bytes = await receiveBody(request.raw, bytesMax, (piece, at) => {
         if (!writers.has(request))
           throw new PenstockError('REPO_IO', 'the chunk is stored already');
         chunk.write(fd, piece, 0, piece.length, position + at);
       });
       return { bytes };
     } finally {
+      arrived();
       openFiles().close(fd);
       writers.delete(request);
       if (writers.size === 0) this.#writing.delete(key);
@@ -279,6 +291,12 @@ class Routes {
     this.#writing.get(this.#writingKey(request))?.clear();
     return { done: true };
   }
+}
+
+/** How many bytes a request's body has, at most. */
+function announced({ headers }: Request, bytesMax: number): number {
+  const bytes = Number(headers['content-length'] ?? bytesMax);
+  return Number.isFinite(bytes) ? Math.min(bytes, bytesMax) : bytesMax;
 }
 
 /** Slow storage is no dead server: the client hears of it while it waits. */

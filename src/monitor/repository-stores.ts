@@ -56,6 +56,15 @@ export class RepositoryStores {
     return store;
   }
 
+  /** What a repository holds, with what is being written to it. */
+  async bytesOf(name: string): Promise<number> {
+    const { store } = this.#open(name, false);
+    let bytes = store.bytesWriting();
+    for (const kind of OBJECT_KINDS)
+      for (const object of await store.list(kind)) bytes += object.bytes;
+    return bytes;
+  }
+
   chunk(name: string, id: string, owner: string): ChunkUpload {
     const { root } = this.#open(name, false);
     return new ChunkUpload(this.#files, root, name, id, owner);

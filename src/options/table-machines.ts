@@ -187,6 +187,14 @@ export const MACHINE_COMMANDS = {
         default: 'append',
         help: 'what it may do with the repositories',
       },
+      quotaBytes: {
+        flag: 'quota',
+        kind: 'size',
+        value: 'SIZE',
+        min: 1,
+        defaultHelp: 'none',
+        help: 'how large it may let each of these repositories grow, all that lies there counted',
+      },
       copyPaths: {
         flag: 'copy-path',
         kind: 'path',
@@ -211,6 +219,7 @@ export const MACHINE_COMMANDS = {
     },
     examples: [
       { line: 'penstock pair token --repo home', help: 'for backups into one repository' },
+      { line: 'penstock pair token --repo home --quota 500G', help: 'the same, up to a size' },
       { line: 'penstock pair token --access full', help: "for the administrator's machine" },
     ],
   },

@@ -3,6 +3,8 @@
  * Method: `penstock serve` in a process of its own, the commands as users start them.
  */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Served } from '../served.ts';
@@ -11,7 +13,7 @@ import { Workplace } from './workplace.ts';
 let served: Served;
 
 before(async () => {
-  served = await Served.start('remote-access', ['home', 'second', 'third']);
+  served = await Served.start('remote-access', ['home', 'second', 'third', 'fourth']);
 });
 after(() => served.remove());
 
@@ -63,6 +65,39 @@ test('a machine that may only append backs up, and removes and replaces nothing'
     other.remove();
   }
 });
+
+test('a machine with a quota fills a repository to it, restores, and is told what to do', async () => {
+  const quotaBytes = 400_000;
+  const other = new Workplace('remote-quota');
+  const pair = (bytes?: number): Promise<unknown> =>
+    served.pair(other.state, 'append', 'fourth', served.port, bytes);
+  try {
+    await pair(quotaBytes);
+    other.repo = served.url('fourth');
+    other.write('a', randomBytes(150_000));
+    const first = other.backup();
+    other.write('b', randomBytes(600_000));
+    const error = other.fails(['backup', other.source], 1);
+    assert.equal(error.code, 'REPO_FULL');
+    assert.match(String(error.message), /fourth holds .*, and client-\d may fill it to 390.6 KiB/);
+    assert.match(String(error.hint), /--quota/);
+    assert.ok(bytesBelow(served.repository('fourth')) <= quotaBytes);
+    other.must(['restore', first, '--target', join(other.directory, 'out')]);
+    const list = other.must(['pair', 'list', '--state', served.serverState]).stdout;
+    assert.match(list, /append fourth, fill each to 390.6 KiB/);
+    await pair();
+    other.backup();
+    other.must(['check']);
+  } finally {
+    other.remove();
+  }
+});
+
+function bytesBelow(folder: string): number {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((one) => one.isFile())
+    .reduce((sum, one) => sum + statSync(join(one.parentPath, one.name)).size, 0);
+}
 
 test('who is not paired, and what is not there, is told so', async () => {
   const other = new Workplace('remote-strange');

@@ -19,7 +19,15 @@ import { LIMITS } from '../../base/limits.ts';
 import type { Clock, Random } from '../../host/mod.ts';
 import { ApiClient } from './api-client.ts';
 import type { Identity } from './identity.ts';
-import { type Access, formatAddress, isAccess, isPeerName, isTexts, type Peer } from './peers.ts';
+import {
+  type Access,
+  formatAddress,
+  isAccess,
+  isPeerName,
+  isQuota,
+  isTexts,
+  type Peer,
+} from './peers.ts';
 import type { StateFolder } from './state-folder.ts';
 
 /** What a token grants. */
@@ -28,6 +36,7 @@ export interface Grant {
   readonly copyPaths: readonly string[];
   readonly modules?: readonly string[];
   readonly onward?: readonly string[];
+  readonly quotaBytes?: number | undefined;
 }
 
 interface PendingToken extends Grant {
@@ -132,11 +141,11 @@ function digestOf(secret: string): string {
 function parsePending(bytes: Buffer | undefined): PendingToken | undefined {
   try {
     const value = JSON.parse(bytes?.toString('utf8') ?? '') as Partial<PendingToken>;
-    const { access, copyPaths, modules = [], onward = [], expiresMs } = value;
+    const { access, copyPaths, modules = [], onward = [], quotaBytes, expiresMs } = value;
     if (!Array.isArray(access) || !access.every(isAccess)) return;
     if (!isTexts(copyPaths) || !isTexts(modules) || !isTexts(onward)) return;
-    if (typeof expiresMs !== 'number') return;
-    return { access, copyPaths, modules, onward, expiresMs };
+    if (typeof expiresMs !== 'number' || !isQuota(quotaBytes)) return;
+    return { access, copyPaths, modules, onward, quotaBytes, expiresMs };
   } catch {
     return undefined;
   }

@@ -32,6 +32,8 @@ export interface Peer {
   readonly address?: string;
   readonly pairedMs: number;
   readonly access: readonly Access[];
+  /** How large it may let each repository grow; without it there is no limit. */
+  readonly quotaBytes?: number;
   /** Absolute folders that `copy` may touch. */
   readonly copyPaths: readonly string[];
   /** Commands of `serve --module`, and `unbound`, that its pipes may use here. */
@@ -161,20 +163,21 @@ function parsePeer(bytes: Buffer): Peer | undefined {
   }
   if (value === null || typeof value !== 'object' || value.version !== VERSION) return undefined;
   const { name, fingerprint, kind, address, pairedMs, access, copyPaths } = value;
-  const { modules = [], onward = [] } = value;
+  const { modules = [], onward = [], quotaBytes } = value;
   if (typeof name !== 'string' || typeof fingerprint !== 'string') return undefined;
   if (kind !== 'server' && kind !== 'client') return undefined;
   if (!Number.isFinite(pairedMs) || !Array.isArray(access) || !access.every(isAccess)) {
     return undefined;
   }
   if (!isTexts(copyPaths)) return undefined;
-  if (!isTexts(modules) || !isTexts(onward)) return undefined;
+  if (!isTexts(modules) || !isTexts(onward) || !isQuota(quotaBytes)) return undefined;
   const common = {
     name,
     fingerprint,
     kind,
     pairedMs: pairedMs as number,
     access,
+    ...(quotaBytes === undefined ? {} : { quotaBytes }),
     copyPaths,
     ...(modules.length === 0 ? {} : { modules }),
     ...(onward.length === 0 ? {} : { onward }),
@@ -184,6 +187,11 @@ function parsePeer(bytes: Buffer): Peer | undefined {
 
 export function isTexts(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((text) => typeof text === 'string');
+}
+
+/** Whether a value is the quota of a token or a peer; it may have none. */
+export function isQuota(value: unknown): value is number | undefined {
+  return value === undefined || (Number.isSafeInteger(value) && (value as number) > 0);
 }
 
 /** Whether a value is one grant, as the pairing token and the peer's file hold it. */

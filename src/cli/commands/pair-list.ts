@@ -3,6 +3,7 @@
  */
 import { toDisplay, toJsonPath } from '../../base/bytes.ts';
 import { EXIT } from '../../base/errors.ts';
+import { formatBytes } from '../../base/units.ts';
 import { type Peer, Peers } from '../../channel/net/peers.ts';
 import { StateFolder } from '../../channel/net/state-folder.ts';
 import type { Invocation } from '../invocation.ts';
@@ -33,9 +34,10 @@ function peerTable(peers: readonly Peer[]): string[] {
   return textTable(columns, rows);
 }
 
-function grantText({ access, copyPaths, modules = [], onward = [] }: Peer): string {
+function grantText({ access, quotaBytes, copyPaths, modules = [], onward = [] }: Peer): string {
   return [
     ...access.map(({ repository, level }) => `${level} ${repository === '*' ? 'all' : repository}`),
+    ...(quotaBytes === undefined ? [] : [`fill each to ${formatBytes(quotaBytes)}`]),
     ...copyPaths.map((path) => `copy in ${toDisplay(path)}`),
     ...modules.map((name) => `use module ${name}`),
     ...onward.map((address) => `reach ${address}`),

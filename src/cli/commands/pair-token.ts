@@ -58,7 +58,7 @@ export default async function run(invocation: Invocation<'pair token'>): Promise
   const access = (repo.length === 0 ? ['*'] : repo).map((repository) => ({ repository, level }));
   const { token, expiresMs } = tokens.create(
     identity,
-    { access, copyPaths, modules, onward },
+    { access, copyPaths, modules, onward, quotaBytes: options.quotaBytes },
     openRandom(),
   );
   const { fingerprint } = identity;
