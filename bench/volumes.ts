@@ -99,6 +99,7 @@ async function multiplex(
     mayReplace: async () => false,
     onProtected: () => undefined,
     onLoaded: () => undefined,
+    onPassedOver: () => undefined,
     onCommitted: () => undefined,
   });
   const settings = { markBytes: 0, logPlace: 'medium', logPerRecord: false } as const;

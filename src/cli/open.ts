@@ -128,7 +128,9 @@ function surroundings({ options, signal, output }: RepositoryInvocation): Surrou
     options.mountWaitMs ?? (output.style === 'terminal' ? Number.POSITIVE_INFINITY : 0);
   const tell = (request: MountRequest): void => showMount(output, request);
   const mounts = { waitMs, signal, tell };
-  return { clock: openClock(), random: openRandom(), chap: chapSecrets(), mounts };
+  const onPassedOver = ({ code, message, hint }: PenstockError): void =>
+    output.warning(`${message}: another one is taken`, { code, hint });
+  return { clock: openClock(), random: openRandom(), chap: chapSecrets(), mounts, onPassedOver };
 }
 
 /** Takes everything and keeps nothing. */

@@ -40,6 +40,8 @@ export interface DriveNews {
   mayReplace(volume: string, isEmpty: boolean): Promise<boolean>;
   /** A volume that may not be written; the next one is tried. */
   onProtected(volume: string): void;
+  /** A damaged volume, or copy of a chunk, is passed over, and another one is taken. */
+  onPassedOver(error: PenstockError): void;
   /** A volume is being written from now on; it was another one before it was labelled. */
   onLoaded(volume: string, replaced: string | undefined): void;
   onCommitted(chunk: CommittedChunk): void;
@@ -189,6 +191,8 @@ export class DriveLink {
   #take(message: DriveMessage): void {
     if (message.type === 'committed') this.#news.onCommitted(message.chunk);
     else if (message.type === 'protected') this.#news.onProtected(message.volume);
+    else if (message.type === 'passed-over')
+      this.#news.onPassedOver(fromErrorRecord(message.error));
     else if (message.type === 'loaded') this.#news.onLoaded(message.volume, message.replaced);
     else if (message.type === 'ask') void this.#tell(message.ask, message);
     else {

@@ -159,6 +159,8 @@ export type DriveMessage =
   | ({ readonly type: 'ask'; readonly ask: number } & DriveAsk)
   /** The drive, or the file, says that this volume may not be written. */
   | { readonly type: 'protected'; readonly volume: string }
+  /** A damaged volume, or copy of a chunk, is passed over, and another one is taken. */
+  | { readonly type: 'passed-over'; readonly error: ErrorRecord }
   /** This volume is being written from now on; another one was there before it was labelled. */
   | { readonly type: 'loaded'; readonly volume: string; readonly replaced?: string }
   | { readonly type: 'committed'; readonly chunk: CommittedChunk };

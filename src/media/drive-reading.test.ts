@@ -10,6 +10,7 @@ import {
   labelled,
   type MadeChunk,
   makeChunk,
+  makeLabel,
   makeStream,
   writeChunks,
 } from '../../test/volume-fixture.ts';
@@ -20,13 +21,15 @@ import { type Random, seededRandom } from '../host/mod.ts';
 import type { ReadableVolume } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
-import { crcOf } from './volume-label.ts';
+import { isVolumeError } from './volume.ts';
+import { crcOf, labelVolume } from './volume-label.ts';
 import { VolumeWriter } from './volume-writer.ts';
 
 const BLOCK_BYTES = 2048;
 const READS = 400;
 
 interface Written {
+  readable(beside?: ReadableVolume['beside']): ReadableVolume;
   readonly volume: string;
   readonly medium: MemoryMedium;
   /** Each chunk with its trailer, by id. */
@@ -63,11 +66,15 @@ async function writeVolume(random: Random): Promise<Written> {
   });
   const readable = { volume: label.volume, name: label.name, blockBytes: BLOCK_BYTES };
   const image = { kind: 'tape-image', path: '', volumeBytes: 0 } as const;
-  const open = (heldBytesMax: number, beside: ReadableVolume['beside'] = []): DriveReading => {
-    const all = [{ ...readable, medium: image, chunks, beside }];
-    return new DriveReading(all, async () => new MemoryVolume(medium), heldBytesMax);
+  const toRead = (beside: ReadableVolume['beside'] = []): ReadableVolume => {
+    return { ...readable, medium: image, chunks, beside };
   };
-  return { volume: label.volume, medium, whole, chunks: streams.flat(), open };
+  const open = (heldBytesMax: number, beside: ReadableVolume['beside'] = []): DriveReading => {
+    const all = [toRead(beside)];
+    return new DriveReading(all, async () => new MemoryVolume(medium), { heldBytesMax });
+  };
+  const all = streams.flat();
+  return { readable: toRead, volume: label.volume, medium, whole, chunks: all, open };
 }
 
 test('ranges of chunks are what was written, while records give way to others', async () => {
@@ -184,6 +191,55 @@ test('a log that tells of other records than there are: what cannot be read is t
     await reading.close();
   }
 });
+
+test('a damaged copy for which another one is read is told once for each volume', async () => {
+  const random = seededRandom(34);
+  const written = await writeVolume(random);
+  const { chunks, whole } = written;
+  const readable = written.readable();
+  const copy = { ...readable, volume: makeStream(random), name: 'COPY' };
+  const good = await copyOf(written.medium, copy);
+  const { chunk, records } = chunks[0] as MadeChunk;
+  for (const part of [2, 5]) {
+    const at = written.medium.objects.findIndex((one) => one?.equals(records[part] as Buffer));
+    written.medium.unreadable.add(at);
+  }
+  const told: string[] = [];
+  const reading = new DriveReading(
+    [readable, copy],
+    async ({ volume }) => new MemoryVolume(volume === copy.volume ? good : written.medium),
+    {
+      heldBytesMax: 0,
+      onPassedOver: (error) => {
+        assert(isVolumeError(error, 'VOLUME_DAMAGED'));
+        told.push((error as PenstockError).message);
+      },
+    },
+  );
+  for (let round = 0; round < 2; round++) {
+    const into = Buffer.alloc((whole.get(chunk) as Buffer).length);
+    await reading.read(chunk, 0, into);
+    assert.deepEqual(into, whole.get(chunk));
+  }
+  await reading.close();
+  assert.equal(told.length, 1);
+  assert.match(told[0] as string, /^volume memory, object \d+: /);
+});
+
+/** The same records on a volume of its own. */
+async function copyOf(
+  { objects }: MemoryMedium,
+  { volume, name }: ReadableVolume,
+): Promise<MemoryMedium> {
+  const medium = new MemoryMedium();
+  const drive = new MemoryVolume(medium);
+  await labelVolume(drive, { ...makeLabel(seededRandom(1), BLOCK_BYTES), volume, name });
+  // Without an index: it is read by headers.
+  for (const object of objects.slice(medium.objects.length, -2))
+    if (object === undefined) await drive.writeMarks(1);
+    else await drive.append(object);
+  return medium;
+}
 
 function flipByte(bytes: Buffer, at: number): void {
   bytes[at] = (bytes[at] as number) ^ 0x20;

@@ -38,12 +38,21 @@ interface HeldRecord extends ChunkRecord {
   readonly memory: ArrayBuffer;
 }
 
+export interface DriveReadingOptions {
+  readonly heldBytesMax?: number;
+  /** A copy on a volume is damaged, and another one was read instead; told once for each volume. */
+  readonly onPassedOver?: (error: unknown) => void;
+}
+
 const keyOf = (chunk: string, part: number): string => `${chunk}${part}`;
 
 export class DriveReading {
   readonly figures: ReadFigures = newReadFigures();
   readonly #open: (volume: ReadableVolume) => Promise<Volume>;
   readonly #heldBytesMax: number;
+  readonly #onPassedOver: DriveReadingOptions['onPassedOver'];
+  /** Volumes of which a damaged copy was passed over, and that was told. */
+  readonly #passedOver = new Set<string>();
   readonly #places = new Map<string, { readable: ReadableVolume; chunk: ReadableChunk }[]>();
   /** Numbers of the volumes in the order given. */
   readonly #numbers = new Map<string, number>();
@@ -62,10 +71,11 @@ export class DriveReading {
   constructor(
     volumes: readonly ReadableVolume[],
     open: (volume: ReadableVolume) => Promise<Volume>,
-    heldBytesMax: number = LIMITS.driveHeldBytes,
+    options: DriveReadingOptions = {},
   ) {
     this.#open = open;
-    this.#heldBytesMax = heldBytesMax;
+    this.#heldBytesMax = options.heldBytesMax ?? LIMITS.driveHeldBytes;
+    this.#onPassedOver = options.onPassedOver;
     for (const [number, readable] of volumes.entries()) {
       this.#numbers.set(readable.volume, number);
       for (const chunk of readable.chunks) {
@@ -142,6 +152,7 @@ export class DriveReading {
     const copies = this.#places.get(id)?.length ?? 0;
     const known = new Map<number, number>();
     let failure: unknown;
+    const failed: { readonly volume: string; readonly error: unknown }[] = [];
     for (let attempt = 1; ; attempt++) {
       const chunk = await this.#chunk(id).catch((error: unknown) => {
         // What is left is not whole: parts of it are, perhaps.
@@ -150,15 +161,24 @@ export class DriveReading {
       });
       for (const [part, offset] of known) chunk.offsets.set(part, offset);
       try {
-        return await this.#range(chunk, position, into);
+        const count = await this.#range(chunk, position, into);
+        for (const { volume, error } of failed) this.#tellPassedOver(volume, error);
+        return count;
       } catch (error) {
         failure ??= error;
         if (attempt >= copies || this.#readsFrom === undefined) throw failure;
         for (const [part, offset] of chunk.offsets) known.set(part, offset);
+        failed.push({ volume: this.#readsFrom, error });
         this.#avoided.set(id, this.#readsFrom);
         this.#chunks.delete(id);
       }
     }
+  }
+
+  #tellPassedOver(volume: string, error: unknown): void {
+    if (!isVolumeError(error, 'VOLUME_DAMAGED') || this.#passedOver.has(volume)) return;
+    this.#passedOver.add(volume);
+    this.#onPassedOver?.(error);
   }
 
   async #range(chunk: OpenChunk, position: number, into: Buffer): Promise<number> {

@@ -153,6 +153,7 @@ class DriveThread {
       return await VolumeWriter.open(loaded, options);
     } catch (error) {
       if (!isVolumeError(error, 'VOLUME_DAMAGED')) throw error;
+      this.#tellPassedOver(error);
       await this.#loaded.pop()?.close();
       const { volume } = loaded.label;
       return await this.#open(await this.#next(volume), options, volume);
@@ -258,6 +259,10 @@ class DriveThread {
     }
   }
 
+  #tellPassedOver(error: unknown): void {
+    this.#post({ type: 'passed-over', error: toErrorRecord(error) });
+  }
+
   async #mayReplace(label: VolumeLabel, found: VolumeLabel, isEmpty: boolean): Promise<boolean> {
     if (found.repository !== label.repository || found.pool !== label.pool) return false;
     return (await this.#ask({ about: 'replace', volume: found.volume, isEmpty })) === true;
@@ -265,8 +270,10 @@ class DriveThread {
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
-    this.#reading = new DriveReading(volumes, ({ medium, volume }) =>
-      this.#media.open(medium, 'read', volume),
+    this.#reading = new DriveReading(
+      volumes,
+      ({ medium, volume }) => this.#media.open(medium, 'read', volume),
+      { onPassedOver: (error) => this.#tellPassedOver(error) },
     );
     this.#readable.resolve();
   }

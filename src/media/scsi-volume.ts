@@ -277,7 +277,8 @@ class ScsiVolume implements Volume {
     const { kind, sense } = outcome;
     const warns = kind === 'early-warning' || kind === 'end-of-medium';
     const left = warns ? (sense?.information ?? 0) : 0;
-    const isDone = kind === 'good' || kind === 'recovered' || (warns && (left === 0 || units === 0));
+    const isDone =
+      kind === 'good' || kind === 'recovered' || (warns && (left === 0 || units === 0));
     // A command that is told something of an earlier one was itself not carried out.
     if (isDone && sense?.deferred !== true) {
       this.#stand.object += objects;

@@ -179,6 +179,7 @@ export class PoolDrives {
           const known = this.#volumes.get(volume);
           if (known !== undefined) this.#setState(known, 'read-only');
         },
+        onPassedOver: (error) => this.#repository.around.onPassedOver?.(error),
         onLoaded: (volume, replaced) => this.#loaded(drive, volume, replaced),
         onCommitted: (chunk) => this.#committed(chunk),
       },

@@ -47,6 +47,8 @@ export interface Surroundings {
   readonly chap?: ChapSource;
   /** Who brings tapes that are not there; absent: nobody. */
   readonly mounts?: MountService;
+  /** A volume, or a copy on one, is damaged, and another one is taken; absent: nobody is told. */
+  readonly onPassedOver?: (error: PenstockError) => void;
 }
 
 export type PassphraseProvider = () => Promise<Buffer>;
