@@ -31,6 +31,7 @@ import { BUFFER_KIND, COUNTER } from './backup-buffers.ts';
 import { BlockPacker } from './block-packer.ts';
 import { type Classified, classify } from './content-class.ts';
 import { Cutter, GEAR_BYTES } from './cutter.ts';
+import { DataRanges } from './data-ranges.ts';
 import { openResultSender, type ResultSender } from './result-link.ts';
 import { writeAttributes } from './source-attributes.ts';
 import { FILE_UNIT_BYTES_MAX, PlanReader, UNIT, type UnitProblem } from './unit.ts';
@@ -73,6 +74,7 @@ export default function collect(options: CollectOptions): PipeModule {
 class Collector {
   readonly #context: ModuleContext;
   readonly #files: Files = openFiles();
+  readonly #ranges = new DataRanges(this.#files);
   readonly #packer: BlockPacker;
   readonly #cutter: Cutter;
   readonly #results: ResultSender;
@@ -323,13 +325,15 @@ class Collector {
     }
   }
   #cutRegion(fd: number, start: number, end: number, name: string): void {
+    const ranges = this.#ranges;
+    ranges.begin(this.#plan.entry);
     let position = start;
     while (position < end) {
-      const data = Math.min(end, this.#dataFrom(fd, position, end));
+      const data = ranges.dataFrom(fd, position, end);
       if (data > position) this.#recordHole(data - position);
       position = data;
       if (position >= end) break;
-      const hole = this.#holeFrom(fd, position, end);
+      const hole = ranges.holeFrom(fd, position, end);
       const got = this.#cutRange(fd, position, hole, name);
       if (got < hole - position) {
         // The file became shorter: the rest of the region is a hole.
@@ -338,15 +342,6 @@ class Collector {
       }
       position = hole;
     }
-  }
-  #dataFrom(fd: number, position: number, end: number): number {
-    const data = this.#files.seekData(fd, position);
-    if (data >= 0) return data;
-    return errnoName(-data) === 'ENXIO' ? end : position;
-  }
-  #holeFrom(fd: number, position: number, end: number): number {
-    const hole = this.#files.seekHole(fd, position);
-    return hole > position ? Math.min(hole, end) : end;
   }
 
   /** Reads and cuts [start, end); returns how many bytes there were. */

@@ -15,7 +15,7 @@ import {
   EXTRA,
   renamedEntry,
 } from '../format/entry.ts';
-import { type Attribute, ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
+import { type Attribute, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { CopyDirectories } from './copy-directories.ts';
 import { partOf } from './copy-parts.ts';
@@ -28,6 +28,7 @@ import {
   CopyReader,
   CopyWriter,
 } from './copy-stream.ts';
+import { DataRanges } from './data-ranges.ts';
 import { isCopied, writeAttributes } from './source-attributes.ts';
 import { postFailure, postProblem } from './source-problems.ts';
 import { childPath } from './source-tree.ts';
@@ -59,6 +60,7 @@ class Reading {
   readonly #options: CopyReadOptions;
   readonly #context: ModuleContext;
   readonly #files = openFiles();
+  readonly #ranges = new DataRanges(this.#files);
   readonly #directories: CopyDirectories;
   readonly #path: ByteString;
   readonly #plan = new CopyReader();
@@ -276,9 +278,10 @@ class Reading {
       if (partOf(entry) !== undefined) this.#out.record(COPY.piece, body, { number, flags });
       this.#context.progress(COPY_COUNTER.filesDone, 1);
     }
+    this.#ranges.begin(entry);
     for (let position = from; position < to; ) {
-      const data = flags === 0 ? this.#dataFrom(fd, position, to) : position;
-      const hole = flags === 0 && data < to ? this.#holeFrom(fd, data, to) : to;
+      const data = flags === 0 ? this.#ranges.dataFrom(fd, position, to) : position;
+      const hole = flags === 0 && data < to ? this.#ranges.holeFrom(fd, data, to) : to;
       const end = Math.min(data + COPY_PIECE_BYTES, hole);
       if (!this.#piece(fd, body, position, data, end)) return;
       position = end;
@@ -309,15 +312,6 @@ class Reading {
     this.#out.end(got, { number, from: data, to: end - start, flags });
     this.#context.progress(COPY_COUNTER.bytesDone, got);
     return true;
-  }
-  #dataFrom(fd: number, position: number, end: number): number {
-    const data = this.#files.seekData(fd, position);
-    if (data >= 0) return Math.min(data, end);
-    return data === -ERRNO.ENXIO ? end : position;
-  }
-  #holeFrom(fd: number, position: number, end: number): number {
-    const hole = this.#files.seekHole(fd, position);
-    return hole > position ? Math.min(hole, end) : end;
   }
 }
 
