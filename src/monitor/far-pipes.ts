@@ -192,7 +192,7 @@ export class FarPipes {
       (await pipe.control(agentStage, connection)).includes(true);
     port.register(id, takeOver);
     const shared = this.#share(asked, peer, port);
-    shared?.register(id, takeOver);
+    shared?.register(id, takeOver, (error) => void stop(error));
     log.info(`a pipe was begun by ${peer.name}`, { pipe: name, flow, program });
     channel.send({
       type: 'ready',

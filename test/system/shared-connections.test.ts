@@ -2,14 +2,17 @@
  * Pipes that share connections between two machines (P11).
  *
  * Goal: several pipes over the same connections each arrive whole and in order; one whose tail does not read
- * holds up no other; connections that break are made again; another machine's pipes are out of reach; and
- * nothing is left when the last pipe has ended.
- * Method: a monitor in this process; its ports are behind proxies that count and break connections.
+ * holds up no other; connections that break are made again; another machine's pipes are out of reach;
+ * nothing is left when the last pipe has ended; and a thread of theirs that dies is told to who uses it, and
+ * replaced.
+ * Method: a monitor in this process; its ports are behind proxies that count and break connections. The threads
+ * are seen when they are made: first that of who begins the pipe, then the monitor's.
  */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import {
   type ExtendedPipe,
   type ExtendOptions,
@@ -199,3 +202,48 @@ test('nothing is left of connections that were shared', async (t) => {
   for (let i = 0; i < 4; i++) await round();
   while (open() > before[0] || threads() > before[1]) await sleep(50);
 });
+
+/** The threads of shared connections, in the order in which they are made from now on. */
+function sharedThreads(t: TestContext): Worker[] {
+  const threads: Worker[] = [];
+  const note = (worker: Worker): void => {
+    if (worker.threadName === 'shared') threads.push(worker);
+  };
+  process.on('worker', note);
+  t.after(() => process.off('worker', note));
+  return threads;
+}
+
+const DEATHS = {
+  /** It takes no message but those that it knows. */
+  'fails by an error': (thread: Worker) => thread.postMessage(null),
+  'ends without a word': (thread: Worker) => void thread.terminate(),
+} as const;
+for (const [side, which] of [
+  ['who begins', 0],
+  ['the monitor', 1],
+] as const) {
+  for (const [how, end] of Object.entries(DEATHS)) {
+    test(`the thread of ${side} ${how}: its pipes say so, the next has a new one`, async (t) => {
+      const threads = sharedThreads(t);
+      const { begin, data, directory } = await place(t);
+      const endless = { head: { count: 1e6 }, tail: { slowMs: 2 } } as const;
+      const begun = await Promise.all([
+        begin({ ...endless, flow: 'push' }),
+        begin({ ...endless, flow: 'pull' }),
+      ]);
+      while ((begun[0]?.pipe.near.counter(0, 'send') ?? 0) < 3) await sleep(5);
+      while ((begun[1]?.pipe.near.counter(0, 'receive') ?? 0) < 3) await sleep(5);
+      equal(threads.length, 2);
+      end(threads[which] as Worker);
+      const told = { code: 'NET_LOST', message: /the thread of shared connections/ };
+      await Promise.all(begun.map(({ pipe }) => rejects(pipe.done, told)));
+      while ((await askPipes(directory)).length > 0) await sleep(10);
+      const { pipe, arrived } = await begin();
+      await pipe.done;
+      deepEqual(arrived, numbers(200));
+      equal(threads.length, 4);
+      while (data.open > 0) await sleep(10);
+    });
+  }
+}

@@ -369,6 +369,7 @@ function share(
   use.keep(
     { id, secret: Buffer.from(secret, 'base64'), agents, links: linksOfEach(links, agents) },
     async (connection) => (await pipe.control(name, connection)).includes(true),
+    (error) => void pipe.stop(error),
   );
 }
 

@@ -4,30 +4,45 @@
  *
  * Contract: on either side they are there as long as a pipe uses them, and end with the last. Whoever connects
  * names his by a word of his own, so that several programs of one machine each have theirs. Streams
- * go only to agents of pipes that the same peer has begun, and that asked to share.
+ * go only to agents of pipes that the same peer has begun, and that asked to share. Where their thread ends
+ * before they do, every pipe that uses them is told, and whoever comes next gets a new one.
  */
 
 import { randomBytes } from 'node:crypto';
 import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { codeFile } from '../../base/code-file.ts';
+import { PenstockError } from '../../base/errors.ts';
 import type { Server } from './api-client.ts';
 import type { DataPort, TakeOver } from './data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from './frame.ts';
 import type { Identity } from './identity.ts';
 import type { LinkIdentity } from './link-setup.ts';
-import { dropDescriptor } from './links.ts';
+import { dropDescriptor, type HandOver } from './links.ts';
 import type { SharedNeed, SharedRequest, SharedStream, SharedTarget } from './shared-thread.ts';
 
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 
+/** What a pipe is told when the connections are over before it is; once, with NET_LOST. */
+type Lost = (error: PenstockError) => void;
+
+interface Half {
+  readonly takeOver: TakeOver;
+  readonly lost: Lost;
+}
+
 /** The thread, and whom its streams go to. */
 class SharedLinks {
   readonly #worker: Worker;
-  readonly #halves = new Map<string, TakeOver>();
+  readonly #halves = new Map<string, Half>();
+  readonly #onFailure: () => void;
+  #failure: PenstockError | undefined;
+  #isClosed = false;
   users = 0;
 
-  constructor(identity: LinkIdentity) {
+  /** `onFailure` is told when nobody can use them any more, before the pipes are. */
+  constructor(identity: LinkIdentity, onFailure: () => void) {
+    this.#onFailure = onFailure;
     this.#worker = new Worker(codeFile('pipe/event-worker.js'), {
       name: 'shared',
       workerData: {
@@ -37,17 +52,26 @@ class SharedLinks {
       },
       resourceLimits: RESOURCE_LIMITS,
     });
-    // Agents that have no connection any more end their pipes.
-    this.#worker.on('error', () => {});
+    this.#worker.on('error', (cause) => this.#fail(cause));
+    this.#worker.once('exit', () => this.#fail(undefined));
     this.#worker.on('message', (stream: SharedStream) => void this.#handOver(stream));
   }
 
-  send(request: SharedRequest): void {
+  send(request: Exclude<SharedRequest, HandOver>): void {
     this.#worker.postMessage(request);
   }
 
-  register(id: string, takeOver: TakeOver): void {
-    this.#halves.set(id, takeOver);
+  /** Hands a connection to the thread; false where nobody is there to close it. */
+  take(connection: HandOver): boolean {
+    if (this.#isClosed || this.#failure !== undefined) return false;
+    this.#worker.postMessage(connection satisfies SharedRequest);
+    return true;
+  }
+
+  register(id: string, half: Half): void {
+    const failure = this.#failure;
+    if (failure === undefined) this.#halves.set(id, half);
+    else queueMicrotask(() => half.lost(failure));
   }
 
   withdraw(id: string): void {
@@ -56,13 +80,26 @@ class SharedLinks {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#halves.clear();
     this.send({ type: 'close' });
   }
 
+  #fail(cause: unknown): void {
+    if (this.#isClosed || this.#failure !== undefined) return;
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    const message = `the thread of shared connections has ended${why}`;
+    const hint = 'begin the pipe again: it gets new connections';
+    this.#failure = new PenstockError('NET_LOST', message, { cause, hint });
+    this.#onFailure();
+    const halves = [...this.#halves.values()];
+    this.#halves.clear();
+    for (const { lost } of halves) lost(this.#failure);
+  }
+
   async #handOver({ id, connection }: SharedStream): Promise<void> {
-    const takeOver = this.#halves.get(id);
-    const isTaken = await takeOver?.(connection).catch(() => false);
+    const half = this.#halves.get(id);
+    const isTaken = await half?.takeOver(connection).catch(() => false);
     if (isTaken !== true) dropDescriptor(connection.descriptor);
   }
 }
@@ -86,14 +123,21 @@ export class SharedUse {
     const { host, port, fingerprint, localAddresses = [] } = server;
     this.#server = server;
     this.#key = [host, port, fingerprint, identity.fingerprint, ...localAddresses].join(' ');
-    let known = outgoing.get(this.#key);
-    if (known === undefined) {
-      const links = new SharedLinks({ ...identity, peerFingerprint: fingerprint });
-      known = { name: randomBytes(ID_BYTES).toString('hex'), links };
-      outgoing.set(this.#key, known);
-    }
-    known.links.users++;
-    this.#outgoing = known;
+    this.#outgoing =
+      outgoing.get(this.#key) ?? this.#open({ ...identity, peerFingerprint: fingerprint });
+    this.#outgoing.links.users++;
+  }
+
+  #open(identity: LinkIdentity): Outgoing {
+    const made: Outgoing = {
+      name: randomBytes(ID_BYTES).toString('hex'),
+      links: new SharedLinks(identity, () => this.#forget(made)),
+    };
+    outgoing.set(this.#key, made);
+    return made;
+  }
+  #forget(one: Outgoing): void {
+    if (outgoing.get(this.#key) === one) outgoing.delete(this.#key);
   }
 
   /** What the other machine is told that they are called. */
@@ -108,9 +152,9 @@ export class SharedUse {
   }
 
   /** Has the agents of a pipe given as many streams as they need. */
-  keep(need: SharedNeed, takeOver: TakeOver): void {
+  keep(need: SharedNeed, takeOver: TakeOver, lost: Lost): void {
     this.#id = need.id;
-    this.#outgoing.links.register(need.id, takeOver);
+    this.#outgoing.links.register(need.id, { takeOver, lost });
     this.#outgoing.links.send({ type: 'keep', need });
   }
 
@@ -122,7 +166,7 @@ export class SharedUse {
     if (this.#id !== undefined) links.withdraw(this.#id);
     if (--links.users > 0) return;
     links.close();
-    outgoing.delete(this.#key);
+    this.#forget(this.#outgoing);
   }
 }
 
@@ -130,52 +174,51 @@ export class SharedUse {
 export interface SharedEntrance {
   readonly id: string;
   readonly secret: Uint8Array;
-  register(id: string, takeOver: TakeOver): void;
+  register(id: string, takeOver: TakeOver, lost: Lost): void;
   /** The pipe is over. */
   release(id: string): void;
 }
 
+interface Incoming extends SharedEntrance {
+  readonly links: SharedLinks;
+}
+
 /** The shared connections of a machine's peers. */
 export class SharedPort {
-  readonly #incoming = new Map<string, SharedEntrance & { readonly links: SharedLinks }>();
+  readonly #incoming = new Map<string, Incoming>();
 
   /** Those that a peer calls so; `release` is owed for each call. */
   use(identity: Identity, peerFingerprint: string, name: string, port: DataPort): SharedEntrance {
     const key = `${peerFingerprint} ${name}`;
-    let known = this.#incoming.get(key);
-    if (known === undefined) {
-      known = this.#open({ ...identity, peerFingerprint }, key, port);
-      this.#incoming.set(key, known);
-    }
+    const known =
+      this.#incoming.get(key) ?? this.#open({ ...identity, peerFingerprint }, key, port);
     known.links.users++;
     return known;
   }
 
-  #open(
-    identity: LinkIdentity,
-    key: string,
-    port: DataPort,
-  ): SharedEntrance & { readonly links: SharedLinks } {
+  #open(identity: LinkIdentity, key: string, port: DataPort): Incoming {
     const id = randomBytes(ID_BYTES).toString('hex');
     const secret = randomBytes(TOKEN_BYTES);
-    const links = new SharedLinks(identity);
-    links.send({ type: 'accept', id, secret });
-    port.register(id, async (connection) => {
-      links.send(connection);
-      return true;
-    });
-    return {
+    const forget = (): void => {
+      port.withdraw(id);
+      if (this.#incoming.get(key) === made) this.#incoming.delete(key);
+    };
+    const links = new SharedLinks(identity, forget);
+    const made: Incoming = {
       id,
       secret,
       links,
-      register: (half, takeOver) => links.register(half, takeOver),
+      register: (half, takeOver, lost) => links.register(half, { takeOver, lost }),
       release: (half) => {
         links.withdraw(half);
         if (--links.users > 0) return;
         links.close();
-        port.withdraw(id);
-        this.#incoming.delete(key);
+        forget();
       },
     };
+    this.#incoming.set(key, made);
+    links.send({ type: 'accept', id, secret });
+    port.register(id, async (connection) => links.take(connection));
+    return made;
   }
 }
