@@ -119,6 +119,27 @@ export async function acceptShared(
   });
 }
 
+/** Connections that are being accepted. Whoever has overheard a preamble gets as far as this: the oldest gives way. */
+export class SetUps {
+  readonly #underWay = new Set<AbortController>();
+
+  /** One more; `abort` is told where it has to give way. It is over with `end`. */
+  begin(): AbortController {
+    const [oldest] = this.#underWay;
+    if (oldest !== undefined && this.#underWay.size >= LIMITS.linkSetupsMax) {
+      oldest.abort();
+      this.#underWay.delete(oldest);
+    }
+    const cancel = new AbortController();
+    this.#underWay.add(cancel);
+    return cancel;
+  }
+
+  end(cancel: AbortController): void {
+    this.#underWay.delete(cancel);
+  }
+}
+
 /** Reads a token and compares it; gives what came behind it. */
 async function shownToken(socket: Socket, secret: Uint8Array, preamble: Preamble): Promise<Buffer> {
   const bytes = await read(socket, TOKEN_BYTES);

@@ -22,6 +22,7 @@ import {
   connectLink,
   type LinkIdentity,
   type ReadyLink,
+  SetUps,
 } from './link-setup.ts';
 import { serverTls } from './pinned-tls.ts';
 
@@ -72,8 +73,7 @@ export class Links {
   readonly #context: SecureContext;
   readonly #abort: AbortController = new AbortController();
   readonly #used: Set<number> = new Set();
-  /** Accepted connections that are being set up, the oldest first. */
-  readonly #setUps: Set<AbortController> = new Set();
+  readonly #setUps: SetUps = new SetUps();
   #attempts = 0;
   #aloneMs: number = performance.now();
   #lastTrouble = 'nobody connected';
@@ -123,7 +123,7 @@ export class Links {
   ): Promise<void> {
     const { identity, id, secret } = this.#options;
     const preamble = { id, agent: this.#agent, attempt };
-    const cancel = this.#beginSetUp();
+    const cancel = this.#setUps.begin();
     const signal = AbortSignal.any([this.#abort.signal, cancel.signal]);
     try {
       const ready =
@@ -139,20 +139,8 @@ export class Links {
     } catch (thrown) {
       this.#lastTrouble = (thrown as Error).message;
     } finally {
-      this.#setUps.delete(cancel);
+      this.#setUps.end(cancel);
     }
-  }
-
-  /** Whoever has overheard a preamble gets as far as this: the oldest gives way. */
-  #beginSetUp(): AbortController {
-    const [oldest] = this.#setUps;
-    if (oldest !== undefined && this.#setUps.size >= LIMITS.linkSetupsMax) {
-      oldest.abort();
-      this.#setUps.delete(oldest);
-    }
-    const cancel = new AbortController();
-    this.#setUps.add(cancel);
-    return cancel;
   }
 
   /** Keeps one of the connections up until the end. */

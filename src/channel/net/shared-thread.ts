@@ -27,7 +27,7 @@ import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { socketPair } from '../../host/mod.ts';
 import { ADMITTED, PREAMBLE_BYTES, readPreamble, tokenOf, writePreamble } from './frame.ts';
-import { acceptLink, connectLink, type LinkIdentity } from './link-setup.ts';
+import { acceptLink, connectLink, type LinkIdentity, SetUps } from './link-setup.ts';
 import { type HandOver, pause } from './links.ts';
 import { serverTls } from './pinned-tls.ts';
 
@@ -82,8 +82,7 @@ class SharedThread {
   readonly #sessions = new Set<Http2Session>();
   readonly #needs = new Map<string, AbortController>();
   readonly #used = new Set<number>();
-  /** Connections that are being accepted, the oldest first. */
-  readonly #setUps = new Set<AbortController>();
+  readonly #setUps = new SetUps();
   readonly #end: AbortController = new AbortController();
   #wakers: (() => void)[] = [];
   #target = new AbortController();
@@ -178,7 +177,7 @@ class SharedThread {
 
   /** Takes over what the data port has handed over for this peer. */
   async #accept({ agent, attempt, descriptor }: HandOver): Promise<void> {
-    const cancel = this.#beginSetUp();
+    const cancel = this.#setUps.begin();
     const signal = AbortSignal.any([this.#end.signal, cancel.signal]);
     try {
       const { id, secret } = this.#accepts ?? { id: '', secret: new Uint8Array(32) };
@@ -191,7 +190,7 @@ class SharedThread {
         preamble,
         signal,
       );
-      this.#setUps.delete(cancel);
+      this.#setUps.end(cancel);
       const isKnown = this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax;
       if (isKnown || this.#sessions.size >= LIMITS.sharedLinksMax) {
         socket.destroy();
@@ -204,21 +203,9 @@ class SharedThread {
       this.#sessions.add(session);
       await this.#watch(session, socket, this.#end.signal);
     } catch {
-      this.#setUps.delete(cancel);
+      this.#setUps.end(cancel);
       // Whatever is wrong ends the connection without a word.
     }
-  }
-
-  /** Whoever has overheard a preamble gets as far as this: the oldest gives way. */
-  #beginSetUp(): AbortController {
-    const [oldest] = this.#setUps;
-    if (oldest !== undefined && this.#setUps.size >= LIMITS.linkSetupsMax) {
-      oldest.abort();
-      this.#setUps.delete(oldest);
-    }
-    const cancel = new AbortController();
-    this.#setUps.add(cancel);
-    return cancel;
   }
 
   #live(session: Http2Session): void {
