@@ -181,6 +181,8 @@ export class Links {
       this.#abort.signal,
     );
     const { socket } = ready;
+    // What has closed since it was set up does not say so again: the slot would wait for ever.
+    if (socket.destroyed) throw new Error('a data connection was ended at its beginning');
     return new Promise((resolve, reject) => {
       const gone = new Promise<void>((end) => socket.once('close', () => end()));
       const timer = setTimeout(() => socket.destroy(), LIMITS.linkSetupMs);

@@ -360,13 +360,13 @@ function share(
   links: number,
   { port, id, secret, shared }: Ready,
 ): void {
-  use.connect({
-    port,
-    links,
-    id: shared?.id ?? '',
-    secret: Buffer.from(shared?.secret ?? '', 'base64'),
-  });
   use.keep(
+    {
+      port,
+      links,
+      id: shared?.id ?? '',
+      secret: Buffer.from(shared?.secret ?? '', 'base64'),
+    },
     { id, secret: Buffer.from(secret, 'base64'), agents, links: linksOfEach(links, agents) },
     async (connection) => (await pipe.control(name, connection)).includes(true),
     (error) => void pipe.stop(error),

@@ -145,17 +145,18 @@ export class SharedUse {
     return this.#outgoing.name;
   }
 
-  /** Has them made, where they are not there. */
-  connect(target: Omit<SharedTarget, 'host' | 'localAddresses'>): void {
+  /** Has the agents of a pipe given as many streams as they need, over connections that are made for it if need be. */
+  keep(
+    target: Omit<SharedTarget, 'host' | 'localAddresses'>,
+    need: SharedNeed,
+    takeOver: TakeOver,
+    lost: Lost,
+  ): void {
     const { host, localAddresses = [] } = this.#server;
-    this.#outgoing.links.send({ type: 'connect', target: { ...target, host, localAddresses } });
-  }
-
-  /** Has the agents of a pipe given as many streams as they need. */
-  keep(need: SharedNeed, takeOver: TakeOver, lost: Lost): void {
+    const { links } = this.#outgoing;
     this.#id = need.id;
-    this.#outgoing.links.register(need.id, { takeOver, lost });
-    this.#outgoing.links.send({ type: 'keep', need });
+    links.register(need.id, { takeOver, lost });
+    links.send({ type: 'keep', need, target: { ...target, host, localAddresses } });
   }
 
   /** The pipe is over. May be called again. */

@@ -20,7 +20,6 @@ import type {
 } from 'node:http2';
 import { connect as connectHttp2, constants, performServerHandshake } from 'node:http2';
 import { Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { PenstockError } from '../../base/errors.ts';
@@ -30,6 +29,7 @@ import { ADMITTED, PREAMBLE_BYTES, readPreamble, tokenOf, writePreamble } from '
 import { acceptLink, connectLink, type LinkIdentity, SetUps } from './link-setup.ts';
 import { type HandOver, pause } from './links.ts';
 import { serverTls } from './pinned-tls.ts';
+import { SESSION_OPTIONS, watchSession, wireOf } from './shared-session.ts';
 
 /** Where shared connections go, and what their tokens are made of. */
 export interface SharedTarget {
@@ -51,10 +51,9 @@ export interface SharedNeed {
 }
 
 export type SharedRequest =
-  | { readonly type: 'connect'; readonly target: SharedTarget }
   | { readonly type: 'accept'; readonly id: string; readonly secret: Uint8Array }
   | HandOver
-  | { readonly type: 'keep'; readonly need: SharedNeed }
+  | { readonly type: 'keep'; readonly need: SharedNeed; readonly target: SharedTarget }
   | { readonly type: 'drop'; readonly id: string }
   | { readonly type: 'close' };
 
@@ -64,29 +63,31 @@ export interface SharedStream {
   readonly connection: HandOver;
 }
 
-const SETTINGS = {
-  enablePush: false,
-  initialWindowSize: LIMITS.sharedStreamBytes,
-  maxConcurrentStreams: LIMITS.sharedStreamsMax,
-} as const;
-const WINDOW_BYTES = LIMITS.sharedStreamBytes * LIMITS.sharedStreamsMax;
-const OPTIONS = {
-  settings: SETTINGS,
-  maxSessionMemory: Math.ceil(WINDOW_BYTES / 1e6) + 16,
-} as const;
+/** Connections to where the other side waits, or waited before. */
+interface Place {
+  readonly end: AbortController;
+  readonly sessions: Set<Http2Session>;
+  /** Waits for a session. */
+  readonly wakers: Set<() => void>;
+  needs: number;
+}
+
+interface Need {
+  readonly over: AbortController;
+  readonly place: Place;
+}
 
 class SharedThread {
   readonly #port: MessagePort;
   readonly #identity: LinkIdentity;
   readonly #context: ReturnType<typeof createSecureContext>;
   readonly #sessions = new Set<Http2Session>();
-  readonly #needs = new Map<string, AbortController>();
+  readonly #needs = new Map<string, Need>();
+  /** By the id under which the other side waits; the newest is the last. */
+  readonly #places = new Map<string, Place>();
   readonly #used = new Set<number>();
   readonly #setUps = new SetUps();
   readonly #end: AbortController = new AbortController();
-  #wakers: (() => void)[] = [];
-  #target = new AbortController();
-  #targetId = '';
   #accepts: { readonly id: string; readonly secret: Uint8Array } | undefined;
 
   constructor(port: MessagePort, identity: LinkIdentity) {
@@ -97,9 +98,6 @@ class SharedThread {
 
   take(request: SharedRequest): void {
     switch (request.type) {
-      case 'connect':
-        this.#connectTo(request.target);
-        break;
       case 'accept':
         this.#accepts = request;
         break;
@@ -107,11 +105,10 @@ class SharedThread {
         void this.#accept(request);
         break;
       case 'keep':
-        this.#keep(request.need);
+        this.#keep(request.need, this.#place(request.target));
         break;
       case 'drop':
-        this.#needs.get(request.id)?.abort();
-        this.#needs.delete(request.id);
+        this.#drop(request.id);
         break;
       case 'close':
         this.#close();
@@ -121,30 +118,63 @@ class SharedThread {
 
   #close(): void {
     this.#end.abort();
-    this.#target.abort();
-    for (const need of this.#needs.values()) need.abort();
+    for (const { end } of this.#places.values()) end.abort();
+    for (const { over } of this.#needs.values()) over.abort();
     for (const session of this.#sessions) session.destroy();
     this.#port.close();
   }
 
-  /** Connections to where the other side waits now; those to where it waited before are ended. */
-  #connectTo(target: SharedTarget): void {
-    if (target.id === this.#targetId) return;
-    this.#target.abort();
-    this.#target = new AbortController();
-    this.#targetId = target.id;
+  /**
+   * Connections to where the other side waits. It may have begun to wait elsewhere meanwhile, and pipes may say so
+   * in any order: those to a place stay while a pipe needs them, to the newest one also when none does.
+   */
+  #place(target: SharedTarget): Place {
+    const place = this.#places.get(target.id) ?? this.#connectTo(target);
+    this.#places.delete(target.id);
+    this.#places.set(target.id, place);
+    this.#leaveOld();
+    return place;
+  }
+
+  #connectTo(target: SharedTarget): Place {
+    const place: Place = {
+      end: new AbortController(),
+      sessions: new Set(),
+      wakers: new Set(),
+      needs: 0,
+    };
     let attempts = 0;
     for (let slot = 0; slot < Math.min(target.links, LIMITS.sharedLinksMax); slot++) {
-      void this.#keepConnected(target, slot, () => attempts++, this.#target.signal);
+      void this.#keepConnected(target, slot, () => attempts++, place);
     }
+    return place;
+  }
+
+  #leaveOld(): void {
+    const newest = [...this.#places.keys()].at(-1);
+    for (const [id, { needs, end }] of this.#places) {
+      if (needs > 0 || id === newest) continue;
+      end.abort();
+      this.#places.delete(id);
+    }
+  }
+
+  #drop(id: string): void {
+    const need = this.#needs.get(id);
+    if (need === undefined) return;
+    this.#needs.delete(id);
+    need.over.abort();
+    need.place.needs--;
+    this.#leaveOld();
   }
 
   async #keepConnected(
     { host, port, localAddresses, id, secret }: SharedTarget,
     slot: number,
     nextAttempt: () => number,
-    signal: AbortSignal,
+    place: Place,
   ): Promise<void> {
+    const { signal } = place.end;
     let delayMs: number = LIMITS.linkRetryMinMs;
     while (!signal.aborted) {
       try {
@@ -158,15 +188,16 @@ class SharedThread {
           signal,
         );
         const session = connectHttp2('http://penstock', {
-          ...OPTIONS,
+          ...SESSION_OPTIONS,
           createConnection: () => wireOf(socket),
         });
-        const over = this.#watch(session, socket, signal);
         session.once('remoteSettings', () => {
           delayMs = LIMITS.linkRetryMinMs;
-          this.#live(session);
+          place.sessions.add(session);
+          for (const wake of place.wakers) wake();
         });
-        await over;
+        await this.#watch(session, socket, signal);
+        place.sessions.delete(session);
       } catch {
         // Agents that have no connection for long say so.
       }
@@ -198,9 +229,8 @@ class SharedThread {
       }
       this.#used.add(attempt);
       if (rest.length > 0) socket.unshift(rest);
-      const session = performServerHandshake(wireOf(socket), OPTIONS) as ServerHttp2Session;
+      const session = performServerHandshake(wireOf(socket), SESSION_OPTIONS) as ServerHttp2Session;
       session.on('stream', (stream) => void this.#arrived(stream));
-      this.#sessions.add(session);
       await this.#watch(session, socket, this.#end.signal);
     } catch {
       this.#setUps.end(cancel);
@@ -208,53 +238,23 @@ class SharedThread {
     }
   }
 
-  #live(session: Http2Session): void {
-    this.#sessions.add(session);
-    const wakers = this.#wakers;
-    this.#wakers = [];
-    for (const wake of wakers) wake();
-  }
-
   /** Resolves when a session is over. */
-  #watch(session: Http2Session, socket: Socket, signal: AbortSignal): Promise<void> {
-    session.on('error', () => {});
-    session.on('connect', () => session.setLocalWindowSize(WINDOW_BYTES));
-    session.on('localSettings', () => session.setLocalWindowSize(WINDOW_BYTES));
-    const destroy = (): void => session.destroy();
-    signal.addEventListener('abort', destroy, { once: true });
-    if (signal.aborted) destroy();
-    let heardMs = performance.now();
-    let heardBytes = 0;
-    const timer = setInterval(() => {
-      if (socket.bytesRead > heardBytes) heardMs = performance.now();
-      heardBytes = socket.bytesRead;
-      // One that is destroyed closes later, and would throw: that would end the thread, and all it carries.
-      if (session.destroyed) return;
-      if (performance.now() - heardMs > LIMITS.linkSilenceMs) session.destroy();
-      else if (!session.closed) session.ping(() => {});
-    }, LIMITS.linkBeatMs);
-    return new Promise((resolve) => {
-      session.once('close', () => {
-        clearInterval(timer);
-        signal.removeEventListener('abort', destroy);
-        this.#sessions.delete(session);
-        resolve();
-      });
-    });
+  async #watch(session: Http2Session, socket: Socket, signal: AbortSignal): Promise<void> {
+    this.#sessions.add(session);
+    await watchSession(session, socket, signal);
+    this.#sessions.delete(session);
   }
 
-  #keep({ id, secret, agents, links }: SharedNeed): void {
+  #keep({ id, secret, agents, links }: SharedNeed, place: Place): void {
     const over = new AbortController();
-    this.#needs.set(id, over);
+    this.#needs.set(id, { over, place });
+    place.needs++;
     for (let agent = 0; agent < agents; agent++) {
       let attempts = 0;
       for (let slot = 0; slot < links; slot++) {
         const make = (): Promise<boolean> =>
-          this.#stream(
-            secret,
-            { id, agent, attempt: attempts++ },
-            agent * links + slot,
-            over.signal,
+          this.#stream(secret, { id, agent, attempt: attempts++ }, () =>
+            sessionOf(place, agent * links + slot, over.signal),
           );
         void this.#keepStream(make, over.signal);
       }
@@ -276,11 +276,10 @@ class SharedThread {
   async #stream(
     secret: Uint8Array,
     preamble: { readonly id: string; readonly agent: number; readonly attempt: number },
-    place: number,
-    signal: AbortSignal,
+    sessionLater: () => Promise<Http2Session | undefined>,
   ): Promise<boolean> {
-    const session = await this.#session(place, signal);
-    if (session === undefined || !('request' in session)) return false;
+    const session = await sessionLater();
+    if (session === undefined) return false;
     const stream = (session as ClientHttp2Session).request(
       { ':method': 'POST', ':path': '/' },
       { endStream: false },
@@ -302,19 +301,6 @@ class SharedThread {
     return true;
   }
 
-  /** One of those that are up, by turns; undefined when it is no longer asked for. */
-  async #session(place: number, signal: AbortSignal): Promise<Http2Session | undefined> {
-    while (!signal.aborted) {
-      const live = [...this.#sessions].filter(({ closed, destroyed }) => !closed && !destroyed);
-      if (live.length > 0) return live[place % live.length];
-      await new Promise<void>((resolve) => {
-        this.#wakers.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
-    }
-    return undefined;
-  }
-
   /** The other side has begun a stream. */
   async #arrived(stream: ServerHttp2Stream): Promise<void> {
     stream.on('error', () => {});
@@ -334,17 +320,26 @@ class SharedThread {
   }
 }
 
-/**
- * A socket for HTTP/2, which would take its handle away from it: what was being written or had been read
- * already would be lost, or end the process.
- */
-function wireOf(socket: Socket): Duplex {
-  const both = { readable: socket, writable: socket };
-  const wire = Duplex.from(both as unknown as Parameters<typeof Duplex.from>[0]);
-  wire.on('error', () => {});
-  socket.once('close', () => wire.destroy());
-  wire.once('close', () => socket.destroy());
-  return wire;
+/** One of the sessions that are up, by turns; undefined when it is no longer asked for. */
+async function sessionOf(
+  { sessions, wakers }: Place,
+  turn: number,
+  signal: AbortSignal,
+): Promise<Http2Session | undefined> {
+  while (!signal.aborted) {
+    const live = [...sessions].filter(({ closed, destroyed }) => !closed && !destroyed);
+    if (live.length > 0) return live[turn % live.length];
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        wakers.delete(wake);
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      wakers.add(wake);
+      signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+  return undefined;
 }
 
 /** Joins a stream with a local socket whose other end is for an agent. */
