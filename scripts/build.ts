@@ -7,11 +7,11 @@
  *   (`import()`), and for the two doors, mod.js and cli-main.js; parts that several of these share.
  *
  * Contract: nothing is twice in it, so that a class is one class whoever loads it. A library is closed: what
- * its files import is in it or in one before it. Names stay, for stacks of errors. Packages stay outside.
+ * its files import is in it or in one before it. Names stay, for stacks of errors. Packages stay outside, but for one.
  */
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, globSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { type BuildOptions, build, type Plugin, stop } from 'esbuild';
 
@@ -72,6 +72,15 @@ function fileOf(part: string): string {
 function flat(part: string): string {
   return part.replaceAll('/', '-');
 }
+
+/** A package whose code is taken in, since it is loaded by every command; its licence goes with it. */
+const TAKEN_IN = 'commander';
+/** Where what it imports of Node.js is dear to load and not used, or is there anyway. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  'node:child_process':
+    "export default { spawn: (...words) => process.getBuiltinModule('node:child_process').spawn(...words) };",
+  'node:process': 'export default globalThis.process;',
+};
 
 const isLocal = (path: string): boolean => path.startsWith('.') || path.startsWith('/');
 
@@ -155,6 +164,30 @@ function exportList(names: readonly string[], number: number, way: 'into' | 'fro
   return `{ ${pairs.map(([a, b]) => (way === 'into' ? `${a} as ${b}` : `${b} as ${a}`)).join(', ')} }`;
 }
 
+/** Takes that package in. */
+const takeIn: Plugin = {
+  name: 'package',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /./ }, ({ path, importer }) => {
+      if (path === TAKEN_IN) return { path: join(ROOT, 'node_modules', TAKEN_IN, 'index.js') };
+      const isOf = dirname(importer).includes(`/node_modules/${TAKEN_IN}`);
+      return isOf && path in INSTEAD ? { path, namespace: 'instead' } : undefined;
+    });
+    onLoad({ filter: /./, namespace: 'instead' }, ({ path }) => ({
+      contents: INSTEAD[path] ?? '',
+    }));
+  },
+};
+
+/** A module with the exports of a source file that is in a library. */
+function fromLibrary(sources: Sources, places: Places, file: string): string {
+  const place = places.get(file);
+  const source = sources.get(file);
+  if (place === undefined || source === undefined) throw new Error(`${file} is in no library`);
+  const list = exportList(source.exports, place.number, 'from');
+  return `export ${list} from "./${place.library}.js";\n`;
+}
+
 /** Takes what is in libraries (but in the one that is being made) from there, and what is loaded later by its name. */
 function takeFromLibraries(sources: Sources, places: Places, own?: string): Plugin {
   return {
@@ -172,12 +205,7 @@ function takeFromLibraries(sources: Sources, places: Places, own?: string): Plug
           : { path: file, namespace: 'library' };
       });
       onLoad({ filter: /./, namespace: 'library' }, ({ path }) => {
-        const place = places.get(path);
-        const source = sources.get(path);
-        if (place === undefined || source === undefined)
-          throw new Error(`${path} is in no library`);
-        const list = exportList(source.exports, place.number, 'from');
-        return { contents: `export ${list} from './${place.library}.js';` };
+        return { contents: fromLibrary(sources, places, path) };
       });
     },
   };
@@ -203,7 +231,7 @@ async function buildLibrary(
     stdin: { contents: lines.join('\n'), resolveDir: ROOT, sourcefile: library },
     bundle: true,
     outfile: join(folder, `${library}.js`),
-    plugins: [takeFromLibraries(sources, places, library)],
+    plugins: [takeIn, takeFromLibraries(sources, places, library)],
   });
 }
 
@@ -213,16 +241,24 @@ async function buildCode(folder: string): Promise<void> {
   const sources = await readSources();
   const places = placeFiles(sources);
   for (const [library] of LIBRARIES) await buildLibrary(sources, places, library, folder);
+  const named = namedParts(sources);
+  for (const part of named.filter((name) => places.has(fileOf(name)))) {
+    const code = fromLibrary(sources, places, fileOf(part));
+    writeFileSync(join(folder, `${flat(part)}.js`), code);
+  }
   await build({
     ...COMMON,
-    entryPoints: namedParts(sources).map((part) => ({ in: fileOf(part), out: flat(part) })),
+    entryPoints: named
+      .filter((part) => !places.has(fileOf(part)))
+      .map((part) => ({ in: fileOf(part), out: flat(part) })),
     bundle: true,
     splitting: true,
     outdir: folder,
     chunkNames: 'part-[hash]',
-    plugins: [takeFromLibraries(sources, places)],
+    plugins: [takeIn, takeFromLibraries(sources, places)],
   });
   for (const name of COPIED) cpSync(join(SOURCES, name), join(folder, flat(name)));
+  cpSync(join(ROOT, 'node_modules', TAKEN_IN, 'LICENSE'), join(folder, `${TAKEN_IN}.LICENSE`));
 }
 
 /** Checks the types, and writes those of the library's door. */

@@ -11,7 +11,6 @@
  * is busy. Only `open`, `close` and `runAsync` may wait for promises; the event loop
  * turns once after `open`, so that a rejection that nobody handles comes out before the work starts.
  */
-import { setImmediate as turn } from 'node:timers/promises';
 import {
   isMainThread,
   type MessagePort,
@@ -137,7 +136,7 @@ class InstanceThread {
     }
     this.#opened = true;
     this.#primitives.segment.demandAttention(this.#plan.instance, ATTENTION.control);
-    await turn();
+    await new Promise((resolve) => setImmediate(resolve));
     waiting.state = STATE.running;
     if (chain.loops) await this.#loop(chain);
     else chain.run();

@@ -77,7 +77,30 @@ test('what is packed is built: no sources, no tests, the types of the door', () 
   );
 });
 
-test('the installed command line backs up, checks, restores, and starts with few files', () => {
+/** What a built file imports. */
+function importsOf(name: string): string[] {
+  const text = readFileSync(join(installed, 'dist', name), 'utf8');
+  return [...text.matchAll(/^(?:import|\}|export) ?.*?"([^"]+)";$/gm)].map(([, from = '']) => from);
+}
+
+test('what each thread of a backup or restore loads is a library or two', () => {
+  const [thread, work] = ['./library-thread.js', './library-work.js'];
+  const isNode = (name: string): boolean => name.startsWith('node:');
+  const others = (name: string): string[] => [
+    ...new Set(importsOf(name).filter((from) => !isNode(from))),
+  ];
+  assert.deepEqual(others('library-thread.js'), []);
+  assert.deepEqual(others('library-work.js'), [thread]);
+  assert.deepEqual(others('library-command.js').sort(), [thread, work]);
+  assert.deepEqual(others('pipe-runner.js'), [thread]);
+  assert.deepEqual(others('modules-scan.js'), [thread]);
+  for (const name of ['walk', 'collect', 'seal', 'place', 'fetch', 'restore-files', 'verify']) {
+    assert.deepEqual(others(`modules-${name}.js`), [work], name);
+  }
+  assert.deepEqual(others('media-directory-chunks.js'), [work]);
+});
+
+test('the installed command line backs up, checks and restores', () => {
   penstock('init');
   assert.equal(penstock('backup', source).filesNew, 2);
   assert.equal(penstock('backup', source).filesUnchanged, 2);

@@ -5,7 +5,6 @@
  * rule says (fault-script.ts). A failing `close` closes: a handle that stays open would be the
  * test's fault, not the file system's.
  */
-import { readFileSync } from 'node:fs';
 import { getEnvironmentData, type Serializable, setEnvironmentData } from 'node:worker_threads';
 import type { Files } from '../files.ts';
 import { addFaultRules, type Fault, type FaultRule, FaultScript } from './fault-script.ts';
@@ -139,7 +138,7 @@ function act(
     else result = call(...parameters);
   } else if (fault.mode === 'hold') {
     // Its opening waits for a writer, its end for that one's going.
-    readFileSync(fault.fifo);
+    process.getBuiltinModule('node:fs').readFileSync(fault.fifo);
     result = call(...parameters);
   }
   if (fault.crash) process.kill(process.pid, 'SIGKILL');

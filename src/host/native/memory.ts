@@ -5,7 +5,6 @@
  * objects of a busy thread grow to 64 MiB: bin/penstock.js sees to that.) V8 optimizes code in threads beside each
  * of ours, with tens of megabytes in the heaps of these.
  */
-import { setFlagsFromString } from 'node:v8';
 import { loadProgram } from './libc.ts';
 
 /** Parameters of glibc's mallopt. */
@@ -36,6 +35,6 @@ export function keepMemorySmall(): void {
  * itself, since other threads would only take turns with it. Of threads that are started from now on.
  */
 export function keepManyThreadsSmall(): void {
-  setFlagsFromString('--no-concurrent-recompilation');
+  process.getBuiltinModule('node:v8').setFlagsFromString('--no-concurrent-recompilation');
   keepMemorySmall();
 }
