@@ -10,6 +10,7 @@ import type { DriveReport } from '../media/drive-messages.ts';
 import { type MountRequest, mountText } from '../media/mount-requests.ts';
 import type { StreamingFigures } from '../media/volume-streaming.ts';
 import type { Pool } from '../mover/pools.ts';
+import { drivesOf } from '../mover/volume-medium.ts';
 import type { VolumeRecord } from '../mover/volume-records.ts';
 import type { JsonRecord, Output } from './output.ts';
 import { textTable } from './text-table.ts';
@@ -27,6 +28,12 @@ function totals(
     chunks: own.reduce((sum, volume) => sum + volume.chunks.length, 0),
     bytes: own.reduce((sum, volume) => sum + volume.bytes, 0),
   };
+}
+
+/** Where its volumes are, for people. */
+export function poolPlace(pool: Pool): string {
+  const drives = drivesOf(pool).map(({ device }) => device);
+  return drives.length === 0 ? toDisplay(pool.path) : drives.join(', ');
 }
 
 export function poolRecord(pool: Pool, volumes: readonly VolumeRecord[]): JsonRecord {
@@ -59,7 +66,7 @@ export function poolTable(pools: readonly Pool[], volumes: readonly VolumeRecord
       formatCount(sum.chunks),
       formatBytes(sum.bytes),
       pool.volumeBytes === 0 ? '' : formatBytes(pool.volumeBytes),
-      pool.device ?? toDisplay(pool.path),
+      poolPlace(pool),
     ];
   });
   return textTable(columns, rows);

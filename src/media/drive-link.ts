@@ -27,6 +27,7 @@ import type {
   WriteSession,
 } from './drive-messages.ts';
 import type { DriveThreadData } from './drive-thread.ts';
+import { DriveUsers, type DriveUsersData } from './drive-users.ts';
 import type { MountService } from './mount-requests.ts';
 import { buffersFor } from './volume-buffers.ts';
 import type { CommittedChunk } from './volume-commits.ts';
@@ -67,8 +68,15 @@ export class DriveLink {
    * @param recordBytes the longest record
    * @param mounts who brings tapes that are not there
    * @param bufferBytes memory of the buffers of what is written (VolumeWriterOptions)
+   * @param users which of the tape drives other threads use; absent: there are no others
    */
-  constructor(recordBytes: number, news: DriveNews, mounts?: MountService, bufferBytes?: number) {
+  constructor(
+    recordBytes: number,
+    news: DriveNews,
+    mounts?: MountService,
+    bufferBytes?: number,
+    users?: DriveUsersData,
+  ) {
     this.#mounts = mounts;
     const buffers = buffersFor(recordBytes, bufferBytes);
     this.#calls = CallMemory.make(LIMITS.driveSlots, recordBytes, buffers);
@@ -77,6 +85,7 @@ export class DriveLink {
       thread: codeFile('media/drive-thread').href,
       cacheFolder: getCompileCacheDir(),
       memory: this.#calls.shared,
+      ...(users === undefined ? {} : { users }),
       mountWaitMs: mounts?.signal.aborted === false ? mounts.waitMs : 0,
     };
     this.#worker = new Worker(codeFile('pipe/event-worker.js'), {
@@ -90,6 +99,7 @@ export class DriveLink {
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', () => {
         this.#calls.end();
+        if (users !== undefined) new DriveUsers(users).leaveAll();
         this.#fail(undefined);
         mounts?.signal.removeEventListener('abort', never);
         resolve();

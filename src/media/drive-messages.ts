@@ -20,16 +20,21 @@ export interface ImageMedium {
   readonly volumeBytes: number;
 }
 
-/** A tape for a drive, which a library may bring. */
+/** A drive for tapes. */
+export interface DriveAddress {
+  readonly device: string;
+  /** Which of the library's drives it is, from 1; absent where it has one, or tells which is which. */
+  readonly drive?: number;
+}
+
+/** A tape, and where it may be: in one of some drives, or in the library that serves them. */
 export interface TapeMedium {
   readonly kind: 'tape';
   /** The volume's name: the tape's label, but for the kind of cartridge. */
   readonly name: string;
-  /** Addresses. */
-  readonly device: string;
+  /** At least one; that which is taken first comes first. */
+  readonly drives: readonly DriveAddress[];
   readonly changer?: string;
-  /** Which of the library's drives it is, from 1; absent where it has one. */
-  readonly drive?: number;
   readonly chap?: ChapSecrets;
 }
 
@@ -159,7 +164,7 @@ export type DriveMessage =
   | ({ readonly type: 'ask'; readonly ask: number } & DriveAsk)
   /** The drive, or the file, says that this volume may not be written. */
   | { readonly type: 'protected'; readonly volume: string }
-  /** A damaged volume, or copy of a chunk, is passed over, and another one is taken. */
+  /** A damaged volume, copy of a chunk, or drive that cannot be used is passed over, and another one is taken. */
   | { readonly type: 'passed-over'; readonly error: ErrorRecord }
   /** This volume is being written from now on; another one was there before it was labelled. */
   | { readonly type: 'loaded'; readonly volume: string; readonly replaced?: string }

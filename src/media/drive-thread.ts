@@ -29,6 +29,7 @@ import type {
   WriteSession,
 } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
+import { DriveUsers, type DriveUsersData } from './drive-users.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { MountDesk, type MountRequest, mountText } from './mount-requests.ts';
 import { Media } from './open-medium.ts';
@@ -46,6 +47,7 @@ export interface DriveThreadData {
   readonly memory: SharedArrayBuffer;
   /** How long a tape is waited for that is not there; 0: not at all. */
   readonly mountWaitMs: number;
+  readonly users?: DriveUsersData;
 }
 
 type DriveAnswer = Extract<DriveRequest, { type: 'told' }>;
@@ -68,11 +70,19 @@ class DriveThread {
   readonly #asked = new Map<number, (answer: DriveAnswer) => void>();
   #asks = 0;
 
-  constructor(memory: CallMemory, post: (message: DriveMessage) => void, mountWaitMs: number) {
+  constructor(
+    memory: CallMemory,
+    post: (message: DriveMessage) => void,
+    { mountWaitMs, users }: Pick<DriveThreadData, 'mountWaitMs' | 'users'>,
+  ) {
     this.#memory = memory;
     this.#post = post;
     this.#desk = new MountDesk(mountWaitMs, (request) => void this.#tellMount(request));
-    this.#media = new Media(this.#desk);
+    this.#media = new Media({
+      desk: this.#desk,
+      users: users && new DriveUsers(users),
+      onPassedOver: (error) => this.#tellPassedOver(error),
+    });
     memory.setWritesMax(memory.slots - LIMITS.driveSlotsLeast);
   }
 
@@ -162,6 +172,7 @@ class DriveThread {
 
   /** Volumes to go on with; nothing is written to that one any more. */
   async #next(full: string): Promise<readonly WritableVolume[]> {
+    this.#media.tryAgain();
     return (await this.#ask({ about: 'next', full })) as readonly WritableVolume[];
   }
 
@@ -190,6 +201,7 @@ class DriveThread {
       try {
         return await this.#loadFirst(offered);
       } catch (error) {
+        await this.#media.closeFree();
         const isNone = error instanceof PenstockError && NONE_CAN_BE_WRITTEN.has(error.code);
         if (!isNone || tape === undefined) throw error;
         if (!(await this.#askForOne(offered, tape)))
@@ -217,26 +229,47 @@ class DriveThread {
   /** The first of the volumes that is there and can be written. POOL_EXHAUSTED with the reasons. */
   async #loadFirst(volumes: readonly WritableVolume[]): Promise<LoadedVolume> {
     const reasons: string[] = [];
+    const failures: PenstockError[] = [];
     for (const one of volumes) {
-      try {
-        const known = one.newLabel === undefined ? one.label.volume : undefined;
-        const volume = await this.#media.open(one.medium, 'create', known);
-        const replaced = await this.#labels(volume, one);
-        const loaded = { type: 'loaded', volume: one.label.volume } as const;
-        this.#post(replaced === undefined ? loaded : { ...loaded, replaced });
-        const { label, leastObjects = 0 } = one;
-        return { volume, label, leastObjects };
-      } catch (error) {
-        if (!(error instanceof PenstockError) || !OF_ONE_VOLUME.has(error.code)) throw error;
-        if (error.code === 'VOLUME_PROTECTED' && one.newLabel === undefined)
-          this.#post({ type: 'protected', volume: one.label.volume });
-        if (volumes.length === 1) throw error;
+      const refused = (error: unknown): undefined => {
+        if (!(error instanceof PenstockError) || !this.#mayGoOn(error, one)) throw error;
+        failures.push(error);
         reasons.push(`${one.label.name}: ${error.message}`);
+      };
+      const known = one.newLabel === undefined ? one.label.volume : undefined;
+      const candidates = this.#media.candidates(one.medium, 'create', known);
+      // In each of several drives there may be a blank tape.
+      for (;;) {
+        const next = await candidates.next().catch(refused);
+        if (next === undefined || next.done === true) break;
+        const loaded = await this.#load(next.value, one).catch(refused);
+        if (loaded === undefined) continue;
+        await this.#media.closeFree();
+        return loaded;
       }
     }
+    if (failures.length === 1) throw failures[0];
     const none = volumes.length === 0 ? ['none has room, and there is no name or tape left'] : [];
     const text = ['no volume can be written', ...none, ...reasons].join('; ');
     throw new PenstockError('POOL_EXHAUSTED', text);
+  }
+
+  /** Whether another volume, or drive, is tried after this error. */
+  #mayGoOn(error: PenstockError, { medium, label, newLabel }: WritableVolume): boolean {
+    if (error.code === 'VOLUME_PROTECTED' && newLabel === undefined)
+      this.#post({ type: 'protected', volume: label.volume });
+    const isOneOfSeveral = medium.kind === 'tape' && medium.drives.length > 1;
+    if (error.code !== 'VOLUME_IO' || !isOneOfSeveral) return OF_ONE_VOLUME.has(error.code);
+    this.#tellPassedOver(error);
+    return true;
+  }
+
+  async #load(volume: Volume, one: WritableVolume): Promise<LoadedVolume> {
+    const replaced = await this.#labels(volume, one);
+    const loaded = { type: 'loaded', volume: one.label.volume } as const;
+    this.#post(replaced === undefined ? loaded : { ...loaded, replaced });
+    const { label, leastObjects = 0 } = one;
+    return { volume, label, leastObjects };
   }
 
   /** Looks at the label, or writes it; returns which volume of ours was overwritten. */
@@ -270,12 +303,19 @@ class DriveThread {
 
   async #readFrom(volumes: readonly ReadableVolume[]): Promise<void> {
     await this.#reading?.close();
-    this.#reading = new DriveReading(
-      volumes,
-      ({ medium, volume }) => this.#media.open(medium, 'read', volume),
-      { onPassedOver: (error) => this.#tellPassedOver(error) },
-    );
+    this.#media.tryAgain();
+    this.#reading = new DriveReading(volumes, (one) => this.#openToRead(one), {
+      onPassedOver: (error) => this.#tellPassedOver(error),
+    });
     this.#readable.resolve();
+  }
+
+  async #openToRead({ medium, volume }: ReadableVolume): Promise<Volume> {
+    try {
+      return await this.#media.open(medium, 'read', volume);
+    } finally {
+      await this.#media.closeFree();
+    }
   }
 
   async #toRead(): Promise<DriveReading> {
@@ -288,6 +328,7 @@ class DriveThread {
     const report = await this.#writer?.close();
     const written = report === undefined ? [] : await Promise.all(report.volumes.map(toWritten));
     await this.#reading?.close();
+    await this.#media.closeFree();
     const reading = this.#reading?.figures ?? newReadFigures();
     return { written, streaming: report?.figures, reading };
   }
@@ -295,6 +336,7 @@ class DriveThread {
   /** Others may write to the volumes. */
   async #letGo(): Promise<void> {
     for (const volume of this.#loaded.splice(0)) await volume.close().catch(() => undefined);
+    await this.#media.closeFree();
     this.#writer = undefined;
     this.#writing = undefined;
   }
@@ -366,9 +408,9 @@ async function toWritten({
 }
 
 const port = must(parentPort, 'a drive runs in a thread of its own');
-const { memory, mountWaitMs } = workerData as DriveThreadData;
+const data = workerData as DriveThreadData;
 const post = (message: DriveMessage): void => port.postMessage(message);
-const drive = new DriveThread(new CallMemory(memory), post, mountWaitMs);
+const drive = new DriveThread(new CallMemory(data.memory), post, data);
 port.on('message', (request: DriveRequest) => {
   void drive.request(request).then(() => {
     if (request.type === 'close') port.close();

@@ -11,6 +11,8 @@ import { formatDuration } from '../base/units.ts';
 export interface MountRequest {
   /** Address of the drive; of the library where it is one that has no tape that would do. */
   readonly device: string;
+  /** Other drives into which it may be put as well. */
+  readonly otherDevices?: readonly string[];
   readonly isLibrary: boolean;
   /** Names of the tapes of which one is wanted. */
   readonly tapes: readonly string[];
@@ -34,6 +36,7 @@ export interface MountService {
 /** What is asked for, for people. */
 export function mountText({
   device,
+  otherDevices = [],
   isLibrary,
   tapes,
   blank,
@@ -47,7 +50,8 @@ export function mountText({
   );
   const there = found === undefined ? '' : `; there is ${found}`;
   const limit = Number.isFinite(waitMs) ? ` (waiting for ${formatDuration(waitMs)})` : '';
-  return `put ${wanted} into the ${isLibrary ? 'library' : 'drive'} ${device}${there}${limit}`;
+  const into = [device, ...otherDevices].join(' or ');
+  return `put ${wanted} into the ${isLibrary ? 'library' : 'drive'} ${into}${there}${limit}`;
 }
 
 type Request = Omit<MountRequest, 'waitMs'>;

@@ -260,6 +260,11 @@ class ScsiVolume implements Volume {
     await this.#written(outcome, 'ERASE', 0, 0);
   }
 
+  async reserve(): Promise<void> {
+    await this.#stand.try(() => this.#drive.unit.device.connect());
+    await this.#ask('RESERVE', () => this.#drive.reserve());
+  }
+
   async close(): Promise<void> {
     this.#stand.isKnown = false;
     await this.#drive.unit.device.close();

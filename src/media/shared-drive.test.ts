@@ -11,7 +11,8 @@ import type { LibraryElement } from '../scsi/changer-commands.ts';
 import type { TapeLibrary } from '../scsi/library.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
-import { SharedDrive, type WantedTape } from './shared-drive.ts';
+import { SharedDrive } from './shared-drive.ts';
+import type { WantedTape } from './shared-volume.ts';
 import type { Volume } from './volume.ts';
 
 const tape = (name: string): WantedTape => ({ name, isRead: false });

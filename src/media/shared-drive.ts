@@ -7,42 +7,22 @@
  * place. Without a library its label tells whether the tape in the drive is the one that is asked for, where its
  * volume is known; else it is taken for that as long as it is open. Another one is asked for where somebody is
  * there to put it in (mount-requests.ts), and nobody writes to the one that is there; else it is
- * VOLUME_NOT_READY.
+ * VOLUME_NOT_READY. Where the drive is one of several (tape-drives.ts) those are looked through instead.
  */
 import type { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { TapeLibrary } from '../scsi/library.ts';
 import type { MountDesk, MountRequest } from './mount-requests.ts';
 import {
-  isVolumeError,
-  type Spaced,
-  type Volume,
-  type VolumeLimits,
-  type VolumePosition,
-  type VolumeRead,
-  type VolumeStatus,
-  volumeError,
-} from './volume.ts';
+  AT_BEGINNING,
+  type Need,
+  NotInDrive,
+  SharedVolume,
+  type VolumeDrive,
+  type WantedTape,
+} from './shared-volume.ts';
+import { againOnceChanged, isVolumeError, type Volume, volumeError } from './volume.ts';
 import { heldBy, inspectVolume } from './volume-label.ts';
-
-/** What is known of a tape before it is seen. */
-export interface WantedTape {
-  /** Its label, or the beginning of it. */
-  readonly name: string;
-  /** Id of the volume that it must be; undefined: whatever is on it. */
-  readonly volume?: string | undefined;
-  /** It is only read. */
-  readonly isRead: boolean;
-}
-
-/** What a call needs: nothing, that the tape stands where its volume was, or that this is certain. */
-type Need = 'tape' | 'position' | 'certainty';
-
-/** Where a volume stood when another took the drive. */
-interface Place {
-  readonly object: number;
-  readonly wasAtEnd: boolean;
-}
 
 /** The library that serves the drive, and the drive's address in it. */
 export interface DriveInLibrary {
@@ -50,7 +30,13 @@ export interface DriveInLibrary {
   readonly drive: number;
 }
 
-export class SharedDrive {
+/** What is in a drive, for people, and which volume of ours; nothing where there is no tape. */
+export interface FoundTape {
+  readonly what: string | undefined;
+  readonly volume?: string;
+}
+
+export class SharedDrive implements VolumeDrive {
   readonly #volume: Volume;
   readonly #place: DriveInLibrary | undefined;
   readonly #desk: MountDesk | undefined;
@@ -59,6 +45,8 @@ export class SharedDrive {
   readonly #open = new Set<SharedVolume>();
   #current: SharedVolume | undefined;
   #turn: Promise<unknown> = Promise.resolve();
+  /** What was found in it, as long as nobody has used it since. */
+  #seen: FoundTape | undefined;
 
   /** @param volume the drive, whatever is in it */
   constructor(volume: Volume, place?: DriveInLibrary, desk?: MountDesk) {
@@ -68,14 +56,93 @@ export class SharedDrive {
   }
 
   /** The volume of a tape. */
-  volume(wanted: WantedTape): Volume {
+  volume(wanted: WantedTape): SharedVolume {
     const volume = new SharedVolume(this, wanted, this.#volume.limits);
     this.#open.add(volume);
     return volume;
   }
+  adopt(volume: SharedVolume): void {
+    this.#open.add(volume);
+  }
 
   get name(): string {
     return this.#volume.name;
+  }
+  get place(): DriveInLibrary | undefined {
+    return this.#place;
+  }
+
+  /** How many volumes have it. */
+  get users(): number {
+    return this.#open.size;
+  }
+  /** One of them is written. */
+  get isWritten(): boolean {
+    return [...this.#open].some((one) => !one.isRead);
+  }
+  /** This tape is in it, for one of them. */
+  hasNow(name: string, volume: string | undefined): boolean {
+    return this.#tape === name && this.isUsedFor(name, volume);
+  }
+  /** One of them is this tape, wherever it is now. */
+  isUsedFor(name: string, volume: string | undefined): boolean {
+    return [...this.#open].some(
+      (one) =>
+        one.tape === name &&
+        (one.volume === undefined || volume === undefined || one.volume === volume),
+    );
+  }
+
+  /** Keeps everybody else from it. @throws PenstockError VOLUME_IO for one that others keep */
+  reserve(): Promise<void> {
+    return this.#inTurn(async () => {
+      try {
+        await againOnceChanged(async () => await this.#volume.reserve?.());
+      } catch (error) {
+        if (!isVolumeError(error, 'VOLUME_NOT_READY')) throw error;
+      }
+    });
+  }
+
+  /** What is in it. */
+  look(): Promise<FoundTape> {
+    return this.#inTurn(async () => {
+      // What is written now is not moved for that.
+      const known = [...this.#open].find(
+        ({ tape, volume, isRead }) => tape === this.#tape && (volume !== undefined || !isRead),
+      );
+      if (known !== undefined) {
+        const { tape: what, volume } = known;
+        return volume === undefined ? { what } : { what, volume };
+      }
+      await this.#leaveCurrent();
+      this.#tape = undefined;
+      this.#seen ??= await this.#found();
+      return this.#seen;
+    });
+  }
+
+  /** Whether there is a tape, whatever it is. */
+  isLoaded(): Promise<boolean> {
+    return this.#inTurn(async () => (await this.#volume.status()).loaded);
+  }
+
+  /** Lets its tape go, so that it can be taken out; the answer tells when another one has come. */
+  async letGo(): Promise<() => Promise<boolean>> {
+    let hasCome = async (): Promise<boolean> => false;
+    await this.#inTurn(async () => {
+      await this.#leaveCurrent();
+      hasCome = await this.#emptied();
+    });
+    return () => this.#inTurn(hasCome);
+  }
+
+  /** Takes in the tape that is there, if there is one: it was let go, or has come. */
+  takeIn(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#seen = undefined;
+      await this.#volume.load();
+    });
   }
 
   /** Closes drive and library; the tape stays where it is. */
@@ -95,7 +162,8 @@ export class SharedDrive {
     need: Need,
     work: (volume: Volume) => Promise<Answer>,
   ): Promise<Answer> {
-    const turn = this.#turn.then(async () => {
+    return this.#inTurn(async () => {
+      this.#seen = undefined;
       try {
         await this.#bring(from, need);
         return await work(this.#volume);
@@ -108,6 +176,9 @@ export class SharedDrive {
         throw error;
       }
     });
+  }
+  #inTurn<Answer>(work: () => Promise<Answer>): Promise<Answer> {
+    const turn = this.#turn.then(work);
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
@@ -186,10 +257,12 @@ export class SharedDrive {
 
   async #exchangeByHand(wanted: SharedVolume): Promise<void> {
     const { tape, volume } = wanted;
+    if (this.#tape !== undefined && wanted.isElsewhere) throw new NotInDrive();
     if (this.#tape !== undefined && !this.#mayAsk(wanted)) throw this.#isNotThere(tape, undefined);
     while (volume !== undefined) {
       const found = await this.#found();
       if (found.volume === volume) break;
+      if (wanted.isElsewhere) throw new NotInDrive();
       const request = { tapes: [tape], blank: false, found: found.what };
       if (!this.#mayAsk(wanted) || !(await this.#ask(request))) {
         throw this.#isNotThere(tape, found.what);
@@ -200,8 +273,7 @@ export class SharedDrive {
 
   /** A tape that somebody writes to is not taken out for one that is read. */
   #mayAsk({ isRead }: SharedVolume): boolean {
-    const isWritten = [...this.#open].some((one) => !one.isRead);
-    return isRead && !isWritten && this.#desk?.isOpen === true;
+    return isRead && !this.isWritten && this.#desk?.isOpen === true;
   }
 
   #isNotThere(name: string, found: string | undefined): PenstockError {
@@ -211,8 +283,7 @@ export class SharedDrive {
     });
   }
 
-  /** What is in the drive, for people, and which volume of ours; nothing where there is no tape. */
-  async #found(): Promise<{ readonly what: string | undefined; readonly volume?: string }> {
+  async #found(): Promise<FoundTape> {
     try {
       const found = await againOnceChanged(() => inspectVolume(this.#volume));
       const what = found.kind === 'blank' ? 'a blank tape' : heldBy(found);
@@ -229,14 +300,12 @@ export class SharedDrive {
    * @returns false: nobody did
    */
   askForTape(request: Pick<MountRequest, 'tapes' | 'blank'>): Promise<boolean> {
-    const turn = this.#turn.then(async () => {
+    return this.#inTurn(async () => {
       await this.#leaveCurrent();
       const library = this.#place?.library;
       if (library !== undefined) return await this.#askForLibrary(request, library);
       return await this.#ask({ ...request, found: (await this.#found()).what });
     });
-    this.#turn = turn.catch(() => undefined);
-    return turn;
   }
 
   async #askForLibrary(
@@ -257,11 +326,21 @@ export class SharedDrive {
   async #ask(request: Pick<MountRequest, 'tapes' | 'blank' | 'found'>): Promise<boolean> {
     const volume = this.#volume;
     if (this.#desk?.isOpen !== true) return false;
-    this.#tape = undefined;
-    if ((await volume.status()).loaded) await volume.unload().catch(() => undefined);
-    let wasEmpty = false;
     const full = { ...request, device: volume.name, isLibrary: false };
-    const hasCome = await this.#desk.waitFor(full, LIMITS.mountPollMs, async () => {
+    const isThere = await this.#emptied();
+    const hasCome = await this.#desk.waitFor(full, LIMITS.mountPollMs, isThere);
+    if (hasCome) await volume.load();
+    return hasCome;
+  }
+
+  /** Unloads its tape; the answer says whether another one has come. */
+  async #emptied(): Promise<() => Promise<boolean>> {
+    const volume = this.#volume;
+    this.#tape = this.#seen = undefined;
+    if ((await volume.status()).loaded) await volume.unload().catch(() => undefined);
+    // Seen before anybody is asked: the next tape may come at once.
+    let wasEmpty = !(await volume.status()).loaded;
+    return async () => {
       try {
         if (!(await volume.status()).loaded) wasEmpty = true;
         else if (wasEmpty) return true;
@@ -272,112 +351,6 @@ export class SharedDrive {
         // The drive may be switched off meanwhile.
         return isVolumeError(error, 'VOLUME_CHANGED');
       }
-    });
-    if (hasCome) await volume.load();
-    return hasCome;
+    };
   }
 }
-
-/** A new tape is told once by whatever is called first. */
-async function againOnceChanged<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isVolumeError(error, 'VOLUME_CHANGED')) throw error;
-    return await work();
-  }
-}
-
-const AT_BEGINNING: Place = { object: 0, wasAtEnd: false };
-
-class SharedVolume implements Volume {
-  readonly tape: string;
-  readonly volume: string | undefined;
-  readonly isRead: boolean;
-  readonly limits: VolumeLimits;
-  /** Undefined: nobody knows. */
-  place: Place | undefined = AT_BEGINNING;
-  /** Since it was synchronised. */
-  hasWritten = false;
-  /** What it had written, or where it stood, was lost when another volume took the drive. */
-  isLost = false;
-  readonly #drive: SharedDrive;
-
-  constructor(drive: SharedDrive, { name, volume, isRead }: WantedTape, limits: VolumeLimits) {
-    this.#drive = drive;
-    this.tape = name;
-    this.volume = volume;
-    this.isRead = isRead;
-    this.limits = limits;
-  }
-
-  get name(): string {
-    return this.tape === '' ? this.#drive.name : `${this.#drive.name} ${this.tape}`;
-  }
-
-  /** The tape may be out of reach; that is no error here. */
-  async status(): Promise<VolumeStatus> {
-    try {
-      return await this.#drive.call(this, 'tape', (volume) => volume.status());
-    } catch (error) {
-      if (!NOT_THERE.has((error as PenstockError).code)) throw error;
-      return { loaded: false, writeProtected: false };
-    }
-  }
-
-  load(): Promise<void> {
-    return this.#drive.call(this, 'tape', (volume) => volume.load());
-  }
-  unload(): Promise<void> {
-    return this.#drive.call(this, 'tape', (volume) => volume.unload());
-  }
-  tell(): Promise<VolumePosition> {
-    return this.#drive.call(this, 'position', (volume) => volume.tell());
-  }
-  rewind(): Promise<void> {
-    return this.#drive.call(this, 'tape', (volume) => volume.rewind());
-  }
-  locate(object: number, hint?: number): Promise<void> {
-    return this.#drive.call(this, 'tape', (volume) => volume.locate(object, hint));
-  }
-  spaceRecords(count: number): Promise<Spaced> {
-    return this.#drive.call(this, 'position', (volume) => volume.spaceRecords(count));
-  }
-  spaceMarks(count: number): Promise<Spaced> {
-    return this.#drive.call(this, 'position', (volume) => volume.spaceMarks(count));
-  }
-  spaceEnd(): Promise<void> {
-    return this.#drive.call(this, 'tape', (volume) => volume.spaceEnd());
-  }
-  read(into: Uint8Array): Promise<VolumeRead> {
-    return this.#drive.call(this, 'position', (volume) => volume.read(into));
-  }
-  append(record: Uint8Array): Promise<boolean> {
-    return this.#write((volume) => volume.append(record));
-  }
-  writeMarks(count: number): Promise<boolean> {
-    return this.#write((volume) => volume.writeMarks(count));
-  }
-  #write(work: (volume: Volume) => Promise<boolean>): Promise<boolean> {
-    return this.#drive.call(this, 'certainty', async (volume) => {
-      const warned = await work(volume);
-      this.hasWritten = true;
-      return warned;
-    });
-  }
-  synchronise(): Promise<void> {
-    return this.#drive.call(this, 'certainty', async (volume) => {
-      await volume.synchronise();
-      this.hasWritten = false;
-    });
-  }
-  erase(): Promise<void> {
-    return this.#drive.call(this, 'certainty', (volume) => volume.erase());
-  }
-  /** The drive stays open, and the tape in it. */
-  close(): Promise<void> {
-    return this.#drive.leave(this);
-  }
-}
-
-const NOT_THERE: ReadonlySet<string> = new Set(['VOLUME_NOT_READY', 'LIBRARY_MISSING']);

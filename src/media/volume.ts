@@ -117,6 +117,9 @@ export interface Volume {
   /** Erases from the position on. */
   erase(): Promise<void>;
 
+  /** Keeps everybody else from the drive from here on, where it can do that; before, writing does. */
+  reserve?(): Promise<void>;
+
   /** Lets the drive go, as it stands; does not synchronise. May be called again. */
   close(): Promise<void>;
 }
@@ -138,6 +141,16 @@ export function volumeError(
 /** Whether something thrown is this error of a volume. */
 export function isVolumeError(thrown: unknown, code: VolumeErrorCode): boolean {
   return thrown instanceof PenstockError && thrown.code === code;
+}
+
+/** A new tape is told once by whatever is called first. */
+export async function againOnceChanged<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isVolumeError(error, 'VOLUME_CHANGED')) throw error;
+    return await work();
+  }
 }
 
 /** Asserted by implementations and fakes: the record's length, before anything is written. */

@@ -4,7 +4,9 @@
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import type { PooledStore } from './pooled-store.ts';
+import type { Pool } from './pools.ts';
 import { ROOT_POOL } from './storage-map.ts';
+import { drivesOf } from './volume-medium.ts';
 
 /** A chunk that is to go, and where it is. */
 export interface Moving {
@@ -35,10 +37,10 @@ export async function chooseMoving(
   const { target } = pooled;
   const places = placesOf(pooled);
   const poolOf = new Map(pooled.volumes.map(({ volume, pool }) => [volume, pool]));
-  const device = target?.device;
+  const devices = new Set(target === undefined ? [] : devicesOf(target));
   const onDevice = new Set(
     pooled.pools
-      .filter((one) => one.device !== undefined && one.device === device)
+      .filter((one) => devicesOf(one).some((device) => devices.has(device)))
       .map(({ id }) => id),
   );
   const moving: Moving[] = [];
@@ -57,9 +59,12 @@ export async function chooseMoving(
   return moving;
 }
 
-/** Without a library there is one tape in the drive, and nobody to change it. */
+const devicesOf = (pool: Pool): readonly string[] => drivesOf(pool).map(({ device }) => device);
+
+/** Without a library there is one tape in the only drive, and nobody to change it. */
 function checkLibrary({ target }: PooledStore): void {
-  if (target?.changer !== undefined) return;
+  if (target?.changer !== undefined || (target !== undefined && drivesOf(target).length > 1))
+    return;
   const text = `what is to go to pool ${target?.name} is read with the drive that would write it`;
   throw new PenstockError('DRIVE_SHARED', text, { subject: target?.name ?? '' });
 }

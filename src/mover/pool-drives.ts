@@ -12,6 +12,7 @@ import { LIMITS } from '../base/limits.ts';
 import { TRAILER_BYTES } from '../format/chunk.ts';
 import { DriveLink } from '../media/drive-link.ts';
 import type { DriveReport, ReadableVolume, WritableVolume } from '../media/drive-messages.ts';
+import { DriveUsers } from '../media/drive-users.ts';
 import type { CommittedChunk } from '../media/volume-commits.ts';
 import type { KnownVolumes } from './known-volumes.ts';
 import type { Pool } from './pools.ts';
@@ -25,7 +26,7 @@ import {
   knownLabel,
   leastObjects,
 } from './volume-choice.ts';
-import { mediumOf } from './volume-medium.ts';
+import { drivesAtOnce, drivesOf, mediumOf } from './volume-medium.ts';
 import type { KnownVolume } from './volume-records.ts';
 
 export interface PoolSession {
@@ -53,6 +54,11 @@ export class PoolDrives {
   readonly #readable: () => Promise<readonly ReadableVolume[]>;
   readonly #drives: PoolDrive[] = [];
   readonly #streams = new Map<string, PoolDrive>();
+  /** Which of them uses which of these tape drives: they are threads of their own. */
+  readonly #devices: readonly string[];
+  readonly #users: SharedArrayBuffer;
+  /** What was told: each thread tells of the drives that it passes over. */
+  readonly #passedOver = new Set<string>();
   /** The choices of volumes, one after the other. */
   #choosing: Promise<unknown> = Promise.resolve();
 
@@ -69,6 +75,8 @@ export class PoolDrives {
     this.#target = target;
     this.#volumes = volumes;
     this.#readable = readable;
+    this.#devices = pools.flatMap((pool) => drivesOf(pool).map(({ device }) => device));
+    this.#users = DriveUsers.words(this.#devices);
   }
 
   /** The one that reads; it is made when it is asked for. */
@@ -84,11 +92,14 @@ export class PoolDrives {
   async begin(session: PoolSession): Promise<void> {
     const pool = must(this.#target, 'a pool that is written');
     await this.#begin(this.#at(0), pool, session);
-    const count = Math.min(pool.drives ?? 1, session.streams ?? 1, LIMITS.poolDrivesMax);
+    const count = Math.min(drivesAtOnce(pool), session.streams ?? 1, LIMITS.poolDrivesMax);
     for (let i = 1; i < count; i++) {
       const drive = this.#at(i);
       try {
+        // Nobody is asked for a tape for it as long as there is one to write.
+        drive.link.askForTapes(false);
         await this.#begin(drive, pool, session);
+        drive.link.askForTapes(true);
       } catch (error) {
         // It is written to those that there are.
         if (!(error instanceof PenstockError) || !NO_FURTHER_VOLUME.has(error.code)) throw error;
@@ -179,12 +190,13 @@ export class PoolDrives {
           const known = this.#volumes.get(volume);
           if (known !== undefined) this.#setState(known, 'read-only');
         },
-        onPassedOver: (error) => this.#repository.around.onPassedOver?.(error),
+        onPassedOver: (error) => this.#tellPassedOver(error),
         onLoaded: (volume, replaced) => this.#loaded(drive, volume, replaced),
         onCommitted: (chunk) => this.#committed(chunk),
       },
       this.#repository.around.mounts,
       this.#target?.bufferBytes,
+      { words: this.#users, devices: this.#devices, self: index + 1 },
     );
     const drive: PoolDrive = { link, fresh: new Map(), volume: undefined, isWriting: false };
     this.#drives[index] = drive;
@@ -258,6 +270,12 @@ export class PoolDrives {
     return known === undefined ? isEmpty : known.state === 'expired';
   }
 
+  #tellPassedOver(error: PenstockError): void {
+    if (this.#passedOver.has(error.message)) return;
+    this.#passedOver.add(error.message);
+    this.#repository.around.onPassedOver?.(error);
+  }
+
   /** A volume is written: of one with a new label the repository is to know. */
   #loaded(drive: PoolDrive, volume: string, replaced: string | undefined): void {
     const fresh = drive.fresh.get(volume);
@@ -289,4 +307,5 @@ const NO_FURTHER_VOLUME: ReadonlySet<string> = new Set([
   'VOLUME_FULL',
   'VOLUME_NOT_READY',
   'VOLUME_PROTECTED',
+  'LIBRARY_MISSING',
 ]);

@@ -10,8 +10,10 @@ import type { ByteString } from '../base/bytes.ts';
 import { isOutOfReach, PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { makeDirectories } from '../media/directory-store.ts';
+import type { DriveAddress } from '../media/drive-messages.ts';
 import type { Repository } from './repository.ts';
 import { putMapRecord, ROOT_POOL, readMapRecord } from './storage-map.ts';
+import { drivesOf } from './volume-medium.ts';
 
 export const POOL_KINDS = ['tape-image', 'tape'] as const;
 export type PoolKind = (typeof POOL_KINDS)[number];
@@ -34,6 +36,8 @@ export interface PoolSettings {
   readonly device?: string;
   readonly changer?: string;
   readonly drive?: number;
+  /** More drives for its tapes. */
+  readonly otherDrives?: readonly DriveAddress[];
   /** Of images: how many volumes one command writes at once; absent: one. */
   readonly drives?: number;
   /** What one volume holds; 0 for tapes, whose drive says when they are full. */
@@ -161,8 +165,8 @@ export async function withPools(repository: Repository, target?: string): Promis
   }
 }
 
-/** What labels of a pool's volumes say of it: with them it can be made again. */
-export type LabelSettings = Omit<PoolSettings, 'name'>;
+/** What labels of a pool's volumes say of it: with them it can be made again, where its volumes are found. */
+export type LabelSettings = Omit<PoolSettings, 'name' | 'otherDrives'>;
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
 const isText = (value: unknown): boolean => typeof value === 'string';
@@ -191,9 +195,9 @@ function checkSettings(repository: Repository, settings: PoolSettings): void {
       hint: 'use up to 32 letters, digits, dots, dashes and underscores; root is taken',
     });
   }
-  const { drives = 1 } = settings;
+  const { drives = Math.max(1, drivesOf(settings).length) } = settings;
   if (drives < 1 || drives > LIMITS.poolDrivesMax)
-    throw new PenstockError('USAGE', `--drives must be 1 to ${LIMITS.poolDrivesMax}`);
+    throw new PenstockError('USAGE', `a pool has 1 to ${LIMITS.poolDrivesMax} drives`);
   const least = leastBlockBytes(repository);
   if (blockBytes < least || blockBytes > LIMITS.tapeImageRecordBytesMax) {
     const most = LIMITS.tapeImageRecordBytesMax;

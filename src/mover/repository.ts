@@ -47,7 +47,7 @@ export interface Surroundings {
   readonly chap?: ChapSource;
   /** Who brings tapes that are not there; absent: nobody. */
   readonly mounts?: MountService;
-  /** A volume, or a copy on one, is damaged, and another one is taken; absent: nobody is told. */
+  /** A volume, a copy on one, or a drive cannot be used, and another one is taken; absent: nobody is told. */
   readonly onPassedOver?: (error: PenstockError) => void;
 }
 

@@ -1,11 +1,12 @@
 /**
  * Looks for volumes from which a repository can be made again (recover-volumes.ts): images in a folder, the
- * tape in a drive, all tapes of a library one after the other.
+ * tapes in drives, all tapes of a library one after the other.
  *
- * Contract: nothing is written. What is no volume of ours, or cannot be read, is passed over and told; a drive
- * or a library that cannot be reached ends the search.
+ * Contract: nothing is written. What is no volume of ours, or cannot be read, is passed over and told, and so is a
+ * drive that cannot be reached where there is another; a library, or the only drive, ends the search.
  */
 import { readdirSync } from 'node:fs';
+import { must } from '../base/assert.ts';
 import { type ByteString, fromBytes, toBytes, toDisplay } from '../base/bytes.ts';
 import { isOutOfReach, PenstockError, toPenstockError } from '../base/errors.ts';
 import { Media } from '../media/open-medium.ts';
@@ -18,7 +19,10 @@ import { tapesFor } from './volume-choice.ts';
 import { type TapePlace, tapeMedium } from './volume-medium.ts';
 
 /** Where a volume was found, as its pool says it. */
-export type FoundPlace = Pick<PoolSettings, 'kind' | 'path' | 'device' | 'changer' | 'drive'>;
+export type FoundPlace = Pick<
+  PoolSettings,
+  'kind' | 'path' | 'device' | 'changer' | 'drive' | 'otherDrives'
+>;
 
 export interface FoundVolume extends SurveyedVolume {
   readonly place: FoundPlace;
@@ -58,34 +62,54 @@ function imagesIn(folder: ByteString): string[] {
 }
 
 /**
- * Looks at the tape in a drive; with a library at all of its tapes, one after the other.
+ * Looks at the tapes in drives; with a library at all of its tapes, one after the other.
  *
  * @param onTape is told which tape is looked at now
- * @throws DEVICE_*, LIBRARY_MISSING, USAGE for an address or a secret
+ * @throws DEVICE_* where no drive can be used; LIBRARY_MISSING, USAGE for an address or a secret
  */
-export async function surveyDrive(
+export async function surveyDrives(
   place: TapePlace,
   chap: ChapSource | undefined,
   onTape: (name: string) => void,
 ): Promise<Survey> {
   const search = new Search();
-  const media = new Media();
-  const { device, changer, drive } = place;
+  const { drives, changer } = place;
+  const [{ device, drive }, ...otherDrives] = [must(drives[0], 'a drive'), ...drives.slice(1)];
   const found: FoundPlace = {
     ...{ kind: 'tape', path: '', device },
     ...(changer === undefined ? {} : { changer }),
     ...(drive === undefined ? {} : { drive }),
+    ...(otherDrives.length === 0 ? {} : { otherDrives }),
   };
+  const failures = new Map<string, PenstockError>();
+  const fail = (error: PenstockError): unknown => failures.set(error.message, error);
+  const media = new Media({ onPassedOver: fail });
   try {
-    for (const name of (await tapesFor(await tapeMedium(place, chap, ''))) ?? [undefined]) {
-      const where = name === undefined ? `the tape in ${device}` : `the tape ${name}`;
+    const all = await tapeMedium(place, chap, '');
+    const tapes = await tapesFor(all);
+    for (const name of tapes ?? []) {
+      onTape(`the tape ${name}`);
+      await search.look(`the tape ${name}`, name, found, () =>
+        media.open({ ...all, name }, 'read'),
+      );
+      await media.closeFree();
+    }
+    for (const one of tapes === undefined ? drives : []) {
+      const where = `the tape in ${one.device}`;
       onTape(where);
-      const medium = await tapeMedium(place, chap, name ?? '');
-      await search.look(where, name, found, () => media.open(medium, 'read'));
+      const medium = { ...all, drives: [one] };
+      const looking = search.look(where, undefined, found, () => media.open(medium, 'read'));
+      await looking.catch((error: unknown) => {
+        if (!isOutOfReach(error)) throw error;
+        fail(toPenstockError(error));
+      });
     }
   } finally {
     await media.close();
   }
+  const [first] = failures.values();
+  if (failures.size === drives.length && first !== undefined) throw first;
+  for (const { message } of failures.values()) search.problems.push(message);
   return search;
 }
 

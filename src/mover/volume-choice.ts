@@ -135,7 +135,7 @@ export async function labelled(
 }
 
 function labelSettings(pool: Pool): LabelSettings {
-  const { id: _, name: __, createdMs: ___, ...settings } = pool;
+  const { id: _, name: __, createdMs: ___, otherDrives: ____, ...settings } = pool;
   return settings;
 }
 

@@ -84,10 +84,14 @@ export async function withAnyMedium<T>(
   work: (volume: Volume) => Promise<T>,
   wanted?: string,
 ): Promise<T> {
-  const media = new Media(deskOf(repository.around.mounts));
+  const media = new Media({
+    desk: deskOf(repository.around.mounts),
+    onPassedOver: (error) => repository.around.onPassedOver?.(error),
+  });
   try {
     const volume = await media.open(await mediumOf(repository, pool, name), use, wanted);
     try {
+      await media.closeFree();
       return await work(volume);
     } finally {
       await volume.close();

@@ -18,7 +18,7 @@ import type { Repository } from './repository.ts';
 import { isThere, labelled } from './volume-choice.ts';
 import { type NamedVolume, volumeAgain, withAnyMedium } from './volume-find.ts';
 import { dropLogs } from './volume-logs.ts';
-import { mediumOf } from './volume-medium.ts';
+import { drivesOf, mediumOf } from './volume-medium.ts';
 import { addVolume, dropVolume, listVolumes, type VolumeRecord } from './volume-records.ts';
 
 export interface LabelRequest {
@@ -27,6 +27,8 @@ export interface LabelRequest {
   readonly pool: string;
   /** Overwrites what is not of this repository. */
   readonly force: boolean;
+  /** Which of the pool's drives has the tape, from 1; undefined: the only one that has one. */
+  readonly drive?: number | undefined;
 }
 
 export interface LabelResult {
@@ -44,13 +46,14 @@ export interface LabelResult {
  */
 export async function labelMedium(
   repository: Repository,
-  { name, pool: poolName, force }: LabelRequest,
+  { name, pool: poolName, force, drive }: LabelRequest,
 ): Promise<LabelResult> {
   checkVolumeName(name);
   const pool = await findPool(repository, poolName);
+  const place = drive === undefined ? pool : onlyDrive(pool, drive);
   // Nothing is made in the place of a volume that is needed and only away.
   await ofName(repository, pool, name);
-  return await withAnyMedium(repository, pool, name, 'create', async (volume) => {
+  return await withAnyMedium(repository, place, name, 'create', async (volume) => {
     await refuseProtected(volume);
     const same = await ofName(repository, pool, name);
     const { volumes } = await listVolumes(repository);
@@ -66,6 +69,17 @@ export async function labelMedium(
     const replaced = found.kind === 'blank' ? undefined : heldBy(found);
     return { pool, record: stored, replaced };
   });
+}
+
+/** The pool as if it had this drive alone. */
+function onlyDrive(pool: Pool, number: number): Pool {
+  const drives = drivesOf(pool);
+  const one = drives[number - 1];
+  if (pool.changer !== undefined)
+    throw new PenstockError('USAGE', '--drive: the library of the pool knows where its tapes are');
+  if (one === undefined)
+    throw new PenstockError('USAGE', `--drive: pool ${pool.name} has ${drives.length} drives`);
+  return { ...pool, device: one.device, otherDrives: [] };
 }
 
 /** Volumes that have the name; none of them may be needed. */
@@ -152,23 +166,26 @@ async function eraseMedium(
   force: boolean,
 ): Promise<boolean> {
   const { pool, record } = found;
-  try {
-    return await withAnyMedium(repository, pool, record.name, 'write', async (volume) => {
-      await refuseProtected(volume);
-      // Whoever was writing to it has ended, and has said what is there.
-      refuseUsed((await volumeAgain(repository, found)).record);
-      const held = await inspectVolume(volume);
-      if (held.kind === 'ours' && held.label.volume === record.volume) {
-        await volume.rewind();
-        await volume.erase();
-        return true;
-      }
-      if (held.kind === 'blank' || force) return false;
-      const text = `the medium holds ${heldBy(held)}, not volume ${record.name} of pool ${pool.name}`;
-      throw volumeError('VOLUME_FOREIGN', volume.name, 0, text, {
-        hint: 'to forget the volume, and leave this medium as it is, use --force',
-      });
+  // Of several drives, in that which has it.
+  const wanted = drivesOf(pool).length > 1 ? record.volume : undefined;
+  const erase = async (volume: Volume): Promise<boolean> => {
+    await refuseProtected(volume);
+    // Whoever was writing to it has ended, and has said what is there.
+    refuseUsed((await volumeAgain(repository, found)).record);
+    const held = await inspectVolume(volume);
+    if (held.kind === 'ours' && held.label.volume === record.volume) {
+      await volume.rewind();
+      await volume.erase();
+      return true;
+    }
+    if (held.kind === 'blank' || force) return false;
+    const text = `the medium holds ${heldBy(held)}, not volume ${record.name} of pool ${pool.name}`;
+    throw volumeError('VOLUME_FOREIGN', volume.name, 0, text, {
+      hint: 'to forget the volume, and leave this medium as it is, use --force',
     });
+  };
+  try {
+    return await withAnyMedium(repository, pool, record.name, 'write', erase, wanted);
   } catch (error) {
     // Not that somebody is writing to it.
     const isAway = error instanceof PenstockError && error.code === 'VOLUME_NOT_READY';

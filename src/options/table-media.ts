@@ -50,14 +50,17 @@ export const MEDIA_COMMANDS = {
         flag: 'device',
         kind: 'text',
         value: 'ADDRESS',
-        help: 'the tape drive: iscsi://HOST/TARGET/LUN (USER@ and :PORT are possible)',
+        many: true,
+        help:
+          'a tape drive: iscsi://HOST/TARGET/LUN (USER@ and :PORT are possible); of several that which comes first ' +
+          'is taken first',
         conflicts: ['path', 'volume-size'],
       },
       changer: {
         flag: 'changer',
         kind: 'text',
         value: 'ADDRESS',
-        help: 'the library that brings tapes to the drive, in the same form',
+        help: 'the library that brings tapes to the drives, in the same form',
         conflicts: ['path'],
       },
       drive: {
@@ -65,7 +68,10 @@ export const MEDIA_COMMANDS = {
         kind: 'count',
         min: 1,
         value: 'NUMBER',
-        help: 'which of the drives of the library it is, in the order of their addresses',
+        many: true,
+        help:
+          'which of the drives of the library it is, in the order of their addresses; once for each --device, where the ' +
+          'library does not tell',
         conflicts: ['path'],
       },
       drives: {
@@ -148,6 +154,12 @@ export const MEDIA_COMMANDS = {
       {
         line: 'penstock pool add lto --kind tape --device iscsi://nas/iqn.2001-04.com.example:drive/1',
         help: 'the tapes that are put into a drive',
+      },
+      {
+        line:
+          'penstock pool add lto --kind tape --device iscsi://nas/iqn.2001-04.com.example:lib/1 ' +
+          '--device iscsi://nas/iqn.2001-04.com.example:lib/2 --changer iscsi://nas/iqn.2001-04.com.example:lib/0',
+        help: 'the tapes of a library with two drives',
       },
     ],
   },
@@ -246,6 +258,13 @@ export const MEDIA_COMMANDS = {
         flag: 'force',
         kind: 'flag',
         help: 'overwrite what is not of this repository, or not readable',
+      },
+      drive: {
+        flag: 'drive',
+        kind: 'count',
+        min: 1,
+        value: 'NUMBER',
+        help: 'in which of the drives of the pool the tape is, where there are tapes in several',
       },
     },
     examples: [

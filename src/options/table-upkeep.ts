@@ -196,7 +196,7 @@ export const UPKEEP_COMMANDS = {
       'Makes the catalog again from the repository. Index segments and map records that are ' +
         'missing or damaged are made again from the chunks.',
       'With --volumes, what is known of volumes is made again from what is on them, in any order: of ' +
-        'images in a folder, of the tape in a drive (iscsi://HOST/TARGET/LUN), or with --changer of all ' +
+        'images in a folder, of the tapes in drives (iscsi://HOST/TARGET/LUN), or with --changer of all ' +
         'tapes of a library. Where --repo holds no repository yet, it is made from their labels: the ' +
         'volumes and the passphrase are enough. Volumes may also be given one after the other: run the ' +
         'command again with the next tape in the drive. Begin with the newest one, which has the keys ' +
@@ -222,7 +222,10 @@ export const UPKEEP_COMMANDS = {
         kind: 'count',
         min: 1,
         value: 'NUMBER',
-        help: 'which of the drives of the library it is, in the order of their addresses',
+        many: true,
+        help:
+          'which of the drives of the library it is, in the order of their addresses; once for each drive in --volumes, ' +
+          'where the library does not tell',
       },
     },
     examples: [

@@ -35,6 +35,8 @@ export interface LibraryElement {
   readonly label: string;
   /** What identifies a drive to the library, where it tells. */
   readonly device: string;
+  /** The same as bytes; empty where the library does not tell, or not all of it. */
+  readonly identifier: Buffer;
 }
 
 const ELEMENTS_ALL = 0xffff;
@@ -116,7 +118,13 @@ function readElement(kind: ElementKind, bytes: Buffer, pageFlags: number): Libra
     source: (bytes.readUInt8(9) & 0x80) === 0 ? undefined : bytes.readUInt16BE(10),
     label: hasLabel ? text(DESCRIPTOR_BYTES_MIN, DESCRIPTOR_BYTES_MIN + LABEL_BYTES) : '',
     device: bytes.length > device + 4 ? text(device + 4, bytes.length) : '',
+    identifier: bytes.length > device + 4 ? identifierAt(bytes, device) : Buffer.alloc(0),
   };
+}
+
+function identifierAt(bytes: Buffer, at: number): Buffer {
+  const end = at + 4 + bytes.readUInt8(at + 3);
+  return end > bytes.length ? Buffer.alloc(0) : bytes.subarray(at + 4, end);
 }
 
 function hex(value: number): string {

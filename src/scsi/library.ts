@@ -21,7 +21,7 @@ import {
   readElementStatus,
 } from './changer-commands.ts';
 import type { ScsiDevice } from './scsi-device.ts';
-import { DEVICE_TYPE, type Outcome, ScsiUnit } from './scsi-unit.ts';
+import { DEVICE_TYPE, type DeviceIdentity, type Outcome, ScsiUnit } from './scsi-unit.ts';
 
 const STATUS_BYTES = 64 * 1024;
 const KIND_OF_CARTRIDGE = /^[A-Z][A-Z0-9]$/;
@@ -65,6 +65,12 @@ export class TapeLibrary {
     return await this.#elementsOf('drive');
   }
 
+  /** The drive that is this device, where the library tells devices and this is just one of them. */
+  async driveOf(identity: DeviceIdentity): Promise<LibraryElement | undefined> {
+    const found = (await this.drives()).filter((one) => isDevice(one, identity));
+    return found.length === 1 ? found[0] : undefined;
+  }
+
   /** Slots for tapes, without the doors. */
   async slots(): Promise<LibraryElement[]> {
     return await this.#elementsOf('slot');
@@ -98,7 +104,14 @@ export class TapeLibrary {
       this.#fail('LIBRARY_MISSING', `the tape ${label} is in another drive (${tape.address})`);
     }
     await this.unload(drive);
-    await this.#move(tape.address, drive);
+    try {
+      await this.#move(tape.address, drive);
+    } catch (error) {
+      // Another machine, or another drive of ours, was faster.
+      const now = (await this.elements()).find(({ address }) => address === tape.address);
+      if (now?.full === true && now.label === tape.label) throw error;
+      this.#fail('LIBRARY_MISSING', `the tape ${label} was taken just now`);
+    }
   }
 
   /** Brings a drive's tape back to where it came from, or to a free slot; without a tape nothing is done. */
@@ -166,4 +179,19 @@ export class TapeLibrary {
   #fail(code: 'LIBRARY_MISSING', text: string): never {
     throw new PenstockError(code, `${this.name}: ${text}`, { subject: this.name });
   }
+}
+
+/** Shorter serial numbers could be anybody's. */
+const SERIAL_LENGTH_MIN = 4;
+/** Vendor and product, which stand before the serial number in what identifies most drives. */
+const NAMES_LENGTH = 24;
+
+function isDevice(
+  { device, identifier }: LibraryElement,
+  { serial, designators }: DeviceIdentity,
+): boolean {
+  if (identifier.length === 0) return false;
+  if (designators.some((one) => one.equals(identifier))) return true;
+  if (serial.length < SERIAL_LENGTH_MIN) return false;
+  return device === serial || device.slice(NAMES_LENGTH).trim() === serial;
 }

@@ -27,9 +27,20 @@ export interface Inquiry {
   readonly revision: string;
 }
 
+/** What tells one device from another. */
+export interface DeviceIdentity {
+  /** Empty where it does not tell. */
+  readonly serial: string;
+  /** Identifiers of the unit, as bytes. */
+  readonly designators: readonly Buffer[];
+}
+
 export const DEVICE_TYPE = { tape: 1, changer: 8 } as const;
 
 const INQUIRY_BYTES = 96;
+const PAGE_BYTES = 252;
+const PAGE = { serial: 0x80, designators: 0x83 } as const;
+const EMPTY = Buffer.alloc(0);
 const NO_SENSE = decodeSense(Buffer.alloc(0));
 
 export class ScsiUnit {
@@ -112,17 +123,28 @@ export class ScsiUnit {
     const command = { name: 'INQUIRY', cdb, dataIn: bytes, timeoutMs: LIMITS.scsiCommandMs };
     const { received } = await this.done(command);
     if (received < 36) this.#fail('DEVICE_PROTOCOL', command, 'an answer that is too short');
-    const text = (from: number, to: number): string =>
-      bytes
-        .toString('latin1', from, to)
-        .replace(/[^ -~]/g, ' ')
-        .trim();
     return {
       deviceType: bytes.readUInt8(0) & 0x1f,
-      vendor: text(8, 16),
-      product: text(16, 32),
-      revision: text(32, 36),
+      vendor: printable(bytes.subarray(8, 16)),
+      product: printable(bytes.subarray(16, 32)),
+      revision: printable(bytes.subarray(32, 36)),
     };
+  }
+
+  /** As far as the device tells it. */
+  async identity(): Promise<DeviceIdentity> {
+    const serial = printable(await this.#page(PAGE.serial));
+    return { serial, designators: designatorsOf(await this.#page(PAGE.designators)) };
+  }
+
+  /** A page of vital product data, without its head; empty where there is none. */
+  async #page(code: number): Promise<Buffer> {
+    const bytes = Buffer.alloc(PAGE_BYTES);
+    const cdb = Uint8Array.of(0x12, 1, code, 0, PAGE_BYTES, 0);
+    const command = { name: 'INQUIRY', cdb, dataIn: bytes, timeoutMs: LIMITS.scsiCommandMs };
+    const { kind, received } = await this.execute(command);
+    const isPage = kind === 'good' && received >= 4 && bytes.readUInt8(1) === code;
+    return isPage ? bytes.subarray(4, Math.min(received, 4 + bytes.readUInt16BE(2))) : EMPTY;
   }
 
   #fail(
@@ -133,6 +155,25 @@ export class ScsiUnit {
     const { name } = this.device;
     throw new PenstockError(code, `${name}: ${command.name}: ${why}`, { subject: name });
   }
+}
+
+/** Those that identify the unit itself, not its port or target; what is cut off is not taken. */
+export function designatorsOf(page: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at + 4 <= page.length; ) {
+    const end = at + 4 + page.readUInt8(at + 3);
+    const isOfUnit = ((page.readUInt8(at + 1) >> 4) & 3) === 0;
+    if (end <= page.length && end > at + 4 && isOfUnit) found.push(page.subarray(at + 4, end));
+    at = end;
+  }
+  return found;
+}
+
+function printable(bytes: Buffer): string {
+  return bytes
+    .toString('latin1')
+    .replace(/[^ -~]/g, ' ')
+    .trim();
 }
 
 /** A command of six bytes without data. */

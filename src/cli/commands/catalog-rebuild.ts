@@ -10,10 +10,11 @@ import { recoverRecords, recoverVolumes } from '../../mover/recover-volumes.ts';
 import {
   type FoundVolume,
   type Survey,
-  surveyDrive,
+  surveyDrives,
   surveyFolder,
 } from '../../mover/survey-volumes.ts';
 import { absolutePath } from '../absolute-path.ts';
+import { driveAddresses } from '../drive-addresses.ts';
 import type { Invocation } from '../invocation.ts';
 import { chapSecrets, openRepositoryOf } from '../open.ts';
 import { plural } from '../render-summary.ts';
@@ -56,29 +57,23 @@ const ADDRESS = /^iscsi:\/\//i;
 
 /** What lies in the folders, drives and libraries that were named. */
 async function survey({ options, output }: Invocation<'catalog rebuild'>): Promise<Survey> {
-  const { changer, drive } = options;
+  const { changer, drive: numbers } = options;
   const places = options.volumes;
   const drives = places.filter((place) => ADDRESS.test(place));
-  if (changer !== undefined && drives.length !== 1) {
-    throw new PenstockError('USAGE', '--changer needs one drive in --volumes', {
-      hint: 'for several libraries run the command for each',
-    });
-  }
-  if (drive !== undefined && changer === undefined)
-    throw new PenstockError('USAGE', '--drive says which drive of a library it is: give --changer');
-  const library = {
-    ...(changer === undefined ? {} : { changer }),
-    ...(drive === undefined ? {} : { drive }),
-  };
+  if (changer !== undefined && drives.length === 0)
+    throw new PenstockError('USAGE', '--changer needs a drive in --volumes');
   const all = { volumes: [] as FoundVolume[], problems: [] as string[] };
-  for (const place of places) {
-    const { volumes, problems } = drives.includes(place)
-      ? await surveyDrive({ device: place, ...library }, chapSecrets(), (tape) =>
-          output.detail(`looking through ${tape}`),
-        )
-      : await surveyFolder(absolutePath(place));
+  const take = ({ volumes, problems }: Survey): void => {
     all.volumes.push(...volumes);
     all.problems.push(...problems);
+  };
+  if (drives.length > 0) {
+    const place = { drives: driveAddresses(drives, numbers, changer), changer };
+    const onTape = (tape: string): void => output.detail(`looking through ${tape}`);
+    take(await surveyDrives(place, chapSecrets(), onTape));
+  }
+  for (const place of places) {
+    if (!drives.includes(place)) take(await surveyFolder(absolutePath(place)));
   }
   if (places.length > 0 && all.volumes.length === 0) {
     const hint = all.problems[0] ?? 'images of volumes are files that end in .tap';

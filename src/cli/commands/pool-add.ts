@@ -1,15 +1,14 @@
 /**
  * `penstock pool add`: a pool of volumes for the repository.
  */
-import { toDisplay } from '../../base/bytes.ts';
 import { EXIT, PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { addPool, leastBlockBytes, type PoolSettings } from '../../mover/pools.ts';
-import { parseIscsiAddress } from '../../scsi/iscsi-address.ts';
 import { absolutePath } from '../absolute-path.ts';
+import { driveAddresses } from '../drive-addresses.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf } from '../open.ts';
-import { poolRecord } from '../render-media.ts';
+import { poolPlace, poolRecord } from '../render-media.ts';
 
 /** An interrupted backup goes on from the last chunk: a volume has room for so many at least. */
 const CHUNKS_OF_A_VOLUME = 16;
@@ -43,7 +42,7 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
       logPlace,
       logEntries,
     });
-    const where = pool.device ?? toDisplay(pool.path);
+    const where = poolPlace(pool);
     const text = `pool ${pool.name} is made; \`penstock backup --pool ${pool.name}\` writes to ${where}`;
     output.summary({ command: 'pool add', pool: poolRecord(pool, []) }, text);
     return EXIT.ok;
@@ -52,14 +51,17 @@ export default async function run(invocation: Invocation<'pool add'>): Promise<n
   }
 }
 
-type Place = Pick<PoolSettings, 'path' | 'volumeBytes' | 'device' | 'changer' | 'drive' | 'drives'>;
+type Place = Pick<
+  PoolSettings,
+  'path' | 'volumeBytes' | 'device' | 'changer' | 'drive' | 'otherDrives' | 'drives'
+>;
 
 function imagesOf({ path, volumeBytes, drives, device, changer }: Options): Place {
   if (path === undefined || volumeBytes === undefined) {
     const flag = path === undefined ? '--path' : '--volume-size';
     throw new PenstockError('USAGE', `a pool of tape images needs ${flag}`);
   }
-  if (device !== undefined || changer !== undefined) {
+  if (device.length > 0 || changer !== undefined) {
     throw new PenstockError('USAGE', 'a pool of tape images has no drive', {
       hint: 'for tapes in a drive give --kind tape',
     });
@@ -67,17 +69,14 @@ function imagesOf({ path, volumeBytes, drives, device, changer }: Options): Plac
   return { path: absolutePath(path), volumeBytes, ...(drives === undefined ? {} : { drives }) };
 }
 
-function tapesOf({ device, changer, drive }: Options): Place {
-  if (device === undefined) throw new PenstockError('USAGE', 'a pool of tapes needs --device');
-  for (const address of [device, changer]) if (address !== undefined) parseIscsiAddress(address);
-  if (drive !== undefined && changer === undefined) {
-    throw new PenstockError('USAGE', '--drive says which drive of a library it is: give --changer');
-  }
+function tapesOf({ device: devices, changer, drive: numbers }: Options): Place {
+  const [first, ...otherDrives] = driveAddresses(devices, numbers, changer);
+  if (first === undefined) throw new PenstockError('USAGE', 'a pool of tapes needs --device');
   return {
     path: '',
     volumeBytes: 0,
-    device,
+    ...first,
+    ...(otherDrives.length === 0 ? {} : { otherDrives }),
     ...(changer === undefined ? {} : { changer }),
-    ...(drive === undefined ? {} : { drive }),
   };
 }
