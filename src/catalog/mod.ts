@@ -78,5 +78,6 @@ export function removeCatalog(stateDirectory: ByteString, repositoryId: string):
   const file = catalogFile(stateDirectory, repositoryId);
   const removed = openFiles().remove(CWD, file);
   const error = removed < 0 ? ioError(removed, 'remove', file) : undefined;
-  if (error instanceof PenstockError && error.errno !== 'ENOENT') throw error;
+  const isThere = error?.errno !== 'ENOENT' && error?.errno !== 'ENOTDIR';
+  if (error instanceof PenstockError && isThere) throw error;
 }
