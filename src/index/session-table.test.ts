@@ -10,7 +10,7 @@ import { createSessionTable, SessionTable } from './session-table.ts';
 
 test('a name is new once, over several levels', () => {
   const table = new SessionTable(createSessionTable());
-  const count = 60_000;
+  const count = 200_000;
   const names = randomBytes(count * 32);
   for (let i = 0; i < count; i++) assert.equal(table.add(names, i * 32), true);
   assert.equal(table.count, count);
@@ -35,7 +35,7 @@ test('names whose words look like free or unfinished slots are names like others
 
 test('several threads: each name is told new to one of them', async () => {
   const share = createSessionTable();
-  const count = 40_000;
+  const count = 120_000;
   const shared = new SharedArrayBuffer(count * 32);
   Buffer.from(shared).set(randomBytes(count * 32));
   const code = `
@@ -52,7 +52,7 @@ test('several threads: each name is told new to one of them', async () => {
     parentPort.postMessage(fresh);
   `;
   const results = await Promise.all(
-    [1, 7, 39_999].map(
+    [1, 7, 119_999].map(
       (step) =>
         new Promise<Uint8Array>((resolve, reject) => {
           const workerData = {
@@ -75,6 +75,6 @@ test('several threads: each name is told new to one of them', async () => {
     assert.ok(told >= 1, `name ${i} is stored by somebody`);
     if (told > 1) twice++;
   }
-  // Two may straddle the opening of a level; three levels are opened.
-  assert.ok(twice <= 3 * 3, `${twice} names were told new twice`);
+  // Each thread may straddle the opening of the one further level with one name.
+  assert.ok(twice <= 3, `${twice} names were told new twice`);
 });

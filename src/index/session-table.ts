@@ -7,7 +7,8 @@
  * names that agree in 128 bits do not happen by chance and cannot be made without the key.
  *
  * Levels of open addressing, each twice as large as the last, so that memory follows the number of
- * blobs. A level is full at three quarters; then the next is opened. Never shrinks, never forgets.
+ * blobs. A level is full at three fifths; then the next is opened. Never shrinks, never forgets. A new
+ * name is looked for in each level up to a free slot: so levels are few, and not filled further.
  *
  *   control words: [0] current level, [1] number of names, [2 + level] names in the level
  *   slot: 4 words; word 3 is 0 (free), 1 (being written) or bits 96..127 of the entry, at least 2
@@ -15,8 +16,9 @@
 import { assert } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 
-const FIRST_LEVEL_BITS = 14;
-const LEVELS_MAX = 12;
+const FIRST_LEVEL_BITS = 17;
+const LEVELS_MAX = 9;
+const FILLED_MAX = 0.6;
 const CONTROL_WORDS = 2 + LEVELS_MAX;
 const SLOT_WORDS = 4;
 
@@ -74,7 +76,7 @@ export class SessionTable {
     const slots = this.#levels[level];
     assert(slots !== undefined, 'the level is there');
     const mask = slots.length / SLOT_WORDS - 1;
-    if (adding && Atomics.load(this.#control, 2 + level) > (mask + 1) * 0.75) return FULL;
+    if (adding && Atomics.load(this.#control, 2 + level) > (mask + 1) * FILLED_MAX) return FULL;
     let slot = (a ^ (b >>> 7)) & mask;
     for (;;) {
       const at = slot * SLOT_WORDS;
