@@ -318,6 +318,8 @@ export const LIMITS = {
   sharedStreamBytes: MIB,
   /** Attempts to connect of one agent; each has a token of its own. */
   linkAttemptsMax: 1_000_000,
+  /** Bytes that are read from a data connection at once. */
+  linkReadBytes: 64 * KIB,
   /** Bytes that are handed to a data connection at once. */
   linkWriteBytes: 256 * KIB,
   /** Time without sending that a limit of bytes per second makes up for. */

@@ -41,8 +41,6 @@ export interface CopyLegs {
     readonly ordered: boolean;
     /** Connections that carry the data, where those of the network are too many. */
     readonly links?: number;
-    /** The agent here has a thread of its own: much comes. Else it runs beside this one's event loop. */
-    readonly hasThread?: boolean;
     /** What comes goes to these in its thread; there are no near stages. */
     readonly agentTail?: readonly ModuleSpec[];
   };
@@ -176,7 +174,8 @@ export class CopyRunner {
       signal: this.#signal,
       onQueued: (place) => network.onQueued?.(place),
       ordered: far.ordered,
-      agentBeside: far.hasThread !== true,
+      // This process has little else to do.
+      agentBeside: true,
       ...(far.agentTail === undefined ? {} : { agentTail: far.agentTail }),
       onFarPost: told,
       ...(opened === undefined ? {} : { opened }),

@@ -318,7 +318,6 @@ class Copy {
       stages: dryRun ? [compare] : [compare, read],
       allocating: threads + 1,
       ordered: false,
-      hasThread: !exists,
     } as const;
     if (dryRun) return { near: [discardStage()], allocating: 1, far };
     const written = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };

@@ -54,7 +54,7 @@ export function warmRestoring(threads: number): void {
 /**
  * Starts the threads that one side of a copy will need ahead. `exists`: something is at the target, so
  * that it is listed, and perhaps nothing needs to be written; undefined: not known yet. `agents`: also those;
- * whoever begins a copy has its agents beside its event loop, but for one to whom everything comes.
+ * whoever begins a copy has its agents beside its event loop.
  */
 export function warmCopy(
   side: 'source' | 'target' | 'both',
@@ -73,8 +73,7 @@ export function warmCopy(
     if (exists === false) warm('read', moduleFile('copy-read'), processors);
   }
   if (side !== 'source') {
-    const isGiven = isFar && exists === false;
-    if (hasAgents || isGiven) warm('receive', codeFile('channel/net/receive'));
+    if (hasAgents) warm('receive', codeFile('channel/net/receive'));
     if (exists === true && isFar) {
       keepWarm('scan', [scan], 1);
       if (hasAgents) warm('send', codeFile('channel/net/send'));

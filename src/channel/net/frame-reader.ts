@@ -36,7 +36,7 @@ export class FrameReader {
     this.#stopped = true;
   }
 
-  /** Takes some bytes. A promise must have resolved before the next are given. */
+  /** Takes some bytes, which are not needed afterwards. A promise must have resolved before the next are given. */
   push(bytes: Buffer): Promise<void> | undefined {
     return this.#consume(bytes, 0);
   }
@@ -56,10 +56,11 @@ export class FrameReader {
       if (this.#headerHas < FRAME_BYTES) break;
       const target = this.#begin();
       if (target instanceof Promise) {
+        const rest = Buffer.from(bytes.subarray(at));
         return target.then((found) => {
           this.#target = found;
           if (this.#wants === 0) this.#end();
-          return this.#consume(bytes, at);
+          return this.#consume(rest, 0);
         });
       }
       this.#target = target;

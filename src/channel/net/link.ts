@@ -12,6 +12,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { PipeBuffer } from '../../pipe/mod.ts';
 import { FRAME_BYTES, type Frame, type FrameBounds, writeFrame } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
+import { readInPlace } from './read-in-place.ts';
 
 export interface LinkEvents {
   begin(link: Link, frame: Frame): PipeBuffer | null | Promise<PipeBuffer | null>;
@@ -48,7 +49,6 @@ export class Link {
       },
       bounds,
     );
-    socket.on('data', (bytes: Buffer) => this.take(bytes));
     socket.once('end', () => {
       this.#clean = true;
     });
@@ -61,10 +61,21 @@ export class Link {
     return this.#open;
   }
 
-  /** Takes bytes that have come. */
-  take(bytes: Buffer): void {
+  /** Takes what has come behind the set-up, and what comes from now on. */
+  begin(rest: Buffer): void {
+    const socket = this.#socket;
+    socket.pause();
+    this.#take(rest);
+    for (let more = socket.read(); more !== null; more = socket.read()) this.#take(more);
+    const take = (bytes: Buffer): void => this.#take(bytes);
+    if (!readInPlace(socket, take)) socket.on('data', take);
+    if (!this.#blocked) socket.resume();
+  }
+
+  /** The bytes are there until it returns. */
+  #take(bytes: Buffer): void {
     this.#heardMs = performance.now();
-    if (this.#blocked) this.#held.push(bytes);
+    if (this.#blocked) this.#held.push(Buffer.from(bytes));
     else this.#push(bytes);
   }
 

@@ -216,8 +216,7 @@ export class Links {
     } catch (thrown) {
       this.#events.defect(thrown);
     }
-    if (rest.length > 0) link.take(rest);
-    socket.resume();
+    link.begin(rest);
   }
 
   #closed(link: Link, clean: boolean): void {
