@@ -103,7 +103,10 @@ test('what each thread of a backup or restore loads is a library or two', () => 
 test('the installed command line backs up, checks and restores', () => {
   penstock('init');
   assert.equal(penstock('backup', source).filesNew, 2);
-  assert.equal(penstock('backup', source).filesUnchanged, 2);
+  // Files this young are read again, if the machine is quick.
+  const { filesNew, bytesNew } = penstock('backup', source);
+  assert.equal(filesNew, 0);
+  assert(Number(bytesNew) < NOISE.length, `${bytesNew} bytes were stored again`);
   penstock('check', '--read-data');
   const target = join(folder, 'restored');
   penstock('restore', 'latest', '--target', target);
