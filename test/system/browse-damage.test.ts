@@ -75,7 +75,8 @@ const leafOf = (archive: number, path: string): number =>
 /** The first path of a leaf of the large directory that does not hold the directory's own entry. */
 function amidst(archive: number): string {
   const leaf = leaves[archive]?.[leafOf(archive, `${top}/big`) + 1];
-  assert.ok(leaf !== undefined && leaf.path.startsWith(`${top}/big/`));
+  assert.ok(leaf !== undefined);
+  assert.ok(leaf.path.startsWith(`${top}/big/`));
   return leaf.path;
 }
 
