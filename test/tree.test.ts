@@ -127,6 +127,15 @@ test('src imports nothing outside it but packages, and native ones only in host/
   );
 });
 
+test('own files are found by name in one place, or the package would not find them', () => {
+  const named = (file: TreeFile): boolean =>
+    !isTest(file) && /new URL\([^;]*import\.meta\.url/.test(file.code);
+  assert.deepEqual(
+    sources.filter(named).map(({ path }) => path),
+    ['src/base/code-file.ts'],
+  );
+});
+
 test('files and functions are short enough to have one job', (context) => {
   const length = (file: TreeFile): number => file.lines.length - 1;
   const line = (file: TreeFile): string => `${length(file)} ${file.path}`;
