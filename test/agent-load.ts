@@ -3,6 +3,7 @@
  * with a pattern, and a tail that checks every byte of them and their order.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { assert } from '../src/base/assert.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../src/pipe/mod.ts';
@@ -22,11 +23,17 @@ export interface LoadOptions {
   readonly from?: number;
   /** A tail runs in one stage with what it gets its buffers from. */
   readonly fused?: boolean;
+  /** A head goes on from this number only when a file of this name is there, or it was told something. */
+  readonly heldAt?: number;
+  readonly heldUntil?: string;
   /** A tail says after so many buffers that all before is safe. */
   readonly safeEvery?: number;
 }
 
 export const LOAD_MODULE: URL = new URL(import.meta.url);
+
+const NAP: Int32Array<SharedArrayBuffer> = new Int32Array(new SharedArrayBuffer(4));
+const NAP_MS = 5;
 
 const WORD = { number: 0, salt: 1, headerBytes: 2, directoryBytes: 3 } as const;
 
@@ -37,8 +44,11 @@ export const LOAD_WORDS = {
 
 export default function load(options: LoadOptions): PipeModule {
   if (options.count === undefined) return tail(options);
-  const { count, seed = 1, failsAt = -1, exitsAt = -1, from = 0 } = options;
+  const { count, seed = 1, failsAt = -1, exitsAt = -1, from = 0, heldUntil } = options;
+  const { heldAt = Number.POSITIVE_INFINITY } = options;
   const told: unknown[] = [];
+  const isHeld = (): boolean =>
+    heldUntil === undefined ? told.length === 0 : !existsSync(heldUntil);
   let context: ModuleContext | undefined;
   return {
     control: (message) => {
@@ -57,6 +67,10 @@ export default function load(options: LoadOptions): PipeModule {
       for (let number = from + given.instance; number < count; number += given.instances) {
         assert(number !== failsAt, 'the head fails when it is told to');
         if (number === exitsAt) process.exit(1);
+        while (number >= heldAt && isHeld()) {
+          Atomics.wait(NAP, 0, 0, NAP_MS);
+          given.notice();
+        }
         const buffer = given.allocBuf();
         buffer.setWord(WORD.number, number);
         buffer.setWord(WORD.salt, random(1 << 30));

@@ -14,7 +14,7 @@ import type { SendOptions } from '../src/channel/net/send.ts';
 import { StateFolder } from '../src/channel/net/state-folder.ts';
 import { type Pipe, startPipe } from '../src/pipe/mod.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from './agent-load.ts';
-import { LinkProxy } from './link-proxy.ts';
+import { type LinkFault, LinkProxy } from './link-proxy.ts';
 
 const SEND = new URL('../src/channel/net/send.ts', import.meta.url);
 const RECEIVE = new URL('../src/channel/net/receive.ts', import.meta.url);
@@ -55,6 +55,8 @@ export interface PairOptions {
   readonly tail?: Partial<LoadOptions>;
   /** The receiving agent and the tail are one stage beside the event loop of the test, over one connection. */
   readonly beside?: boolean;
+  /** What happens to each connection. */
+  readonly onConnect?: LinkFault;
   /** Of the side that connects. */
   readonly wrong?: Partial<LinksOptions>;
 }
@@ -76,9 +78,9 @@ export async function startPair(options: PairOptions): Promise<Pair> {
   const [client, server] = await identities();
   const port = await DataPort.open(['127.0.0.1'], 0);
   const proxy = await LinkProxy.open(port.port);
+  proxy.onConnect = options.onConnect;
   const id = randomBytes(16).toString('hex');
-  const { lostMs } = options;
-  const secret = randomBytes(32);
+  const [secret, { lostMs }] = [randomBytes(32), options];
   const common = { id, secret, ...LOAD_WORDS, ...(lostMs === undefined ? {} : { lostMs }) };
   const connecting = {
     ...common,

@@ -118,6 +118,12 @@ export function succeed(args: readonly string[], options: RunOptions = {}, statu
   return run;
 }
 
+/** Commands that run: none outlives the tests, whatever it waits for. */
+const running = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** Starts a command; `ended` resolves when it has ended, however it did. */
 export function start(
   args: readonly string[],
@@ -127,6 +133,7 @@ export function start(
     ...spawnOptions(options),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  running.add(child);
   let stdout = '';
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
@@ -137,6 +144,7 @@ export function start(
   });
   const ended = new Promise<Run & { signal: string | null }>((resolve) => {
     child.on('close', (status, signal) => {
+      running.delete(child);
       // A killed command may leave half a line.
       const whole = status === null ? stdout.slice(0, stdout.lastIndexOf('\n') + 1) : stdout;
       resolve({ ...toRun(status, whole, stderr), signal });

@@ -4,8 +4,9 @@
  * Contract: a daemon listens on loopback at a free port, with a state folder of its own, and is ended by
  * its process id with the test; so are programs.
  */
-import { deepEqual } from 'node:assert/strict';
+import { deepEqual, equal } from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -114,6 +115,36 @@ export const pipesOf = (daemon: Daemon): Promise<PipeView[]> => askPipes(daemon.
 export async function noPipes(daemon: Daemon): Promise<void> {
   while ((await pipesOf(daemon)).length > 0) await sleep(20);
 }
+
+/**
+ * Sends bytes through a pipe that the first of the machines has started: they come out whole at the other
+ * end, and nothing is left on any machine.
+ */
+export async function assertPasses(
+  t: TestContext,
+  name: string,
+  sent: Uint8Array,
+  machines: readonly Daemon[],
+  flow: 'to' | 'from',
+): Promise<void> {
+  for (const machine of machines) {
+    const [pipe] = await pipesOf(machine);
+    deepEqual([pipe?.name, pipe?.flow], [name, flow === 'to' ? 'push' : 'pull']);
+  }
+  const [from, to] =
+    flow === 'to' ? [machines.at(0), machines.at(-1)] : [machines.at(-1), machines.at(0)];
+  const tail = attached(t, [name, '--as', 'tail', ...(to?.state ?? [])]);
+  const head = attached(t, [name, '--as', 'head', ...(from?.state ?? [])], sent);
+  const [gave, got] = await Promise.all([head.ended, tail.ended]);
+  equal(gave.status, 0, gave.stderr);
+  equal(got.status, 0, got.stderr);
+  equal(digestOf(got.bytes), digestOf(sent));
+  for (const machine of machines) {
+    await noPipes(machine);
+    noSockets(machine);
+  }
+}
+const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** Nothing of a pipe is left in the state folder. */
 export function noSockets({ folder }: Daemon): void {

@@ -31,10 +31,12 @@ class Passage {
   #flips = false;
   readonly #left = { server: Number.POSITIVE_INFINITY, client: Number.POSITIVE_INFINITY };
   readonly #tails = { server: Promise.resolve(), client: Promise.resolve() };
+  readonly #proxy: LinkProxy;
 
-  constructor(client: Socket, server: Socket) {
+  constructor(client: Socket, server: Socket, proxy: LinkProxy) {
     this.client = client;
     this.server = server;
+    this.#proxy = proxy;
     this.#pipe(client, server, 'server');
     this.#pipe(server, client, 'client');
   }
@@ -91,6 +93,7 @@ class Passage {
   async #pass(bytes: Buffer, to: Socket, towards: 'server' | 'client'): Promise<void> {
     const waitMs = Math.max(this.#delayMs, this.#heldUntilMs - performance.now());
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+    await this.#proxy.whileHeld();
     if (this.#dead || to.destroyed) return;
     let passed = bytes;
     if (this.#flips && towards === 'server') {
@@ -106,6 +109,7 @@ class Passage {
       return;
     }
     this.#left[towards] -= passed.length;
+    this.#proxy.count(passed.length);
     await new Promise<void>((resolve) => {
       to.once('close', resolve);
       to.write(passed, () => {
@@ -121,6 +125,9 @@ export class LinkProxy {
   readonly #passages = new Set<Passage>();
   readonly #port: number;
   readonly #host: string;
+  #bytes = 0;
+  #due: { readonly bytes: number; readonly act: () => void } | undefined;
+  #held: PromiseWithResolvers<void> | undefined;
   /** Applied to each new connection. */
   onConnect: LinkFault | undefined;
   /** New connections are refused. */
@@ -152,6 +159,40 @@ export class LinkProxy {
     return this.#passages.size;
   }
 
+  /** Does something, and resolves, as soon as so many bytes more have passed in all. */
+  after(bytes: number, act: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      this.#due = {
+        bytes: this.#bytes + bytes,
+        act: () => {
+          act();
+          resolve();
+        },
+      };
+    });
+  }
+  /** Of the connections: something has passed. */
+  count(bytes: number): void {
+    this.#bytes += bytes;
+    const due = this.#due;
+    if (due === undefined || this.#bytes < due.bytes) return;
+    this.#due = undefined;
+    due.act();
+  }
+
+  /** Nothing passes, on any connection, until it is released. */
+  hold(): void {
+    this.#held ??= Promise.withResolvers();
+  }
+  release(): void {
+    this.#held?.resolve();
+    this.#held = undefined;
+  }
+  /** Of the connections: resolves once they may pass something. */
+  async whileHeld(): Promise<void> {
+    while (this.#held !== undefined) await this.#held.promise;
+  }
+
   /** Does it to all open connections, or to the n-th of them (modulo their number). */
   fault(fault: LinkFault, which?: number): void {
     const open = [...this.#passages];
@@ -160,6 +201,7 @@ export class LinkProxy {
   }
 
   async close(): Promise<void> {
+    this.release();
     for (const passage of this.#passages) passage.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
@@ -173,7 +215,7 @@ export class LinkProxy {
       return;
     }
     const server = connect({ port: this.#port, host: this.#host });
-    const passage = new Passage(client, server);
+    const passage = new Passage(client, server, this);
     this.#passages.add(passage);
     if (this.onConnect !== undefined) passage.apply(this.onConnect);
     for (const side of [client, server]) {

@@ -22,6 +22,7 @@ export class NetProxy {
   connections = 0;
   bytes = 0;
   #stalls = false;
+  #due: { readonly bytes: number; readonly act: () => void } | undefined;
   #delayMs = 0;
 
   constructor(targetPort: number) {
@@ -76,6 +77,19 @@ export class NetProxy {
     for (const pair of this.#pairs) pair.strand(lateMs);
   }
 
+  /** Does something, and resolves, as soon as so many bytes more have passed, and before any further one does. */
+  after(bytes: number, act: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      this.#due = {
+        bytes: this.bytes + bytes,
+        act: () => {
+          act();
+          resolve();
+        },
+      };
+    });
+  }
+
   /** Resolves once so many bytes have passed in all. */
   async passed(bytes: number): Promise<void> {
     while (this.bytes < bytes) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -100,6 +114,10 @@ export class NetProxy {
       truncateAfterBytes: this.truncateAfterBytes,
       onBytes: (count) => {
         this.bytes += count;
+        const due = this.#due;
+        if (due === undefined || this.bytes < due.bytes) return;
+        this.#due = undefined;
+        due.act();
       },
       onEnd: () => this.#pairs.delete(pair),
     });

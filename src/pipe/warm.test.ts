@@ -170,7 +170,7 @@ test('a thread that nobody takes does not keep the process', () => {
   const { status, signal, stderr } = spawnSync(
     process.execPath,
     ['--input-type=module', '--eval', program],
-    { encoding: 'utf8', timeout: 20_000 },
+    { encoding: 'utf8', timeout: 200_000 },
   );
   deepEqual([status, signal, stderr], [0, null, '']);
 });

@@ -197,7 +197,7 @@ function chunkTests(make: StoreMaker): void {
         .write(Buffer.alloc(LEFT_BYTES), 0, LEFT_BYTES, 0);
       assert.equal(await store.sweep(3_600_000), 0);
       let swept = 0;
-      for (let round = 0; swept === 0 && round < 500; round++) {
+      for (let round = 0; swept === 0 && round < 6000; round++) {
         swept = await store.sweep(0);
         await sleep(10);
       }

@@ -18,7 +18,7 @@ test('a connection that is held up in the middle of a frame brings it whole afte
   const pair = await startPair({ count: 6, links: 1, nearBuffers: 3, payloadBytes: 12 * 2 ** 20 });
   try {
     while (pair.near.counter(1, 'send') === 0) await sleep(1);
-    pair.proxy.fault({ how: 'stall', ms: 2 * LIMITS.linkBeatMs });
+    pair.proxy.fault({ how: 'stall', ms: 1.5 * LIMITS.linkBeatMs });
     await Promise.all([pair.near.done, pair.far.done]);
     deepEqual(pair.arrived(), numbers(6));
     equal(pair.near.counter(2, 'send'), 0, 'nothing was sent again');

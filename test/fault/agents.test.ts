@@ -34,8 +34,7 @@ const faultArbitrary: fc.Arbitrary<Fault> = fc
   )
   .map(([fault, afterMs, which]) => ({ ...fault, afterMs, which }));
 
-test('connections that break at any moment, in any way, lose and double nothing', async (t) => {
-  let again = 0;
+test('connections that break at any moment, in any way, lose and double nothing', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.record({
@@ -58,7 +57,6 @@ test('connections that break at any moment, in any way, lose and double nothing'
           }
           await Promise.all([pair.near.done, pair.far.done]);
           deepEqual(pair.arrived(), numbers(plan.count));
-          again += pair.near.counter(2, 'send');
         } finally {
           await pair.close();
         }
@@ -66,8 +64,19 @@ test('connections that break at any moment, in any way, lose and double nothing'
     ),
     { numRuns: 6 },
   );
-  t.diagnostic(`${again} buffers were sent again`);
-  ok(again > 0, 'something was broken');
+});
+
+test('what a connection breaks off in the middle of is sent again', async () => {
+  // Some frames are longer than what is left.
+  const onConnect = { how: 'truncate', bytes: 70_000, towards: 'server' } as const;
+  const pair = await startPair({ count: 40, links: 1, ordered: true, onConnect });
+  try {
+    await Promise.all([pair.near.done, pair.far.done]);
+    deepEqual(pair.arrived(), numbers(40));
+    ok(pair.near.counter(2, 'send') > 0, 'buffers were sent again');
+  } finally {
+    await pair.close();
+  }
 });
 
 test('a connection that nobody ends but nothing passes is given up, and replaced', async () => {

@@ -8,21 +8,18 @@ import assert from 'node:assert/strict';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fromText } from '../../src/base/bytes.ts';
 import type { PenstockError } from '../../src/base/errors.ts';
-import { LIMITS } from '../../src/base/limits.ts';
 import { type CopyPlace, type CopyResult, copy } from '../../src/mover/copy.ts';
+import { startBehindProxies } from '../behind-proxies.ts';
 import { scratchFolder } from '../commands.ts';
-import { LinkProxy } from '../link-proxy.ts';
-import { newMachine, pairedClient, startMonitor, type TestMonitor } from '../monitor-fixture.ts';
+import type { LinkProxy } from '../link-proxy.ts';
+import { newMachine, pairedClient } from '../monitor-fixture.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
 import { until } from '../until.ts';
 
 const MIB = 2 ** 20;
-const SLOW = 16 * MIB;
-const FAST = 1000 * MIB;
 const scratch = scratchFolder();
 const tree = (path: string) => capture(fromText(path));
 let number = 0;
@@ -32,33 +29,7 @@ interface Setting {
   readonly data: LinkProxy;
   readonly source: string;
   readonly target: string;
-  run(
-    bytesPerSecond?: number,
-    signal?: AbortSignal,
-  ): Promise<CopyResult & { readonly told: readonly string[] }>;
-}
-
-/** A proxy at the same port of another address, where the client looks for the far machine. */
-async function inFront(port: number): Promise<LinkProxy | undefined> {
-  return LinkProxy.open(port, '127.0.0.2', port).catch(() => undefined);
-}
-
-interface BehindProxies extends Pick<Setting, 'control' | 'data'> {
-  readonly far: TestMonitor;
-}
-
-async function startBehindProxies(t: TestContext): Promise<BehindProxies> {
-  for (;;) {
-    const far = await startMonitor(t, { listen: [{ host: '127.0.0.2', port: 0 }] });
-    const control = await inFront(far.monitor.port);
-    const data = await inFront(far.monitor.port + LIMITS.dataPortOffset);
-    if (control !== undefined && data !== undefined) {
-      t.after(() => Promise.all([control.close(), data.close()]));
-      return { far, control, data };
-    }
-    await control?.close();
-    await data?.close();
-  }
+  run(signal?: AbortSignal): Promise<CopyResult & { readonly told: readonly string[] }>;
 }
 
 async function setUp(t: TestContext, way: 'push' | 'pull'): Promise<Setting> {
@@ -78,15 +49,12 @@ async function setUp(t: TestContext, way: 'push' | 'pull'): Promise<Setting> {
   const server = { host: '127.0.0.1', port: far.monitor.port, fingerprint };
   const at = (path: string, isFar: boolean): CopyPlace =>
     isFar ? { path: fromText(path), server } : { path: fromText(path) };
-  const run: Setting['run'] = async (
-    bytesPerSecond = SLOW,
-    signal = new AbortController().signal,
-  ) => {
+  const run: Setting['run'] = async (signal = new AbortController().signal) => {
     const told: string[] = [];
     const result = await copy({
       source: at(source, way === 'pull'),
       target: at(target, way === 'push'),
-      network: { identity: client.identity, links: 2, bytesPerSecond },
+      network: { identity: client.identity, links: 2 },
       owners: true,
       byNumber: false,
       syncs: false,
@@ -106,22 +74,27 @@ function temporaries(path: string): string[] {
     .map(String)
     .filter((name) => name.includes('.penstock.'));
 }
-/** Resolves in the middle: pieces of the large file are there, and it is not whole. */
-async function underWay(target: string): Promise<void> {
+/** Resolves in the middle: pieces of the large file are there, and no more comes until it is released. */
+async function underWay({ data, target }: Setting, copying: Promise<unknown>): Promise<void> {
+  const over = copying.then(() => assert.fail('it has not come to its end'));
+  await Promise.race([data.after(3 * MIB, () => data.hold()), over]);
+  over.catch(() => undefined);
   await until(() => temporaries(target).length >= 2);
   assert.ok(!existsSync(join(target, 'a large')));
 }
 
 for (const way of ['push', 'pull'] as const) {
   test(`${way}: data connections that are cut, again and again, are made again`, async (t) => {
-    const { data, source, target, run } = await setUp(t, way);
+    const setting = await setUp(t, way);
+    const { data, source, target, run } = setting;
     const copying = run();
-    await underWay(target);
+    await underWay(setting, copying);
+    data.release();
     for (let round = 0; round < 6; round++) {
-      data.fault({ how: round % 2 === 0 ? 'cut' : 'flip' }, round);
-      await sleep(60);
+      const fault = { how: round % 2 === 0 ? 'cut' : 'flip' } as const;
+      await data.after(1.5 * MIB, () => data.fault(fault, round));
     }
-    data.fault({ how: 'cut' });
+    await data.after(1.5 * MIB, () => data.fault({ how: 'cut' }));
     assert.deepEqual((await copying).told, []);
     assertSameTree(tree(target), tree(source));
     assert.deepEqual(temporaries(target), []);
@@ -129,16 +102,18 @@ for (const way of ['push', 'pull'] as const) {
   });
 
   test(`${way}: without its control connection a copy ends, and the next one goes on`, async (t) => {
-    const { control, data, source, target, run } = await setUp(t, way);
+    const setting = await setUp(t, way);
+    const { control, data, source, target, run } = setting;
     const copying = run();
-    await underWay(target);
+    await underWay(setting, copying);
     control.fault({ how: 'cut' });
     await assert.rejects(copying, (error: PenstockError) => {
       assert.equal(error.code, 'NET_LOST');
       return true;
     });
     assert.ok(!existsSync(join(target, 'a large')));
-    const { told, filesDone, filesSame, files } = await run(FAST);
+    data.release();
+    const { told, filesDone, filesSame, files } = await run();
     assert.deepEqual([told, filesDone + filesSame], [[], files]);
     assertSameTree(tree(target), tree(source));
     assert.deepEqual(temporaries(target), []);
@@ -148,15 +123,17 @@ for (const way of ['push', 'pull'] as const) {
 
 test('a file that changes or vanishes while it is copied is told, and the rest is copied', async (t) => {
   for (const way of ['push', 'pull'] as const) {
-    const { source, target, run } = await setUp(t, way);
+    const setting = await setUp(t, way);
+    const { data, source, target, run } = setting;
     const copying = run();
-    await underWay(target);
+    await underWay(setting, copying);
     appendFileSync(join(source, 'a large'), 'more');
     rmSync(join(source, 'd', 'file199'));
+    data.release();
     const { told } = await copying;
     assert.ok(told.includes(`SOURCE_CHANGED ${join(source, 'a large')}`), told.join());
     assert.ok(told.every((line) => line.startsWith('SOURCE_CHANGED ')));
-    assert.deepEqual((await run(FAST)).told, []);
+    assert.deepEqual((await run()).told, []);
     const there = tree(target);
     // It may have been copied before it vanished; nothing is ever removed.
     if (there.has('d/file199')) rmSync(join(target, 'd', 'file199'));
@@ -169,11 +146,13 @@ test('a file that changes or vanishes while it is copied is told, and the rest i
 test('data that comes late, and a connection that swallows all', async (t) => {
   await Promise.all(
     (['push', 'pull'] as const).map(async (way) => {
-      const { data, source, target, run } = await setUp(t, way);
+      const setting = await setUp(t, way);
+      const { data, source, target, run } = setting;
       const copying = run();
-      await underWay(target);
+      await underWay(setting, copying);
       data.fault({ how: 'half-open' }, 0);
       data.fault({ how: 'stall', ms: 700 }, 1);
+      data.release();
       assert.deepEqual((await copying).told, []);
       assertSameTree(tree(target), tree(source));
       assert.deepEqual(temporaries(target), []);
@@ -184,10 +163,11 @@ test('data that comes late, and a connection that swallows all', async (t) => {
 test('a copy that is interrupted ends also where the network swallows everything', async (t) => {
   await Promise.all(
     (['push', 'pull'] as const).map(async (way) => {
-      const { control, data, target, run } = await setUp(t, way);
+      const setting = await setUp(t, way);
+      const { control, data, run } = setting;
       const stop = new AbortController();
-      const copying = run(SLOW, stop.signal);
-      await underWay(target);
+      const copying = run(stop.signal);
+      await underWay(setting, copying);
       control.fault({ how: 'half-open' });
       data.fault({ how: 'half-open' });
       stop.abort(new Error('interrupted'));

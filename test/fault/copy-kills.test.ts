@@ -18,6 +18,8 @@ import { noise } from '../tree-make.ts';
 import { until } from '../until.ts';
 
 const MIB = 2 ** 20;
+/** So slow that it is met in the middle: it is not waited for. */
+const SLOW = '3M';
 const scratch = scratchFolder();
 const state = (who: string): string => join(scratch, who);
 const tree = (path: string) => capture(fromText(path));
@@ -77,7 +79,7 @@ test('a daemon that is killed, and comes back', async () => {
   let { address, end } = await pairedDaemon();
   for (const way of ['push', 'pull']) {
     const target = join(scratch, `daemon-${way}`);
-    const copying = start(copyArgs(address, way, target, '16M'));
+    const copying = start(copyArgs(address, way, target, SLOW));
     await underWay(target);
     await end('SIGKILL');
     const { status, errors } = await copying.ended;
@@ -96,7 +98,7 @@ test('a command that is killed, and run again', async () => {
   const { address, end } = await pairedDaemon();
   for (const way of ['push', 'pull']) {
     const target = join(scratch, `command-${way}`);
-    const copying = start(copyArgs(address, way, target, '16M'));
+    const copying = start(copyArgs(address, way, target, SLOW));
     await underWay(target);
     copying.child.kill('SIGKILL');
     assert.equal((await copying.ended).status, null);

@@ -27,6 +27,7 @@ import { askPipes } from '../../src/monitor/local-requests.ts';
 import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
 import { startPair } from '../agent-pair.ts';
 import { type Machine, newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
+import { until } from '../until.ts';
 
 const DAEMON = fileURLToPath(new URL('../pipe-daemon.ts', import.meta.url));
 const LAUNCHER = fileURLToPath(new URL('../../bin/penstock.js', import.meta.url));
@@ -89,11 +90,15 @@ const moving = async (pipe: ExtendedPipe): Promise<void> => {
   }
 };
 
+/** What keeps this process alive, beside timers. */
+const held = (): string[] =>
+  process.getActiveResourcesInfo().filter((name) => !/Timeout/.test(name));
+
 test('a daemon that is killed ends the near half, and leaves nothing in this process', async (t) => {
   const client = await newMachine();
   for (const flow of ['push', 'pull'] as const) {
     const daemon = await startDaemon(t, client);
-    const before = process.getActiveResourcesInfo().filter((name) => !/Timeout/.test(name));
+    const before = held();
     const pipe = await begin(client, daemon.server, flow);
     await moving(pipe);
     daemon.process.kill('SIGKILL');
@@ -102,9 +107,7 @@ test('a daemon that is killed ends the near half, and leaves nothing in this pro
       return true;
     });
     await daemon.gone;
-    await sleep(50);
-    const after = process.getActiveResourcesInfo().filter((name) => !/Timeout/.test(name));
-    ok(after.length <= before.length, `${after} are not more than ${before}`);
+    await until(() => held().length <= before.length);
   }
 });
 
@@ -214,23 +217,20 @@ test('an initiator that is killed or held up ends the far half, and another pipe
 });
 
 test('a half that fails ends the other one also where no controller tells it', async () => {
-  for (const side of ['near', 'far'] as const) {
-    const pair = await startPair({
-      count: 1e6,
-      lostMs: 500,
-      [side === 'near' ? 'head' : 'tail']: {
-        failsAt: 30,
-        ...(side === 'near' ? { count: 1e6 } : {}),
-      },
-    });
+  const fails = async (side: 'near' | 'far', other: 'near' | 'far'): Promise<void> => {
+    const failing = { failsAt: 30, ...(side === 'near' ? { count: 1e6 } : {}) };
+    const part = side === 'near' ? 'head' : 'tail';
+    // So long that connections come about within it however busy the machine is.
+    const pair = await startPair({ count: 1e6, lostMs: 4000, [part]: failing });
     try {
       await rejects(pair[side].done, { code: 'PIPE_FAILED' });
       // Without a controller it is the lost connections that end the other side.
-      await rejects(pair[side === 'near' ? 'far' : 'near'].done, { code: 'NET_LOST' });
+      await rejects(pair[other].done, { code: 'NET_LOST' });
     } finally {
       await pair.close();
     }
-  }
+  };
+  await Promise.all([fails('near', 'far'), fails('far', 'near')]);
 });
 
 test('whatever strangers send to the data port, it serves those that it knows', async () => {

@@ -198,11 +198,11 @@ test('slow clients are ended, whoever they are', async (context) => {
   };
   // Long enough for whoever is not slow, also where the machine is busy.
   const times = {
-    headMs: 1000,
-    requestMs: 1500,
-    idleMs: 2000,
-    strangerMs: 1500,
-    handshakeMs: 1500,
+    headMs: 3000,
+    requestMs: 4000,
+    idleMs: 5000,
+    strangerMs: 4000,
+    handshakeMs: 4000,
   };
   const server = await startMonitor(context, { routes: [flood], times });
   const machine = await newMachine();

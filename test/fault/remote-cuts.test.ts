@@ -15,16 +15,20 @@ before(async () => {
 });
 after(() => faults.remove());
 
+/** Cuts all connections each time so many MiB have passed. */
+async function cutEach(mebibytes: number, times: number): Promise<void> {
+  const { proxy } = faults;
+  for (let i = 0; i < times; i++) await proxy.after(mebibytes * MIB, () => proxy.cut());
+}
+
 test('connections that are cut in the middle of a backup are made again', async () => {
   faults.writeNoise(12);
-  const before = { bytes: faults.proxy.bytes, connections: faults.proxy.connections };
+  const { connections } = faults.proxy;
+  const cuts = cutEach(3, 3);
   const running = await faults.start(['backup', faults.place.source]);
-  for (const part of [3, 6, 9]) {
-    await faults.proxy.passed(before.bytes + part * MIB);
-    faults.proxy.cut();
-  }
+  await cuts;
   assertDone(await running.done);
-  assert(faults.proxy.connections - before.connections > 4, 'connections were made again');
+  assert(faults.proxy.connections - connections > 4, 'connections were made again');
   await faults.assertStored();
 });
 
@@ -45,22 +49,18 @@ test('connections that each end after a while, in either direction, are enough',
 
 test('connections that are cut in the middle of a restore are made again', async () => {
   const target = join(faults.place.directory, 'cut');
-  const from = faults.proxy.bytes;
+  const cuts = cutEach(3, 2);
   const running = await faults.start(['restore', 'latest', '--target', target]);
-  for (const part of [2, 5]) {
-    await faults.proxy.passed(from + part * MIB);
-    faults.proxy.cut();
-  }
+  await cuts;
   assertDone(await running.done);
   faults.assertRestored(target);
 });
 
 test('a server that is only gone on its own side is noticed, and reached again', async () => {
   faults.writeNoise(8);
-  const from = faults.proxy.bytes;
-  const running = await faults.start(['backup', faults.place.source, '--reconnect-limit', '3s']);
-  await faults.proxy.passed(from + 3 * MIB);
-  faults.proxy.halfOpen();
+  const gone = faults.proxy.after(3 * MIB, () => faults.proxy.halfOpen());
+  const running = await faults.start(['backup', faults.place.source, '--reconnect-limit', '10s']);
+  await gone;
   assertDone(await running.done);
   await faults.assertStored();
 });

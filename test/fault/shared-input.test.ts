@@ -61,7 +61,7 @@ async function start(t: TestContext): Promise<Place> {
     shared: 'ab'.repeat(16),
     stages: [{ name: 'tail', modules: [{ name: 'test-load', options: {} }] }],
   });
-  const ready = await channel.next(10_000);
+  const ready = await channel.next(60_000);
   ok(ready?.type === 'ready' && ready.shared !== undefined);
   const { port, shared } = ready;
   let attempt = 0;

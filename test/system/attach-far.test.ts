@@ -8,7 +8,6 @@
  */
 import { deepEqual, equal, match, rejects } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unboundModule } from '../../src/channel/local/unbound-stage.ts';
@@ -19,6 +18,7 @@ import { askStart } from '../../src/monitor/local-requests.ts';
 import type { StartRequest } from '../../src/monitor/near-pipes.ts';
 import { penstock, succeed } from '../commands.ts';
 import {
+  assertPasses,
   attached,
   type Daemon,
   endingWithFile,
@@ -32,7 +32,6 @@ import { newMachine } from '../monitor-fixture.ts';
 import { noise } from '../tree-make.ts';
 
 const hasGzip = spawnSync('gzip', ['--version']).status === 0;
-const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const COMMANDS = { pack: 'gzip -1 -c', unpack: 'gzip -dc' };
 const MODULES = Object.entries(COMMANDS).flatMap(([name, words]) => [
   '--module',
@@ -67,22 +66,7 @@ for (const flow of ['to', 'from'] as const) {
     const [here, there] = flow === 'to' ? ['pack', 'unpack'] : ['unpack', 'pack'];
     const modules = ['--through', here, '--far-through', there];
     succeed(['pipe', 'start', 'both', `--${flow}`, far.address, ...modules, ...near.state]);
-    for (const daemon of [near, far]) {
-      const [pipe] = await pipesOf(daemon);
-      equal(pipe?.name, 'both');
-      equal(pipe?.flow, flow === 'to' ? 'push' : 'pull');
-    }
-    const [first, last] = flow === 'to' ? [near, far] : [far, near];
-    const tail = attached(t, ['both', '--as', 'tail', ...last.state]);
-    const head = attached(t, ['both', '--as', 'head', ...first.state], sent);
-    const [gave, got] = await Promise.all([head.ended, tail.ended]);
-    equal(gave.status, 0, gave.stderr);
-    equal(got.status, 0, got.stderr);
-    equal(digest(got.bytes), digest(sent));
-    for (const daemon of [near, far]) {
-      await noPipes(daemon);
-      noSockets(daemon);
-    }
+    await assertPasses(t, 'both', sent, [near, far], flow);
   });
 }
 

@@ -65,12 +65,12 @@ test('a stream passes from one program to another on one machine', async (t) => 
 });
 
 test('a pipe to which nobody comes ends after the time that was given', async () => {
-  await begin('lonely', { waitMs: 2500 });
+  await begin('lonely', { waitMs: 6000 });
   const tail = await attachTail({ stateDirectory: near.folder, pipe: 'lonely' });
   tail.on('error', () => {});
   await rejects(tail.outcome, {
     code: 'PROGRAM_MISSING',
-    message: /no program was attached to head within 3 s/,
+    message: /no program was attached to head within 6 s/,
     hint: /penstock attach lonely --as head/,
   });
   await noPipes(near);

@@ -21,9 +21,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fromText } from '../../src/base/bytes.ts';
 import { type CopyPlace, type CopyResult, copy } from '../../src/mover/copy.ts';
+import { startBehindProxies } from '../behind-proxies.ts';
 import { penstock, scratchFolder, succeed } from '../commands.ts';
-import { newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
+import { newMachine, pairedClient } from '../monitor-fixture.ts';
 import { noise } from '../tree-make.ts';
+import { until } from '../until.ts';
 
 const MIB = 2 ** 20;
 const SIZE = 24 * MIB + 17;
@@ -108,20 +110,15 @@ test('copies between machines that were stopped go on, pushed and pulled', async
   const there = makeSource('there');
   const here = makeSource('here');
   const client = await newMachine();
-  const far = await startMonitor(t);
+  const { far, data } = await startBehindProxies(t);
   pairedClient(far, client, { copyPaths: [there], access: [] }).close();
   const { fingerprint } = far.identity;
   const server = { host: '127.0.0.1', port: far.monitor.port, fingerprint };
-  const run = (
-    source: CopyPlace,
-    target: CopyPlace,
-    signal: AbortSignal,
-    bytesPerSecond: number,
-  ): Promise<CopyResult> =>
+  const run = (source: CopyPlace, target: CopyPlace, signal: AbortSignal): Promise<CopyResult> =>
     copy({
       source,
       target,
-      network: { identity: client.identity, links: 2, bytesPerSecond },
+      network: { identity: client.identity, links: 2 },
       owners: true,
       byNumber: false,
       syncs: false,
@@ -137,13 +134,14 @@ test('copies between machines that were stopped go on, pushed and pulled', async
   ] as const) {
     const path = join(scratch, folder);
     const stop = new AbortController();
-    const timer = setInterval(() => {
-      if (loggedPieces(path) > 4) stop.abort(new Error('stopped by the test'));
-    }, 5);
-    const stopped = run(source, target, stop.signal, 16 * MIB);
+    const held = data.after(10 * MIB, () => data.hold());
+    const stopped = run(source, target, stop.signal);
+    await held;
+    await until(() => loggedPieces(path) > 4);
+    stop.abort(new Error('stopped by the test'));
     await assert.rejects(stopped, { message: 'stopped by the test' });
-    clearInterval(timer);
-    const result = await run(source, target, new AbortController().signal, 1000 * MIB);
+    data.release();
+    const result = await run(source, target, new AbortController().signal);
     assert.ok(result.bytesResumed > 4 * MIB, `${result.bytesResumed} bytes were there`);
     assert.ok(readFileSync(join(path, 'large')).equals(content));
     assert.deepEqual(temporaries(path), []);

@@ -115,7 +115,7 @@ test('a cache folder that cannot be written does no harm', (context) => {
     const run = spawnSync(process.execPath, [join(folder, 'bin/penstock.js')], {
       encoding: 'utf8',
       env: environment(place),
-      timeout: 20_000,
+      timeout: 200_000,
     });
     assert.deepEqual([run.status, run.stderr], [0, ''], place);
   }

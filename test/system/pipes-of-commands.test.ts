@@ -60,7 +60,7 @@ async function shown(
 
 test('a backup is shown while it runs, and stopped by name', async (t) => {
   const { near, source, repository } = await setUp(t);
-  const args = ['backup', source, '--repo', repository, '--limit-rate', '150KB', ...near.state];
+  const args = ['backup', source, '--repo', repository, '--limit-rate', '50KB', ...near.state];
   const { ended } = start(args);
   const pipe = await shown(near, 'backup');
   equal(pipe.flow, 'local');

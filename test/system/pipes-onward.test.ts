@@ -7,18 +7,17 @@
  * Method: monitors in this process; each machine is paired with the one before it.
  */
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  type ExtendedPipe,
-  type ExtendOptions,
-  extendPipe,
-} from '../../src/channel/net/controller.ts';
+import type { ExtendedPipe } from '../../src/channel/net/controller.ts';
 import { formatAddress, Peers } from '../../src/channel/net/peers.ts';
 import type { FarHalf } from '../../src/channel/net/reach.ts';
 import { askPipes, askStart, askStop } from '../../src/monitor/local-requests.ts';
 import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
-import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
+import { scratchFolder } from '../commands.ts';
+import { beginLoad, type LoadSetting, numbers } from '../load-pipe.ts';
 import {
   type Machine,
   newMachine,
@@ -27,14 +26,13 @@ import {
   type TestMonitor,
 } from '../monitor-fixture.ts';
 
-allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
 allowFarModule('test-pass', {
   url: new URL('../pass-module.ts', import.meta.url),
   options: (sent) => sent,
 });
 
+const scratch = scratchFolder();
 const HOST = '127.0.0.1';
-const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const addressOf = ({ monitor }: TestMonitor): string => formatAddress(HOST, monitor.port);
 
 /** Lets `client` use `server`, as pairing would. */
@@ -55,9 +53,7 @@ function pair(
   });
 }
 
-interface Setting extends Partial<Omit<ExtendOptions, 'far'>> {
-  readonly head?: Partial<LoadOptions>;
-  readonly tail?: Partial<LoadOptions>;
+interface Setting extends LoadSetting {
   /** Stages of the machine in the middle. */
   readonly middle?: FarHalf['stages'];
   /** Where it is to go on to, if not to the next of the row. */
@@ -86,46 +82,21 @@ async function machinesInARow(t: TestContext, count = 2): Promise<Row> {
     before = server;
   }
   const arrived: number[] = [];
-  const note = (message: unknown): void => {
-    if (Array.isArray(message)) arrived.push(...(message as number[]));
-  };
-  const begin = ({
-    head,
-    tail,
-    middle = [],
-    onward,
-    ...more
-  }: Setting = {}): Promise<ExtendedPipe> => {
-    const flow = more.flow ?? 'push';
-    const [near, last] = flow === 'push' ? ['head', 'tail'] : ['tail', 'head'];
-    const headOptions = { count: 100, ...head };
-    const tailOptions = { ordered: true, ...tail };
-    const [own, other] = flow === 'push' ? [headOptions, tailOptions] : [tailOptions, headOptions];
-    let far: FarHalf = {
-      stages: [{ name: last, modules: [{ name: 'test-load', options: other }] }],
-    };
-    for (const server of servers.slice(1).reverse()) {
-      const machine = (onward ?? { host: HOST, port: server.monitor.port }) as { host: string };
-      far = { stages: middle, onward: { ...far, machine } };
-    }
-    const [first] = servers;
-    const fingerprint = first?.monitor.fingerprint ?? '';
-    return extendPipe({
+  const begin = ({ middle = [], onward, ...more }: Setting = {}): Promise<ExtendedPipe> => {
+    const [first, ...others] = servers;
+    const { port = 0, fingerprint = '' } = first?.monitor ?? {};
+    const place = {
       identity: client.identity,
-      server: { host: HOST, port: first?.monitor.port ?? 0, fingerprint },
-      program: 'test',
-      flow,
-      near: {
-        maxBuffers: 6,
-        payloadBytes: 10_000,
-        directoryBytes: 1000,
-        stages: [{ name: near, modules: [{ module: LOAD_MODULE, options: own }] }],
-        onMessage: (_stage, _instance, message) => note(message),
-      },
-      far,
-      ...LOAD_WORDS,
-      onFarPost: (_stage, _instance, message) => note(message),
-      ...more,
+      server: { host: HOST, port, fingerprint },
+      arrived,
+    };
+    return beginLoad(place, more, (last) => {
+      let far = last;
+      for (const { monitor } of others.reverse()) {
+        const machine = (onward ?? { host: HOST, port: monitor.port }) as { host: string };
+        far = { stages: middle, onward: { ...far, machine } };
+      }
+      return far;
     });
   };
   const listed = (): Promise<string[][]> =>
@@ -145,13 +116,17 @@ for (const flow of ['push', 'pull'] as const) {
       { name: 'pass', modules: [{ name: 'test-pass' }], instances: 3 },
       { name: 'narrow', modules: [{ name: 'test-pass' }] },
     ];
-    const pipe = await begin({ flow, head: { count: 300 }, middle, links: 3 });
+    // It is not over before it was looked at.
+    const heldUntil = join(scratch, flow);
+    const head = { count: 300, heldAt: 200, heldUntil };
+    const pipe = await begin({ flow, head, middle, links: 3 });
     deepEqual(await listed(), [[pipe.name], [pipe.name]]);
     const [between] = await askPipes(servers[0]?.directory ?? '');
     deepEqual(
       between?.stages.map(({ name }) => name),
       ['receive', 'pass', 'narrow', 'send'],
     );
+    writeFileSync(heldUntil, '');
     const counters = await pipe.done;
     deepEqual(arrived, numbers(300));
     const far = `${addressOf(servers[1] as TestMonitor)}/${flow === 'push' ? 'receive' : 'send'}`;

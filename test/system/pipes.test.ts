@@ -9,15 +9,11 @@ import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PenstockError } from '../../src/base/errors.ts';
-import {
-  type ExtendedPipe,
-  type ExtendOptions,
-  extendPipe,
-} from '../../src/channel/net/controller.ts';
+import type { ExtendedPipe, ExtendOptions } from '../../src/channel/net/controller.ts';
 import { askPipes, askStop } from '../../src/monitor/local-requests.ts';
-import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
 import type { PipeView } from '../../src/monitor/pipe-view.ts';
-import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
+import type { LoadOptions } from '../agent-load.ts';
+import { beginLoad, type LoadSetting, numbers } from '../load-pipe.ts';
 import {
   type Machine,
   newMachine,
@@ -25,10 +21,6 @@ import {
   startMonitor,
   type TestMonitor,
 } from '../monitor-fixture.ts';
-
-allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
-
-const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 interface Started {
   readonly server: TestMonitor;
@@ -40,60 +32,17 @@ interface Started {
   pipes(): Promise<PipeView[]>;
 }
 
-interface Setting extends Partial<ExtendOptions> {
-  readonly head?: Partial<LoadOptions>;
-  readonly tail?: Partial<LoadOptions>;
-}
-
-async function start(t: TestContext, setting: Setting = {}): Promise<Started> {
-  const { head = {}, tail = {}, ...more } = setting;
+async function start(t: TestContext, setting: LoadSetting = {}): Promise<Started> {
   const server = await startMonitor(t);
   const client = await newMachine();
   const api = pairedClient(server, client, { access: [] });
   t.after(() => api.close());
   const arrived: number[] = [];
-  const flow = more.flow ?? 'push';
-  const headOptions = { count: 100, ...head };
-  const tailOptions = { ordered: true, ...tail };
-  const note = (message: unknown): void => {
-    if (Array.isArray(message)) arrived.push(...(message as number[]));
-  };
-  const stage = flow === 'push' ? 'head' : 'tail';
-  const pipe = await extendPipe({
-    identity: client.identity,
-    server: {
-      host: '127.0.0.1',
-      port: server.monitor.port,
-      fingerprint: server.monitor.fingerprint,
-    },
-    program: 'test',
-    flow,
-    near: {
-      maxBuffers: 6,
-      payloadBytes: 10_000,
-      directoryBytes: 1000,
-      stages: [
-        {
-          name: stage,
-          modules: [{ module: LOAD_MODULE, options: flow === 'push' ? headOptions : tailOptions }],
-        },
-      ],
-      onMessage: (_stage, _instance, message) => note(message),
-    },
-    far: {
-      stages: [
-        {
-          name: flow === 'push' ? 'tail' : 'head',
-          modules: [{ name: 'test-load', options: flow === 'push' ? tailOptions : headOptions }],
-        },
-      ],
-    },
-    ...LOAD_WORDS,
-    onFarPost: (_stage, _instance, message) => note(message),
-    ...more,
-  });
-  const pipes = async (): Promise<PipeView[]> => askPipes(server.directory);
-  return { server, client, pipe, arrived, pipes };
+  const { port, fingerprint } = server.monitor;
+  const { identity } = client;
+  const place = { identity, server: { host: '127.0.0.1', port, fingerprint }, arrived };
+  const pipe = await beginLoad(place, setting);
+  return { server, client, pipe, arrived, pipes: () => askPipes(server.directory) };
 }
 
 /** Waits until nothing of the pipe is left on the far machine. */
@@ -217,9 +166,9 @@ test('a head on the far machine is told what is safe on this one', async (t) => 
   const posts: unknown[] = [];
   const started = await start(t, {
     flow: 'pull',
-    head: { count: 60 },
-    // The head has more to send than fits before it can have been told.
-    tail: { safeEvery: 10, slowMs: 2 },
+    // It does not come to its end before it was told.
+    head: { count: 60, heldAt: 30 },
+    tail: { safeEvery: 10 },
     onFarPost: (_stage, _instance, message) => posts.push(message),
   });
   await started.pipe.done;

@@ -9,25 +9,20 @@
  * are seen when they are made: first that of who begins the pipe, then the monitor's.
  */
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
-import {
-  type ExtendedPipe,
-  type ExtendOptions,
-  extendPipe,
-} from '../../src/channel/net/controller.ts';
+import type { ExtendedPipe } from '../../src/channel/net/controller.ts';
 import { askPipes } from '../../src/monitor/local-requests.ts';
-import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
-import { LOAD_MODULE, LOAD_WORDS, type LoadOptions } from '../agent-load.ts';
-import { LinkProxy } from '../link-proxy.ts';
-import { type Machine, newMachine, pairedClient, startMonitor } from '../monitor-fixture.ts';
+import { startBehindProxies } from '../behind-proxies.ts';
+import { scratchFolder } from '../commands.ts';
+import type { LinkProxy } from '../link-proxy.ts';
+import { beginLoad, type LoadSetting, numbers } from '../load-pipe.ts';
+import { type Machine, newMachine, pairedClient } from '../monitor-fixture.ts';
 
-allowFarModule('test-load', { url: LOAD_MODULE, options: (sent) => sent });
-
-const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const BEHIND = '127.0.0.2';
+const scratch = scratchFolder();
 const LINKS = 2;
 
 interface Begun {
@@ -35,9 +30,7 @@ interface Begun {
   readonly arrived: number[];
 }
 
-interface Setting extends Partial<ExtendOptions> {
-  readonly head?: Partial<LoadOptions>;
-  readonly tail?: Partial<LoadOptions>;
+interface Setting extends LoadSetting {
   readonly client?: Machine;
 }
 
@@ -50,45 +43,21 @@ interface Place {
 }
 
 async function place(t: TestContext): Promise<Place> {
-  const server = await startMonitor(t, { listen: [{ host: BEHIND, port: 0 }] });
+  const { far: server, data } = await startBehindProxies(t);
   const { port, fingerprint } = server.monitor;
-  const control = await LinkProxy.open(port, BEHIND, port);
-  const data = await LinkProxy.open(port + 2, BEHIND, port + 2);
-  t.after(() => Promise.all([control.close(), data.close()]));
   const newClient = async (): Promise<Machine> => {
     const machine = await newMachine();
     pairedClient(server, machine, { access: [] }).close();
     return machine;
   };
   const first = await newClient();
-  const begin = async ({ head, tail, client = first, ...more }: Setting = {}): Promise<Begun> => {
+  const begin = async ({ head, client = first, ...more }: Setting = {}): Promise<Begun> => {
     const arrived: number[] = [];
-    const note = (message: unknown): void => {
-      if (Array.isArray(message)) arrived.push(...(message as number[]));
-    };
-    const flow = more.flow ?? 'push';
-    const headOptions = { count: 200, ...head };
-    const tailOptions = { ordered: true, ...tail };
-    const [own, other] = flow === 'push' ? [headOptions, tailOptions] : [tailOptions, headOptions];
-    const pipe = await extendPipe({
-      identity: client.identity,
-      server: { host: '127.0.0.1', port, fingerprint },
-      program: 'test',
-      flow,
-      shared: true,
-      links: LINKS,
-      near: {
-        maxBuffers: 6,
-        payloadBytes: 100_000,
-        directoryBytes: 1000,
-        stages: [{ name: 'near', modules: [{ module: LOAD_MODULE, options: own }] }],
-        onMessage: (_stage, _instance, message) => note(message),
-      },
-      far: { stages: [{ name: 'far', modules: [{ name: 'test-load', options: other }] }] },
-      ...LOAD_WORDS,
-      onFarPost: (_stage, _instance, message) => note(message),
-      ...more,
-    });
+    const { identity } = client;
+    const pipe = await beginLoad(
+      { identity, server: { host: '127.0.0.1', port, fingerprint }, arrived },
+      { payloadBytes: 100_000, shared: true, links: LINKS, head: { count: 200, ...head }, ...more },
+    );
     return { pipe, arrived };
   };
   return { data, directory: server.directory, begin, newClient };
@@ -97,7 +66,11 @@ async function place(t: TestContext): Promise<Place> {
 test('pipes of both directions share as many connections as the first has said', async (t) => {
   const { begin, data, directory } = await place(t);
   const flows = ['push', 'pull', 'push', 'pull'] as const;
-  const begun = await Promise.all(flows.map((flow) => begin({ flow })));
+  // None of them is over before all have begun.
+  const heldUntil = join(scratch, 'all have begun');
+  const head = { heldAt: 100, heldUntil };
+  const begun = await Promise.all(flows.map((flow) => begin({ flow, head })));
+  writeFileSync(heldUntil, '');
   for (const { pipe, arrived } of begun) {
     await pipe.done;
     deepEqual(arrived, numbers(200));
@@ -153,7 +126,7 @@ test('connections that break are made again, and no byte is lost or doubled', as
   // Then it may come to its end.
   for (let i = 0; !isOver && i < 8; i++) {
     while (data.open < LINKS && !isOver) await sleep(10);
-    await sleep(100);
+    await Promise.race([over, data.after(100_000, () => undefined)]);
     data.fault(faults[i % faults.length] as (typeof faults)[number], i % LINKS);
     await sleep(200);
   }

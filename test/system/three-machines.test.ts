@@ -6,23 +6,21 @@
  * Method: whole commands; three daemons with state folders of their own, the middle one paired with both.
  */
 import { equal, match } from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { penstock, succeed } from '../commands.ts';
 import {
+  assertPasses,
   attached,
   type Daemon,
   endingWithFile,
   noPipes,
   noSockets,
   pairDaemons,
-  pipesOf,
   startDaemon,
 } from '../daemon-fixture.ts';
 import { noise } from '../tree-make.ts';
 
-const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const TURN = ['--module', 'turn=tr a-y b-z', '--module', 'back=tr b-z a-y'];
 const GRANTS = ['unbound', 'turn', 'back'].flatMap((name) => ['--module', name]);
 
@@ -54,22 +52,7 @@ for (const flow of ['to', 'from'] as const) {
         ? ['--through', 'turn', '--far-through', `${middle.address}=back`]
         : ['--far-through', `${middle.address}=turn`, '--through', 'back'];
     succeed(['pipe', 'start', 'three', ...places, ...modules, ...first.state]);
-    for (const daemon of [first, middle, last]) {
-      const [pipe] = await pipesOf(daemon);
-      equal(pipe?.name, 'three');
-      equal(pipe?.flow, flow === 'to' ? 'push' : 'pull');
-    }
-    const [from, to] = flow === 'to' ? [first, last] : [last, first];
-    const tail = attached(t, ['three', '--as', 'tail', ...to.state]);
-    const head = attached(t, ['three', '--as', 'head', ...from.state], sent);
-    const [gave, got] = await Promise.all([head.ended, tail.ended]);
-    equal(gave.status, 0, gave.stderr);
-    equal(got.status, 0, got.stderr);
-    equal(digest(got.bytes), digest(sent));
-    for (const daemon of [first, middle, last]) {
-      await noPipes(daemon);
-      noSockets(daemon);
-    }
+    await assertPasses(t, 'three', sent, [first, middle, last], flow);
   });
 }
 
