@@ -14,7 +14,7 @@ import type { Damage, DamageList } from './check-damage.ts';
 import { type BadBlock, type PlannedBlock, readBlocks } from './check-data.ts';
 import type { VerifiedIndex } from './check-index.ts';
 import { listNamed } from './check-records.ts';
-import type { BlockAt } from './damage-notes.ts';
+import { type BlockAt, FRAME_AT } from './damage-notes.ts';
 import type { DamagedBlocks } from './index-store.ts';
 import type { Repository } from './repository.ts';
 import type { MappedChunk, SessionMap } from './storage-map.ts';
@@ -44,6 +44,8 @@ export class ChunkChecks {
   /** Blocks that earlier checks and restores have found damaged. */
   readonly #noted: DamagedBlocks;
   #notedBytes = 0;
+  /** Chunks whose own parts are damaged, while the index knows their blocks. */
+  readonly #frames = new Set<string>();
   /** Those of them that were read now. */
   readonly #readAgain = new Map<string, Set<number>>();
 
@@ -83,6 +85,8 @@ export class ChunkChecks {
       for (const problem of facts.problems) this.#damages.report('chunk', id, problem);
       for (const footer of facts.archives) this.footers.push({ ...footer, chunk: id });
       const indexed = this.#stored.chunks.get(id);
+      const isKnown = indexed !== undefined && !facts.unreadable;
+      if (isKnown && facts.problems.length > 0) this.#frames.add(id);
       this.#note(facts, indexed);
       if (indexed !== undefined) this.#compare(facts, indexed, index, numbers.get(id) ?? -1);
     }
@@ -179,8 +183,23 @@ export class ChunkChecks {
     return offsets;
   }
 
-  /** Whether a block that is noted was read now, and is whole. */
+  /** What is to be noted. */
+  found(): BlockAt[] {
+    const frames = [...this.#frames].map((chunk) => ({ chunk, offset: FRAME_AT }));
+    return [...this.bad.found(), ...frames];
+  }
+
+  /** What there is to say of chunks whose own parts are damaged. */
+  tellFrames(): string[] {
+    return [...this.#frames].map(
+      (id) =>
+        `chunk ${id}: what it holds can be read without that, and \`penstock prune\` stores it anew`,
+    );
+  }
+
+  /** Whether what is noted was read now, and is whole. */
   isWholeAgain({ chunk, offset }: BlockAt): boolean {
+    if (offset === FRAME_AT) return this.bytes.has(chunk) && !this.#frames.has(chunk);
     return this.#readAgain.get(chunk)?.has(offset) === true && !this.bad.has(chunk, offset);
   }
 

@@ -100,7 +100,7 @@ export class CheckRound {
     await this.#noteBlocks(chunks);
     return {
       damages: this.#damages.all(),
-      notes: [...records.notes, ...superseded, ...this.#notes],
+      notes: [...records.notes, ...superseded, ...chunks.tellFrames(), ...this.#notes],
       archives: records.archives.length,
       chunks: chunks.bytes.size,
       indexSegments: stored.segments.length,
@@ -112,7 +112,7 @@ export class CheckRound {
   /** So that the next backups store anew what they find of it, and restores take it last. */
   async #noteBlocks(chunks: ChunkChecks): Promise<void> {
     if (!this.#mayWrite) return;
-    const found = chunks.bad.found();
+    const found = chunks.found();
     try {
       await noteDamage(this.#repository, found);
       await dropDamageNotes(this.#repository, (block) => chunks.isWholeAgain(block));

@@ -2,7 +2,8 @@
  * Which blocks were found damaged: by a check, or by a restore that had to read them.
  *
  * A note is a map record `maps/damaged-<random>`, sealed: { notedMs, chunks: [{ id, offsets }] }, the
- * offsets of blocks in their chunks. It never makes anything unreachable: whoever reads takes such a
+ * offsets of blocks in their chunks; offset 0, where no block stands, for a chunk's own parts: its header,
+ * details, footer or trailer. It never makes anything unreachable: whoever reads takes such a
  * block last, a backup takes what is in it for not stored and stores it anew, and a prune lets go of a
  * chunk whose damaged blocks nobody relies on any more. So a note that is wrong, lost or unknown to an
  * older program costs room or time, never data. Notes only come and go as a whole; a block is noted if
@@ -31,6 +32,9 @@ export interface DamageNotes {
   /** Names of the notes that were read. */
   readonly names: readonly string[];
 }
+
+/** In the place of a block's offset: the chunk's own parts. */
+export const FRAME_AT = 0;
 
 const PREFIX = 'damaged-';
 

@@ -13,11 +13,11 @@ import type { BlobIndex } from '../index/blob-index.ts';
 import type { IndexedChunk } from '../index/segment-builder.ts';
 import { BlobReader } from '../modules/blob-reader.ts';
 import { decodeArchive } from './archives.ts';
-import { readDamageNotes } from './damage-notes.ts';
+import { FRAME_AT, readDamageNotes } from './damage-notes.ts';
 import { type DamagedBlocks, type LoadedIndex, loadIndex } from './index-store.ts';
 import { type ProtocolStore, runProtocol } from './protocol-store.ts';
 import { PruneBlocks } from './prune-block.ts';
-import { type ChunkFiles, isUnreadable } from './prune-chunk.ts';
+import { type ChunkContents, type ChunkFiles, isUnreadable } from './prune-chunk.ts';
 import { LiveMarker } from './prune-mark.ts';
 import { type LeasePolicy, mayCondemn, type Survey, surveyStore } from './prune-protocol.ts';
 import {
@@ -94,6 +94,8 @@ class Planning {
   readonly #named = new Set<string>();
   /** Chunks of which some block could not be read. */
   readonly #damaged = new Set<string>();
+  /** Chunks whose own parts were found damaged now. */
+  readonly #badFrames = new Set<string>();
   readonly #blocks: PruneBlocks;
   /** Blocks that hold what they keep, by their numbers among all. */
   readonly #proven = new Set<number>();
@@ -365,8 +367,27 @@ class Planning {
       maxUnusedPercent: this.#request.maxUnusedPercent,
       smallBytes: settings.chunkBytes / LIMITS.smallChunkDivisor,
       isFit: ({ id }) => !this.#damaged.has(id) && !isOnVolumes(id),
+      isFrameDamaged: ({ id }) => this.#hasBadFrame(id),
       reliesOf: ({ number, id }) => this.#reliesOf(usage, index, number, id),
     });
+  }
+
+  /** What a chunk tells of its blobs; undefined where its own parts are damaged: then it is rewritten. */
+  #contentsOf(id: string): ChunkContents | undefined {
+    if (this.#hasBadFrame(id)) return undefined;
+    const found = this.#attempt(id, () => {
+      try {
+        return this.#files.contents(id);
+      } catch (error) {
+        if (!(error instanceof PenstockError) || error.code !== 'DAMAGED') throw error;
+        this.#badFrames.add(id);
+        return undefined;
+      }
+    });
+    return found?.result;
+  }
+  #hasBadFrame(id: string): boolean {
+    return this.#badFrames.has(id) || this.#noted.get(id)?.has(FRAME_AT) === true;
   }
 
   /** How much of a chunk is unused. */
@@ -378,7 +399,7 @@ class Planning {
     });
     let deadBytes = 0;
     let first = 0;
-    const details = isMixed ? this.#attempt(id, () => this.#files.contents(id))?.result : undefined;
+    const details = isMixed ? this.#contentsOf(id) : undefined;
     for (const [i, block] of chunk.blocks.entries()) {
       const kept = usage.blockKeeps(number, i);
       if (kept === 0) deadBytes += block.bytes;

@@ -5,8 +5,9 @@
  *
  * Contract: once `finish` returns, every kept blob of the chunks that it names stands in a durable chunk
  * with a durable index entry. Every block is checked: a copied one by its checksum and by what the
- * index says of it, an opened one by its seal and by the names of its blobs. A chunk that fails is
- * left out of what `finish` names, and stays. The caller holds a lease.
+ * index says of it, an opened one by its seal and by the names of its blobs. Where the details or the
+ * footer of a chunk are damaged all its blocks are opened, and say themselves what they hold. A chunk that
+ * fails is left out of what `finish` names, and stays. The caller holds a lease.
  */
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
@@ -115,8 +116,10 @@ export class Rewriter {
    */
   async rewrite(number: number): Promise<PenstockError | undefined> {
     const chunk = must(this.#usage.loaded.chunks[number], 'a planned chunk');
-    const contents = attemptReading(() => this.#contents(number, chunk));
-    if (contents instanceof PenstockError) return this.#fail(number, contents);
+    const found = attemptReading(() => this.#contents(number, chunk));
+    if (found instanceof PenstockError && !this.#isToldByBlocks(number, found))
+      return this.#fail(number, found);
+    const contents = found instanceof PenstockError ? undefined : found;
     this.#moved.set(number, new Set());
     let first = 0;
     for (const [block, place] of chunk.blocks.entries()) {
@@ -125,8 +128,10 @@ export class Rewriter {
         const isWhole = kept === place.blobCount;
         const wrong = attemptReading(() => {
           this.#blocks.read(chunk, place);
-          if (isWhole) this.#writeDirectory(number, block, contents, first, place.blobCount);
+          if (isWhole && contents !== undefined)
+            this.#writeDirectory(number, block, contents, first, place.blobCount);
           else this.#openBlock(number, block, place.bytes);
+          if (isWhole && contents === undefined) this.#sealedAgain(chunk, place);
         });
         // What was copied before stays as a copy: the next prune sees to it.
         if (wrong instanceof PenstockError) return this.#fail(number, wrong);
@@ -181,6 +186,25 @@ export class Rewriter {
       contents.blocks.every((block, i) => block.blobCount === chunk.blocks[i]?.blobCount);
     if (isSame && this.#usage.isSound(number)) return contents;
     throw damaged(id, 'its footer is not what the index says');
+  }
+
+  /** Whether the blocks of a chunk that is damaged elsewhere can stand for what it tells of them. */
+  #isToldByBlocks(number: number, { code }: PenstockError): boolean {
+    return code === 'DAMAGED' && this.#usage.isSound(number);
+  }
+
+  /** Has the block that was opened in memory as it is sealed, with its directory as it was found. */
+  #sealedAgain(chunk: IndexedChunk, place: BlockPlace): void {
+    const { names, reader } = this.#blocks.opener;
+    const { sealed } = this.#blocks;
+    for (let i = 0; i < reader.count; i++) {
+      const at = this.#directoryAt + i * DIRECTORY_RECORD_BYTES;
+      names.copy(sealed, at, i * NAME_BYTES, (i + 1) * NAME_BYTES);
+      sealed.fill(0, at + NAME_BYTES, at + DIRECTORY_RECORD_BYTES);
+      sealed.writeUInt32LE(reader.lengths[i] ?? 0, at + NAME_BYTES);
+      sealed.writeUInt8(reader.types[i] ?? 0, at + NAME_BYTES + 4);
+    }
+    this.#blocks.read(chunk, place);
   }
 
   /** Puts the directory with names of the block that was read into the directory room. */

@@ -1,6 +1,6 @@
 /**
- * Which chunks a prune rewrites: those with damaged blocks of which nothing is kept, others until little
- * enough is unused, the most wasteful first, and small ones where there are many.
+ * Which chunks a prune rewrites: those with damaged blocks of which nothing is kept, those whose own parts are
+ * damaged, others until little enough is unused, the most wasteful first, and small ones where there are many.
  *
  * Contract: only chooses among what it is given; a chunk whose damaged blocks keep something is left alone.
  */
@@ -32,6 +32,8 @@ export interface VictimRules {
   readonly smallBytes: number;
   /** Whether a chunk may be rewritten at all. */
   isFit(one: Used): boolean;
+  /** Its header, details, footer or trailer is damaged: what it holds is to come into a whole one. */
+  isFrameDamaged(one: Used): boolean;
   /** Which other chunks it relies on; undefined: that cannot be told, so it stays. */
   reliesOf(one: Used): ReadonlySet<number> | undefined;
 }
@@ -61,8 +63,10 @@ export function chooseVictims(
   let stored = used.reduce((sum, { chunk }) => sum + chunk.bytes, 0);
   let unused = used.reduce((sum, { deadBytes }) => sum + deadBytes, 0);
   const share = (one: Used): number => one.deadBytes / one.chunk.bytes;
-  const hasBad = (one: Used): boolean => badOf(one).length > 0;
-  const order = fit.filter(share).sort((a, b) => share(b) - share(a));
+  const hasBad = (one: Used): boolean => badOf(one).length > 0 || rules.isFrameDamaged(one);
+  const order = fit
+    .filter((one) => share(one) > 0 || rules.isFrameDamaged(one))
+    .sort((a, b) => share(b) - share(a));
   for (const one of [...order.filter(hasBad), ...order.filter((other) => !hasBad(other))]) {
     if (!hasBad(one) && unused * 100 <= maxUnusedPercent * stored) break;
     if (!choose(one)) continue;

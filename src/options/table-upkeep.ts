@@ -68,7 +68,7 @@ export const UPKEEP_COMMANDS = {
         'damaged and which archives and paths it concerns.',
       'Damaged blocks are noted: the next backup stores anew what it still finds of them, unchanged ' +
         'files too. Archives that need it then restore again, and `penstock prune` lets the ' +
-        'damaged copies go.',
+        'damaged copies go. A chunk that is damaged beside its blocks it stores anew.',
     ],
     positionals: {},
     options: {
