@@ -6,7 +6,7 @@
  * What waits for the end lies in a file without a name; only where it lies is kept in memory.
  */
 import { must } from '../base/assert.ts';
-import type { ByteString } from '../base/bytes.ts';
+import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { EntryView } from '../format/entry.ts';
 import { ERRNO, FileStatus, ioError, KIND, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
@@ -116,14 +116,15 @@ class Finishing {
   }
   #entryOfLarge(): void {
     const large = this.#large();
+    if (large.failed) return;
     large.entry = Buffer.from(this.#in.entry.raw());
     this.#complete(this.#in.number, large);
   }
   #piece(): void {
     const large = this.#large();
     const { entry, flags, from, to, number, sum } = this.#in;
-    if ((flags & COPY_FLAG.failed) !== 0) large.failed = true;
     if (!large.isKnown) this.#begin(number, large, entry);
+    if ((flags & COPY_FLAG.failed) !== 0) this.#fail(number, large);
     large.covered += to;
     if ((flags & COPY_FLAG.written) !== 0) large.log?.add(from, to, sum);
     this.#complete(number, large);
@@ -139,6 +140,16 @@ class Finishing {
     const from = part !== undefined && isTemporaryName(part.place) ? part.place : undefined;
     const place = temporaryName(this.#options.token, number);
     large.log = new PartLog(this.#files, directory, place, entry, from);
+  }
+  /** Nothing of it is kept but that it failed: on a full disk that are many. */
+  #fail(number: number, large: Large): void {
+    large.failed = true;
+    large.entry = undefined;
+    if (large.log === undefined) return;
+    const directory = this.#target.directories.open(large.path);
+    if (directory >= 0) this.#endLog(directory, temporaryName(this.#options.token, number), large);
+    else large.log.close();
+    large.log = undefined;
   }
   /** The log of a file that is done with, one way or the other. */
   #endLog(directory: number, place: ByteString, { log }: Large): void {
@@ -198,15 +209,19 @@ class Finishing {
   #makeLinks(): void {
     if (this.#links.length === 0) return;
     const sources = this.#target.openDirectories(false);
-    for (const at of this.#links) {
-      this.#context.notice();
-      const { path, target, body } = this.#notes.read(at);
-      const name = body.toString('latin1');
-      const result = this.#link(path, name, target, sources);
-      if (result < 0) this.#target.failed(path, name, result, `link to ${target} the name`);
-      else this.#context.progress(COPY_COUNTER.filesDone, 1);
+    try {
+      for (const at of this.#links) {
+        this.#context.notice();
+        const { path, target, body } = this.#notes.read(at);
+        const name = body.toString('latin1');
+        const result = this.#link(path, name, target, sources);
+        const call = `link to ${toDisplay(target)} the name`;
+        if (result < 0) this.#target.failed(path, name, result, call);
+        else this.#context.progress(COPY_COUNTER.filesDone, 1);
+      }
+    } finally {
+      sources.close();
     }
-    sources.close();
   }
   #link(path: ByteString, name: ByteString, to: ByteString, sources: CopyDirectories): number {
     const slash = to.lastIndexOf('/');

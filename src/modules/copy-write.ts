@@ -8,7 +8,7 @@
 import { must } from '../base/assert.ts';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { ENTRY, type EntryView, EXTRA } from '../format/entry.ts';
-import { crc32cOf, ERRNO, errnoName, openFiles } from '../host/files-only.ts';
+import { crc32cOf, ERRNO, errnoName, ioError, openFiles } from '../host/files-only.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../pipe/mod.ts';
 import { partOf } from './copy-parts.ts';
 import {
@@ -58,6 +58,7 @@ class Writing {
   /** The large file that is open. */
   #number = 0;
   #file = -1;
+  #filePath: ByteString = '';
 
   constructor(options: CopyTargetOptions, context: ModuleContext) {
     this.#options = options;
@@ -81,7 +82,8 @@ class Writing {
   }
   abort(): void {
     this.#target.abort();
-    this.#closeFile();
+    if (this.#file >= 0) this.#files.close(this.#file);
+    this.#file = -1;
   }
 
   #record(): void {
@@ -232,11 +234,14 @@ class Writing {
     }
     this.#number = number;
     this.#file = fd;
+    this.#filePath = this.#target.absolute(this.#in.path, name);
     return fd;
   }
+  /** Over networks, that data was lost may be told last; the pieces have gone on by then. */
   #closeFile(): void {
-    if (this.#file >= 0) this.#files.close(this.#file);
+    const closed = this.#file < 0 ? 0 : this.#files.close(this.#file);
     this.#file = -1;
+    if (closed < 0) throw ioError(closed, 'write', this.#filePath);
   }
 
   #special(): void {

@@ -41,12 +41,16 @@ async function take(invocation: Invocation<'attach'>, wanted: AttachOptions): Pr
   const { machine, program } = tail.attachment;
   output.note(`attached as ${tail.attachment.stage} of ${wanted.pipe} (${program} on ${machine})`);
   let bytes = 0;
-  // A reader that does not read must not hide that the pipe was stopped.
-  const stopped = new Promise<never>((_resolve, reject) => tail.outcome.catch(reject));
-  stopped.catch(() => {});
+  // A reader that does not read must not hide that the pipe was stopped. Not by a race: each would stay in
+  // memory until the pipe is over.
+  let stop: (error: unknown) => void = () => {};
+  tail.outcome.catch((error) => stop(error));
   await until(signal, tail, async () => {
     for await (const chunk of tail.iterator({ destroyOnReturn: false })) {
-      await Promise.race([output.writeBytes(chunk), stopped]);
+      await new Promise<void>((resolve, reject) => {
+        stop = reject;
+        output.writeBytes(chunk).then(resolve, reject);
+      });
       bytes += chunk.length;
     }
     await tail.outcome;
