@@ -19,37 +19,24 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { must } from '../../src/base/assert.ts';
 import { comparePaths } from '../../src/base/bytes.ts';
 import { BLOB } from '../../src/format/block.ts';
 import { encodeNode, type ManifestRef } from '../../src/format/manifest.ts';
 import { CONTENT_CLASS } from '../../src/format/tag-header.ts';
 import { type Archive, encodeArchive } from '../../src/mover/archives.ts';
-import { Bench } from '../bench.ts';
-import { scratchFolder, untilOld } from '../commands.ts';
+import type { Bench } from '../bench.ts';
+import { untilOld } from '../commands.ts';
 import { storeBlobs } from '../hand-made.ts';
 import { blobsOf, leafRefs, pathsOf, spoilBlob } from '../spoil.ts';
 import { assertSameTree, type Captured, capture, type Tree } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
-
-const scratch = scratchFolder();
-const benches: Bench[] = [];
-after(async () => {
-  for (const bench of benches) await bench.close();
-});
-let count = 0;
-
-async function newBench(): Promise<Bench> {
-  const bench = await Bench.make(scratch, `repo${count++}`);
-  benches.push(bench);
-  return bench;
-}
-const newTarget = (): string => join(scratch, `target${count++}`);
+import { newBench, newPath, newTarget } from './restore-fixture.ts';
 
 /** Directories of small files, enough for several leaves. */
 function makeManyFiles(): string {
-  const source = join(scratch, `source${count++}`);
+  const source = newPath('source');
   for (let d = 0; d < 24; d++) {
     const directory = join(source, `d${String(d).padStart(2, '0')}`, 'inner');
     mkdirSync(directory, { recursive: true, mode: 0o755 });
@@ -316,7 +303,7 @@ test('a link whose first name is lost takes no other file for it', async () => {
 
 test('a content list that is lost costs its file alone', async () => {
   const bench = await newBench();
-  const source = join(scratch, `source${count++}`);
+  const source = newPath('source');
   mkdirSync(source);
   for (const name of ['a', 'z']) writeFileSync(join(source, name), `content of ${name}`);
   for (const name of ['large one', 'large two']) {

@@ -7,8 +7,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { penstock, start, succeed } from '../commands.ts';
+import { Gate } from '../gate.ts';
+import { until } from '../until.ts';
 import {
   addPool,
   assertRestores,
@@ -65,12 +66,16 @@ describe('a place of images that fails', () => {
   });
 
   test('an image that vanishes while it is written: nothing on it is said to be stored', async () => {
-    const source = makeTree('vanished', 30);
+    const source = makeTree('vanished', 16);
     const { repo, tapes, pool } = makePlace('vanished', '64M');
-    const { child, ended } = start(['backup', source, ...pool]);
+    // What it reads of the later half waits until the image is gone.
+    const gate = new Gate(scratch, 'openRead:name=noise-:after=8:repeat=forever');
+    const { child, ended } = start(['backup', source, ...pool], { env: gate.env });
+    await gate.reached(ended);
     const image = join(tapes, 'TAP001.tap');
-    while (!existsSync(image) && child.exitCode === null) await sleep(2);
+    await until(() => existsSync(image));
     rmSync(image);
+    await gate.openUntil(() => child.exitCode !== null);
     const run = await ended;
     assert.notEqual(run.status, 0, run.stdout);
     assert.equal(readdirSync(join(repo, 'archives')).length, 0);
