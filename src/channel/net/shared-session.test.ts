@@ -32,6 +32,15 @@ test('a connection that has closed since it was set up is over at once', async (
   ok(wire.destroyed);
 });
 
+test('a connection of which the other side has ended its half is over once that was read', async (t) => {
+  const [near, far] = await ends(t);
+  const wire = wireOf(near);
+  wire.resume();
+  far.end('the last');
+  await once(wire, 'end');
+  ok(wire.destroyed);
+});
+
 test('a session whose connection closes is over', async (t) => {
   const [near, far] = await ends(t);
   const never = new AbortController().signal;

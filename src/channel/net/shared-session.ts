@@ -29,6 +29,8 @@ export function wireOf(socket: Socket): Duplex {
   const wire = Duplex.from(both as unknown as Parameters<typeof Duplex.from>[0]);
   wire.on('error', () => {});
   wire.once('close', () => socket.destroy());
+  // Half closed, Node.js would end its own side while the session still writes, and fail for that: the thread too.
+  wire.once('end', () => wire.destroy());
   // What has closed since it was set up does not say so again.
   if (socket.destroyed) wire.destroy();
   else socket.once('close', () => wire.destroy());
