@@ -6,13 +6,13 @@
  * is on the images is read by a reader that shares no code with the program.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type JsonLine, start } from '../commands.ts';
+import { Gate } from '../gate.ts';
 import { readTap } from '../tap-reader.ts';
-import { noise, prose } from '../tree-make.ts';
+import { until } from '../until.ts';
 import {
   assertRestores,
   backup,
@@ -25,14 +25,18 @@ import {
 
 const MB = 1_000_000;
 
-/** A tree that takes a while at the highest level. */
-function makeSlowTree(name: string, files: number, slowBytes: number): string {
-  const root = join(scratch, name);
-  mkdirSync(root);
-  for (let i = 0; i < files; i++)
-    writeFileSync(join(root, `file-${i}`), noise(1.5 * MB, `${name} ${i}`));
-  writeFileSync(join(root, 'slow'), prose(slowBytes, name));
+/** A tree whose last file is held at a gate. */
+function makeHeldTree(name: string, files: number): string {
+  const root = makeTree(name, files, 1.5 * MB);
+  writeFileSync(join(root, 'the last'), name);
   return root;
+}
+/** A backup of several trees to their own volumes that has all but the last file of each. */
+function startHeld(place: Place, sources: readonly string[]) {
+  const gate = new Gate(scratch, `openRead:name=the last:repeat=${sources.length}`);
+  const env = { ...place.options.env, ...gate.env };
+  const args = ['backup', '--each', ...sources, ...place.pool];
+  return { ...start(args, { ...place.options, env }), gate };
 }
 
 /** The streams whose records lie on an image. */
@@ -92,15 +96,16 @@ test('one archive goes to one volume; of several at once one goes on from its en
 });
 
 test('killed while it writes to two volumes, a backup goes on from what is safe on both', async () => {
-  const sources = [makeSlowTree('killed-a', 4, 8 * MB), makeSlowTree('killed-b', 4, 8 * MB)];
+  const sources = [makeHeldTree('killed-a', 10), makeHeldTree('killed-b', 10)];
   const settings = ['--drives', '2', '--chunk-size', '2200K', '--sync-every', '2M'];
   const place = makePlace('killed', ...settings);
-  const args = ['backup', '--each', ...sources, ...place.pool, '--level', '19'];
-  const { child, ended } = start(args, place.options);
-  const hasBegun = (): boolean =>
-    ['TAP001', 'TAP002'].every((name) => lengthOf(place.tap(name)) > 5 * MB) &&
-    readdirSync(join(place.repo, 'index')).length >= 4;
-  while (!hasBegun() && child.exitCode === null) await sleep(2);
+  const { child, ended, gate } = startHeld(place, sources);
+  await gate.reached(ended);
+  await until(
+    () =>
+      ['TAP001', 'TAP002'].every((name) => lengthOf(place.tap(name)) > 5 * MB) &&
+      readdirSync(join(place.repo, 'index')).length >= 4,
+  );
   child.kill('SIGKILL');
   assert.equal((await ended).signal, 'SIGKILL', 'it was interrupted');
   // Of the last one of each, the segment may not have been stored.
@@ -109,7 +114,7 @@ test('killed while it writes to two volumes, a backup goes on from what is safe 
   const again = place.run('backup', '--each', ...sources, '--pool', 'tapes');
   const archives = again.archives as { archive: string; bytesNew: number }[];
   const stored = archives.reduce((sum, one) => sum + one.bytesNew, 0);
-  const all = 2 * (4 * 1.5 + 8) * MB;
+  const all = 2 * 10 * 1.5 * MB;
   assert(stored < all - committed, `${stored} after ${committed}`);
   for (const [i, { archive }] of archives.entries())
     assertRestores(place, archive, sources[i] as string);
@@ -117,13 +122,14 @@ test('killed while it writes to two volumes, a backup goes on from what is safe 
 });
 
 test('one drive fails: the archives of the other are whole, and its session ends in order', async () => {
-  const sources = [makeSlowTree('fails-a', 1, 5 * MB), makeSlowTree('fails-b', 1, 5 * MB)];
+  const sources = [makeHeldTree('fails-a', 3), makeHeldTree('fails-b', 3)];
   const place = makePlace('fails', '--drives', '2');
-  const args = ['backup', '--each', ...sources, ...place.pool, '--level', '19'];
-  const { child, ended } = start(args, place.options);
+  const { child, ended, gate } = startHeld(place, sources);
+  await gate.reached(ended);
   const second = place.tap('TAP002');
-  while (lengthOf(second) < 0.5 * MB && child.exitCode === null) await sleep(2);
+  await until(() => lengthOf(second) > 0.5 * MB);
   rmSync(second);
+  await gate.openUntil(() => child.exitCode !== null);
   const run = await ended;
   assert.equal(run.status, 1, run.stdout);
   assert.equal(run.errors[0]?.code, 'VOLUME_IO');
