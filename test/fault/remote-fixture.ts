@@ -63,6 +63,18 @@ export class RemoteFaults {
     return place.start([...args, '--json'], { environment });
   }
 
+  /** Starts a command; the network swallows everything once so many bytes have passed, and it has not ended. */
+  async startStalled(args: readonly string[], bytes: number): Promise<Running> {
+    const stalled = this.proxy.after(bytes, () => {
+      this.proxy.stalls = true;
+    });
+    const running = await this.start(args);
+    const over = running.done.then(({ stdout }) => assert.fail(`it has ended: ${stdout}`));
+    await Promise.race([stalled, over]);
+    over.catch(() => undefined);
+    return running;
+  }
+
   /** Asserts that what is stored is whole and the latest archive is the source. */
   async assertStored(): Promise<void> {
     const { place } = this;

@@ -18,10 +18,9 @@ after(() => faults.remove());
 
 test('a server that is killed and started again goes on where it was', async () => {
   faults.writeNoise(12);
-  const from = faults.proxy.bytes;
-  const running = await faults.start(['backup', faults.place.source, '--limit-rate', '8M']);
-  await faults.proxy.passed(from + 5 * MIB);
+  const running = await faults.startStalled(['backup', faults.place.source], 5 * MIB);
   await faults.served.stop('SIGKILL');
+  faults.proxy.stalls = false;
   await faults.served.start();
   assertDone(await running.done);
   await faults.assertStored();

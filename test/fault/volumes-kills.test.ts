@@ -1,16 +1,16 @@
 /**
  * Goal: wherever a command that writes to volumes is killed, archives that were there restore, and the
  * next command continues from what is committed (L5, M11).
- * Method: commands that are killed at a change of the file system that a seed chooses, or at a moment; what
- * is on the images is read by a reader of its own. PENSTOCK_TEST_SEED chooses the moments.
+ * Method: commands that are killed at a change of the file system that a seed chooses, or at a gate; what
+ * is on the images is read by a reader of its own. PENSTOCK_TEST_SEED chooses the changes.
  */
 import assert from 'node:assert/strict';
 import { appendFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { penstock, start, succeed, untilOld } from '../commands.ts';
-import { prose } from '../tree-make.ts';
+import { penstock, start, succeed } from '../commands.ts';
+import { Gate } from '../gate.ts';
+import { until } from '../until.ts';
 import {
   assertRestores,
   below,
@@ -20,6 +20,7 @@ import {
   makeTree,
   NO_PASSPHRASE,
   ROUNDS,
+  scratch,
 } from './volume-place.ts';
 
 test('commands that are killed at any change, one after the other', async (t) => {
@@ -55,16 +56,16 @@ test('commands that are killed at any change, one after the other', async (t) =>
 });
 
 test('an interrupted backup does not store again what was committed', async () => {
-  const source = makeTree('again', 10);
-  // At the highest level this takes long enough to be interrupted.
-  writeFileSync(join(source, 'slow'), prose(8 * MB, 'slow'));
-  await untilOld();
+  const source = makeTree('again', 20);
+  writeFileSync(join(source, 'the last'), 'of all');
   const settings = ['--chunk-size', '2200K', '--sync-every', '2M'];
   const { repo, pool } = makePlace('again', '64M', ...settings);
-  const args = ['backup', source, ...pool, '--level', '19'];
-  const { child, ended } = start(args);
+  const args = ['backup', source, ...pool];
+  const gate = new Gate(scratch, 'openRead:name=the last');
+  const { child, ended } = start(args, { env: gate.env });
+  await gate.reached(ended);
   // Each chunk that is on the medium has a segment.
-  while (readdirSync(join(repo, 'index')).length < 4 && child.exitCode === null) await sleep(2);
+  await until(() => readdirSync(join(repo, 'index')).length >= 3);
   child.kill('SIGKILL');
   assert.equal((await ended).signal, 'SIGKILL', 'it was interrupted');
   assert.equal(readdirSync(join(repo, 'archives')).length, 0);
@@ -72,7 +73,7 @@ test('an interrupted backup does not store again what was committed', async () =
   const committed = Number(check(repo).summary.bytesRead) - 3 * MB;
   assert(committed > 0, `${committed} bytes were committed`);
   const { summary } = succeed(args);
-  const most = 10 * 1.5 * MB + 8 * MB;
+  const most = 20 * 1.5 * MB;
   const stored = Number(summary.bytesStored);
   assert(stored < most * 1.02 - committed, `${stored} after ${committed}`);
   assertRestores(repo, summary.archive, source);
