@@ -42,7 +42,7 @@ test('a server that stays away ends the backup, and the next one continues', asy
   faults.writeNoise(160);
   await untilOld();
   const running = await faults.start([
-    ...['backup', faults.place.source, '--reconnect-limit', '1s', '--threads', '1'],
+    ...['backup', faults.place.source, '--reconnect-limit', '4s', '--threads', '1'],
     ...['--checkpoint-interval', '1s', '--limit-rate', '20M', '--memory', '48M'],
   ]);
   const kept = await bytesOfPartial(running.process);
@@ -59,14 +59,14 @@ test('a server that stays away ends the backup, and the next one continues', asy
 
 test('a network that swallows everything ends a backup and a restore as lost', async () => {
   faults.writeNoise(8);
+  await faults.pairDirectly();
+  faults.place.json(['backup', faults.place.source]);
+  faults.writeNoise(8);
   for (const args of [
     ['backup', faults.place.source],
     ['restore', 'latest', '--target', join(faults.place.directory, 'lost')],
   ]) {
-    const from = faults.proxy.bytes;
-    const running = await faults.start([...args, '--reconnect-limit', '1s']);
-    await faults.proxy.passed(from + 2 * MIB);
-    faults.proxy.stalls = true;
+    const running = await faults.startStalled([...args, '--reconnect-limit', '5s'], 2 * MIB);
     const run = await running.done;
     faults.proxy.stalls = false;
     faults.proxy.cut();
@@ -76,10 +76,7 @@ test('a network that swallows everything ends a backup and a restore as lost', a
 
 test('an interrupted backup does not wait for a server that is away', async () => {
   faults.writeNoise(8);
-  const from = faults.proxy.bytes;
-  const running = await faults.start(['backup', faults.place.source]);
-  await faults.proxy.passed(from + 2 * MIB);
-  faults.proxy.stalls = true;
+  const running = await faults.startStalled(['backup', faults.place.source], 2 * MIB);
   running.process.kill('SIGINT');
   const run = await running.done;
   faults.proxy.stalls = false;

@@ -4,17 +4,17 @@
  * Method: whole commands against Debian's tgt on loopback; what is restored is compared with its source.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
-import { fromText } from '../../src/base/bytes.ts';
-import { type JsonLine, penstock, scratchFolder, succeed, untilOld } from '../commands.ts';
+import { type JsonLine, penstock, succeed, untilOld } from '../commands.ts';
 import { TgtServer, tgtMissing } from '../tgt.ts';
-import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise } from '../tree-make.ts';
+import { assertRestores, scratch } from '../volume-commands.ts';
+import { linesOf, makeTree } from '../volume-place.ts';
 
 const skip = tgtMissing();
-const scratch = scratchFolder();
+const FILE_BYTES = 200_000;
 let server: TgtServer;
 
 before(async () => {
@@ -22,29 +22,8 @@ before(async () => {
 });
 after(async () => await server?.stop());
 
-function makeTree(name: string, files: number): string {
-  const root = join(scratch, name);
-  mkdirSync(root);
-  for (let i = 0; i < files; i++)
-    writeFileSync(join(root, `file-${i}`), noise(200_000, `${name}${i}`));
-  return root;
-}
-
-const linesOf = (stdout: string): JsonLine[] =>
-  stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as JsonLine);
-
-function assertRestores(repo: string, archive: string, source: string): void {
-  const target = join(scratch, 'restored');
-  rmSync(target, { recursive: true, force: true });
-  succeed(['restore', archive, '--target', target, '--repo', repo]);
-  assertSameTree(capture(fromText(join(target, source))), capture(fromText(source)));
-}
-
 test('archives go to the tape in a drive, and come back', { skip }, async () => {
-  const source = makeTree('one', 20);
+  const source = makeTree('one', 20, FILE_BYTES);
   await untilOld();
   const tid = await server.addTarget();
   await server.addDrive(tid, 1, await server.makeTape('ONE001', 64));
@@ -76,7 +55,7 @@ test('archives go to the tape in a drive, and come back', { skip }, async () => 
 });
 
 test('a library brings the tapes: a session goes on from one to the next', { skip }, async () => {
-  const source = makeTree('many', 60);
+  const source = makeTree('many', 60, FILE_BYTES);
   await untilOld();
   const tid = await server.addTarget();
   for (const label of ['AAA001L8', 'AAA002L8', 'AAA003L8', 'CLN001L8']) {
@@ -107,7 +86,7 @@ test('a library brings the tapes: a session goes on from one to the next', { ski
 });
 
 test('a drive that is not there, or does not let us in, is told as such', { skip }, async () => {
-  const source = makeTree('none', 2);
+  const source = makeTree('none', 2, FILE_BYTES);
   const tid = await server.addTarget();
   await server.addDrive(tid, 1, await server.makeTape('NON001', 16));
   await server.addAccount(tid, { user: 'me', secret: 'a-secret-of-ours' });
@@ -148,7 +127,7 @@ test('a drive that is not there, or does not let us in, is told as such', { skip
 test('of two pools of one drive, what moves waits in a file while tapes change', {
   skip,
 }, async () => {
-  const source = makeTree('moved', 30);
+  const source = makeTree('moved', 30, FILE_BYTES);
   const tid = await server.addTarget();
   for (const label of ['MOV001L8', 'MOV002L8']) await server.makeTape(label, 32);
   await server.addEmptyDrive(tid, 1);

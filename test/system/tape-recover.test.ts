@@ -4,7 +4,7 @@
  * Method: whole commands against Debian's tgt on loopback; what is restored is compared with its source.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { fromText } from '../../src/base/bytes.ts';
@@ -12,10 +12,11 @@ import { type JsonLine, penstock, type Run, succeed, untilOld } from '../command
 import { attended } from '../tape-attendant.ts';
 import { TgtServer, tgtMissing } from '../tgt.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
-import { noise } from '../tree-make.ts';
 import { assertRestores, scratch } from '../volume-commands.ts';
+import { makeTree } from '../volume-place.ts';
 
 const skip = tgtMissing();
+const FILE_BYTES = 200_000;
 const TAPES = ['TAP001L8', 'TAP002L8'];
 let server: TgtServer;
 let library = 0;
@@ -31,7 +32,7 @@ before(async () => {
   for (const label of TAPES) await server.makeTape(label, 6);
   await server.addEmptyDrive(library, 1);
   await server.addChanger(library, 2, [...TAPES, ''], [1]);
-  sources.push(makeTree('small', 6), makeTree('large', 54));
+  sources.push(makeTree('small', 6, FILE_BYTES), makeTree('large', 54, FILE_BYTES));
   await untilOld();
   const repo = join(scratch, 'lost');
   succeed(['init', '--repo', repo]);
@@ -47,14 +48,6 @@ before(async () => {
   rmSync(repo, { recursive: true });
 });
 after(async () => await server?.stop());
-
-function makeTree(name: string, files: number): string {
-  const root = join(scratch, name);
-  mkdirSync(root);
-  for (let i = 0; i < files; i++)
-    writeFileSync(join(root, `file-${i}`), noise(200_000, `${name}${i}`));
-  return root;
-}
 
 const linesOf = (command: string, repo: string, type: string): JsonLine[] =>
   succeed([...command.split(' '), '--repo', repo])

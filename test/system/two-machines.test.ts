@@ -108,9 +108,12 @@ const tree = (path: string) => capture(fromText(path));
 const listed = (folder: string): string[] => readdirSync(folder, { recursive: true }) as string[];
 
 /** A pipe of so many buffers; resolves with what its initiator says at the end. */
-async function pipe(buffers = BUFFERS): Promise<string> {
+async function pipe(buffers = BUFFERS, onBegun = (): void => undefined): Promise<string> {
   const args = [stateOf(link.near), JSON.stringify(pipeServer), String(buffers)];
-  const { out } = await textOf(start(link.near, INITIATOR, args));
+  const child = start(link.near, INITIATOR, args);
+  // Its name, once something has passed.
+  child.stdout?.once('data', onBegun);
+  const { out } = await textOf(child);
   return out.trim().split('\n').at(-1) ?? '';
 }
 
@@ -180,14 +183,16 @@ test('a link that stays down ends both sides, and later they go on', { skip }, a
   const { near, far } = link;
   fill(join(source, 'more'), 'b');
   // So slow that none of them has ended when the link goes down.
-  const limits = ['--limit-rate', '100K', '--reconnect-limit', '2s'];
+  const limits = ['--limit-rate', '50K', '--reconnect-limit', '2s'];
+  const begun = Promise.withResolvers<void>();
   const works = Promise.all([
     run(near, 'backup', source, ...limits),
     run(near, 'copy', source, `${far.address}:${there}/pushed`, ...limits),
-    pipe(1e6),
+    pipe(1e6, begun.resolve),
   ]);
+  await begun.promise;
   while (!(await stagesOnFar()).includes('write')) await sleep(20);
-  await link.sent(near, MIB);
+  while (readdirSync(join(repository, 'writing')).length === 0) await sleep(20);
   link.cut();
   const [backup, pushed, ended] = await works;
   for (const { status, records } of [backup, pushed]) {
