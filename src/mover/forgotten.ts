@@ -8,7 +8,7 @@
  */
 import { PenstockError } from '../base/errors.ts';
 import type { Repository } from './repository.ts';
-import { putMapRecord, readMapRecord } from './storage-map.ts';
+import { putMapRecord, readMapRecord, readMapRecords } from './storage-map.ts';
 
 interface Note {
   readonly archives: readonly string[];
@@ -32,18 +32,12 @@ export async function noteForgotten(repository: Repository, ids: readonly string
 
 /** All archives that were noted; damaged notes are left out and named. */
 export async function listForgotten(repository: Repository): Promise<ForgottenList> {
-  const ids = new Set<string>();
-  const damaged: { name: string; error: PenstockError }[] = [];
-  for (const { name } of await repository.store.list('maps')) {
-    if (!isForgottenNote(name)) continue;
-    try {
-      for (const id of (await readMapRecord<Note>(repository, name)).archives) ids.add(id);
-    } catch (error) {
-      if (!(error instanceof PenstockError)) throw error;
-      if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
-    }
-  }
-  return { ids, damaged };
+  const { records, damaged } = await readMapRecords(
+    repository,
+    isForgottenNote,
+    readMapRecord<Note>,
+  );
+  return { ids: new Set([...records.values()].flatMap(({ archives }) => archives)), damaged };
 }
 
 /**

@@ -25,7 +25,13 @@ import { Rewriter } from './prune-rewrite.ts';
 import type { Victim } from './prune-victims.ts';
 import type { Repository } from './repository.ts';
 import { leasePolicy, openSession, type Session } from './session.ts';
-import { isSessionMap, readSessionMap, storeMapRecords, tidyMapRecords } from './storage-map.ts';
+import {
+  isSessionMap,
+  readMapRecords,
+  readSessionMap,
+  storeMapRecords,
+  tidyMapRecords,
+} from './storage-map.ts';
 
 export interface PruneRequest {
   /** How long condemned chunks stay in any case; undefined: only where somebody may need them. */
@@ -116,7 +122,8 @@ class Prune {
     const { archives, damaged } = await this.#readMap();
     for (const error of damaged) this.#request.onProblem(error);
     const recorded = await this.#repository.store.list('archives');
-    await this.#refuseLostArchives(new Set(recorded.map(({ name }) => name)), archives);
+    const names = new Set(recorded.map(({ name }) => name));
+    await this.#refuseLostArchives(names, archives, () => this.#toldByMap());
     for (const { id } of await this.#store.list('condemn')) await this.#settle(id);
     await runProtocol(sweepLeftovers(this.#policy), this.#store);
     const noted = await listForgotten(this.#repository);
@@ -165,14 +172,17 @@ class Prune {
       onProblem: (error) => onProblem(error),
     };
     // Read first: what the map tells of was published before, and its record must be there.
-    const { archives: told } = await this.#readMap();
+    const told = await this.#toldByMap();
     const plan = await makePlan(this.#repository, this.#store, this.#files, request);
+    // Of a repository without archives its chunks are asked, too.
+    const asked = plan.survey.archives.size === 0 ? plan.strays : [];
+    const tellChunks = (): ArchiveNote[] => [...asked].flatMap((id) => this.#footersOf(id) ?? []);
     try {
-      // Of a repository without archives its chunks are asked, too.
-      if (plan.survey.archives.size === 0) {
-        for (const id of plan.strays) told.push(...(this.#footersOf(id) ?? []));
-      }
-      await this.#refuseLostArchives(plan.survey.archives, told);
+      const tell = async (): Promise<ArchiveNote[]> => [
+        ...(await this.#toldByMap()),
+        ...tellChunks(),
+      ];
+      await this.#refuseLostArchives(plan.survey.archives, [...told, ...tellChunks()], tell);
       return plan;
     } catch (error) {
       plan.close();
@@ -182,37 +192,43 @@ class Prune {
 
   /** The archives that the map tells of; notes the chunks. */
   async #readMap(): Promise<{ archives: ArchiveNote[]; damaged: PenstockError[] }> {
-    const archives: ArchiveNote[] = [];
-    const damaged: PenstockError[] = [];
-    for (const { name } of await this.#repository.store.list('maps')) {
-      if (!isSessionMap(name)) continue;
+    const read = async (repository: Repository, name: string): Promise<ArchiveNote[]> => {
       await this.#pause();
-      try {
-        const { archive, chunks } = await readSessionMap(this.#repository, name);
-        for (const { id } of chunks) this.#mapped.add(id);
-        if (archive !== undefined) archives.push({ id: archive.id, partial: archive.partial });
-      } catch (error) {
-        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-        if (error.code === 'DAMAGED') damaged.push(error);
-        else if (error.code !== 'OBJECT_MISSING') throw error;
-      }
-    }
-    return { archives, damaged };
+      const { archive, chunks } = await readSessionMap(repository, name);
+      for (const { id } of chunks) this.#mapped.add(id);
+      return archive === undefined ? [] : [{ id: archive.id, partial: archive.partial }];
+    };
+    const { records, damaged } = await readMapRecords(this.#repository, isSessionMap, read);
+    const errors = damaged.map(({ error }) => error);
+    const other = errors.find(({ code }) => code !== 'DAMAGED');
+    if (other !== undefined) throw other;
+    return { archives: [...records.values()].flat(), damaged: errors };
+  }
+
+  async #toldByMap(): Promise<ArchiveNote[]> {
+    return (await this.#readMap()).archives;
   }
 
   /**
    * Ends the prune where archive records were lost: what they need would be taken for dead, while
    * `catalog rebuild` can still make them again.
+   *
+   * @param told by `tell`, which is asked again, before the records were listed
    */
   async #refuseLostArchives(
     recorded: ReadonlySet<string>,
     told: readonly ArchiveNote[],
+    tell: () => Promise<readonly ArchiveNote[]>,
   ): Promise<void> {
     const lost = told.filter(({ id, partial }) => !partial && !recorded.has(id));
     if (lost.length === 0) return;
     // A note comes before its archive goes: read after the archives, none is missed.
     const forgotten = await listForgotten(this.#repository);
-    const first = lost.find(({ id }) => !forgotten.ids.has(id));
+    const unnoted = lost.filter(({ id }) => !forgotten.ids.has(id));
+    if (unnoted.length === 0) return;
+    // Another prune drops a note once neither the map nor a chunk tells of its archive any more.
+    const still = new Set((await tell()).map(({ id }) => id));
+    const first = unnoted.find(({ id }) => still.has(id));
     if (first === undefined) return;
     // It may stand in a note that cannot be read.
     const unread = forgotten.damaged[0]?.error;

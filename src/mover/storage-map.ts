@@ -227,18 +227,51 @@ export interface MapList {
 
 /** Reads all session records; damaged ones are left out and named. */
 export async function listSessionMaps(repository: Repository): Promise<MapList> {
-  const sessions: SessionMap[] = [];
-  const damaged: { name: string; error: PenstockError }[] = [];
-  for (const { name } of await repository.store.list('maps')) {
-    if (!isSessionMap(name)) continue;
-    try {
-      sessions.push(await readSessionMap(repository, name));
-    } catch (error) {
-      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-      if (error.code !== 'OBJECT_MISSING') damaged.push({ name, error });
+  const { records, damaged } = await readMapRecords(repository, isSessionMap, readSessionMap);
+  return { sessions: [...records.values()], damaged };
+}
+
+export interface MapRecords<Record> {
+  /** By their names. */
+  readonly records: ReadonlyMap<string, Record>;
+  readonly damaged: readonly { readonly name: string; readonly error: PenstockError }[];
+}
+
+/** How often names are listed again because records were replaced before they were read. */
+const LISTINGS_MAX = 100;
+
+/**
+ * Reads all records whose names are wanted: of what was stored before the call nothing is missed, though others
+ * replace records meanwhile. What was replaced may be among them, beside what took its place. Damaged ones
+ * are left out and named.
+ *
+ * @param read reads one of them; OBJECT_MISSING and DAMAGED are no errors of the whole
+ * @throws what ends a listing, or says that the storage is out of reach
+ */
+export async function readMapRecords<Record>(
+  repository: Repository,
+  isWanted: (name: string) => boolean,
+  read: (repository: Repository, name: string) => Promise<Record>,
+): Promise<MapRecords<Record>> {
+  const records = new Map<string, Record>();
+  const damaged = new Map<string, PenstockError>();
+  for (let listing = 1; ; listing++) {
+    let isNew = false;
+    for (const { name } of await repository.store.list('maps')) {
+      if (!isWanted(name) || records.has(name) || damaged.has(name)) continue;
+      isNew = true;
+      try {
+        records.set(name, await read(repository, name));
+      } catch (error) {
+        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
+        if (error.code !== 'OBJECT_MISSING') damaged.set(name, error);
+      }
     }
+    // What replaces a record is stored before that is removed: it is in the next listing. One is not
+    // enough: of a record that is replaced while a directory is read neither the old nor the new may show.
+    if ((listing > 1 && !isNew) || listing === LISTINGS_MAX)
+      return { records, damaged: [...damaged].map(([name, error]) => ({ name, error })) };
   }
-  return { sessions, damaged };
 }
 
 /**

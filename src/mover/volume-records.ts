@@ -11,10 +11,10 @@
  * was added is lost, and none that was released comes back.
  */
 import { must } from '../base/assert.ts';
-import { isOutOfReach, PenstockError } from '../base/errors.ts';
+import type { PenstockError } from '../base/errors.ts';
 import type { ChunkStretch } from '../media/volume-survey.ts';
 import type { Repository } from './repository.ts';
-import { putMapRecord, readMapRecord } from './storage-map.ts';
+import { type MapRecords, putMapRecord, readMapRecord, readMapRecords } from './storage-map.ts';
 
 export const VOLUME_STATES = [
   /** Labelled, with room. */
@@ -97,34 +97,11 @@ export async function listVolumes(repository: Repository): Promise<VolumeList> {
   return { volumes, damaged };
 }
 
-/** How often names are listed again because a record was replaced before it was read. */
-const LISTINGS_MAX = 100;
-
-/** All records whose names are wanted: of what was stored before the call nothing is missed. */
-async function readRecords(
+const readRecords = (
   repository: Repository,
   isWanted: (name: string) => boolean,
-): Promise<{ records: ReadonlyMap<string, VolumeRecord>; damaged: VolumeList['damaged'] }> {
-  const records = new Map<string, VolumeRecord>();
-  const damaged = new Map<string, PenstockError>();
-  for (let listing = 1; ; listing++) {
-    let isNew = false;
-    for (const { name } of await repository.store.list('maps')) {
-      if (!isWanted(name) || records.has(name) || damaged.has(name)) continue;
-      isNew = true;
-      try {
-        records.set(name, await readMapRecord<VolumeRecord>(repository, name));
-      } catch (error) {
-        if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-        if (error.code !== 'OBJECT_MISSING') damaged.set(name, error);
-      }
-    }
-    // What replaces a record is stored before that is removed: it is in the next listing. One is not
-    // enough: of a record that is replaced while a directory is read neither the old nor the new may show.
-    if ((listing > 1 && !isNew) || listing === LISTINGS_MAX)
-      return { records, damaged: [...damaged].map(([name, error]) => ({ name, error })) };
-  }
-}
+): Promise<MapRecords<VolumeRecord>> =>
+  readMapRecords(repository, isWanted, readMapRecord<VolumeRecord>);
 
 /** Of what several say at once the most cautious counts. */
 const CAUTION: readonly VolumeState[] = ['expired', 'appendable', 'full', 'read-only', 'missing'];

@@ -132,6 +132,7 @@ test('a library is asked and told where its tapes are', () => {
       source: 0x3e8,
       label: 'ABC123L8',
       device: '',
+      identifier: Buffer.alloc(0),
     },
     {
       kind: 'drive',
@@ -141,6 +142,7 @@ test('a library is asked and told where its tapes are', () => {
       source: undefined,
       label: '',
       device: 'SERIAL-1',
+      identifier: Buffer.from('SERIAL-1'),
     },
   ]);
   const cut = all.subarray(0, all.length - 70);

@@ -108,6 +108,21 @@ function hookedStore(store: ObjectStore, hook: Hook): ObjectStore {
   });
 }
 
+/** A store before each of whose operations something else is done; those of its chunks are left out. */
+function interruptedStore(store: ObjectStore, before: () => Promise<void>): ObjectStore {
+  return new Proxy(store, {
+    get(target, property) {
+      const value = Reflect.get(target, property, target) as unknown;
+      if (typeof value !== 'function') return value;
+      if (property === 'close') return () => target.close();
+      return async (...parameters: unknown[]): Promise<unknown> => {
+        await before();
+        return await (value as (...given: unknown[]) => Promise<unknown>).apply(target, parameters);
+      };
+    },
+  });
+}
+
 interface Failure {
   readonly when: 'before' | 'after';
   /** Only of what changes something: what only reads leaves nothing behind. */
@@ -160,6 +175,26 @@ for (const failure of FAILURES) {
     assert.ok(n > (isChange ? 25 : 100), `${n} operations`);
   });
 }
+
+test('a whole prune runs between any two operations of another', async () => {
+  let operations = Infinity;
+  for (let n = 1 + (SEED % 3); n <= operations; n += 3) {
+    const path = scene.copy('between');
+    const other = await openSmall(path);
+    let count = 0;
+    const hook = async (): Promise<void> => {
+      if (++count === n) await pruneNow(other, { maxUnusedPercent: 0 });
+    };
+    const repository = await openSmall(path, (store) => interruptedStore(store, hook));
+    await pruneNow(repository, { maxUnusedPercent: 0 });
+    await repository.close();
+    await other.close();
+    await assertRecovers(path, `operation ${n}`);
+    rmSync(path, { recursive: true });
+    operations = count;
+  }
+  assert.ok(operations > 40, `${operations} operations`);
+});
 
 async function run(
   action: 'backup' | 'prune',
