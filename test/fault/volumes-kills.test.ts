@@ -69,8 +69,8 @@ test('an interrupted backup does not store again what was committed', async () =
   child.kill('SIGKILL');
   assert.equal((await ended).signal, 'SIGKILL', 'it was interrupted');
   assert.equal(readdirSync(join(repo, 'archives')).length, 0);
-  // Of the last one, the segment may not have been stored.
-  const committed = Number(check(repo).summary.bytesRead) - 3 * MB;
+  // Of the last ones, which were being stored, the segments may be missing.
+  const committed = Number(check(repo).summary.bytesRead) - 5 * MB;
   assert(committed > 0, `${committed} bytes were committed`);
   const { summary } = succeed(args);
   const most = 20 * 1.5 * MB;
