@@ -4,14 +4,17 @@
  * Contract: what is made here is gone at the end of the process, however it ends (kill -9 excepted).
  */
 import {
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statfsSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 
@@ -66,6 +69,24 @@ export function sizeOfTree(path: string): TreeSize {
     sum.entries += one.entries;
   }
   return sum;
+}
+
+const TOUCH_BYTES = 8 << 20;
+
+/**
+ * Fills so many bytes of a tmpfs, and gives them back: what is written there next finds memory that a host has given to
+ * the machine already. Else whoever comes first pays for all.
+ */
+export function touchMemory(folder: string, bytes: number): void {
+  const path = join(folder, 'touched');
+  const fd = openSync(path, 'w');
+  try {
+    const piece = Buffer.alloc(TOUCH_BYTES);
+    for (let at = 0; at < bytes; at += piece.length) writeSync(fd, piece);
+  } finally {
+    closeSync(fd);
+    rmSync(path);
+  }
 }
 
 /** Throws where `folder` has not room for so much more. */

@@ -9,7 +9,7 @@ import { type Command, runCommand } from './commands.ts';
 import { childrenCpuSeconds, cpuSecondsOf } from './cost.ts';
 import type { Figures } from './figures.ts';
 import { penstockCommand } from './peers.ts';
-import { renewFolder } from './places.ts';
+import { renewFolder, sizeOfTree, touchMemory } from './places.ts';
 import { startServer } from './server.ts';
 
 const TITLE = 'remote: ';
@@ -22,6 +22,7 @@ export async function runRemote(
   figures: Figures,
   say: (line: string) => void,
 ): Promise<void> {
+  const sourceBytes = sizeOfTree(source).storedBytes;
   for (let round = 0; round < rounds; round++) {
     const work = renewFolder(join(folder, 'work'));
     const server = await startServer(work, '--repo', `main=${join(work, 'repository')}`);
@@ -40,6 +41,7 @@ export async function runRemote(
         ['restore', ['restore', 'latest', '--target', join(work, 'target')]],
       ] as const) {
         say(`${TITLE}${what}: penstock`);
+        touchMemory(folder, sourceBytes);
         const cpuBefore = cpuSecondsOf(server.pid) + childrenCpuSeconds();
         const { elapsedMs, peakBytes } = await runCommand(command(...args));
         const cpuSeconds = cpuSecondsOf(server.pid) + childrenCpuSeconds() - cpuBefore;

@@ -11,7 +11,7 @@ import { type Command, type Run, runCommand } from './commands.ts';
 import { childrenCpuSeconds } from './cost.ts';
 import type { Figures } from './figures.ts';
 import type { Place, Program } from './peers.ts';
-import { renewFolder, sizeOfTree } from './places.ts';
+import { renewFolder, sizeOfTree, touchMemory } from './places.ts';
 
 /** One source, measured with every program. */
 export interface Course {
@@ -24,7 +24,7 @@ export interface Course {
   readonly rounds: number;
   /** Whether a second backup is measured too. */
   readonly second: boolean;
-  /** Writes dirty pages out before each work, where there is a disk. */
+  /** Writes dirty pages out before each work, where there is a disk; where not, memory is touched. */
   readonly onDisk: boolean;
   say(what: string): void;
 }
@@ -46,9 +46,11 @@ async function runProgram(
   figures: Figures,
 ): Promise<void> {
   const place = renewPlace(course);
+  const sourceBytes = sizeOfTree(course.source).storedBytes;
   const measure = async (work: string, command: Command): Promise<void> => {
     course.say(`${course.title}${work}: ${program.name}`);
     if (course.onDisk) await runCommand({ program: 'sync', args: ['-f', course.folder] });
+    else touchMemory(course.folder, sourceBytes);
     const cpuBefore = childrenCpuSeconds();
     const { elapsedMs, peakBytes }: Run = await runCommand(command);
     const cpuSeconds = childrenCpuSeconds() - cpuBefore;
