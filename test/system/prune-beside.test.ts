@@ -313,26 +313,25 @@ sceneTest('a record that is lost or damaged ends the prune before anything goes'
   await scene.verify();
 });
 
-sceneTest('of two places the one that can be read is kept', async (scene) => {
+/**
+ * A prune copies what is needed of chunks while a backup is at work, so that these stay; that they are condemned is
+ * lost. Gives the chunks of copies.
+ */
+async function copyBeside(scene: Scene): Promise<{ id: string; path: string }[]> {
   await forgetHalf(scene);
   const session = await openSession(scene.repository, 'backup');
   const old = storedChunks(scene.repositoryPath);
   await pruneNow(scene.repository, { maxUnusedPercent: 0 });
   await session.end();
-  // The copies are damaged before the old chunks go: as if the condemn record had been lost, too.
-  for (const name of folder(scene, 'condemned')) {
+  for (const name of folder(scene, 'condemned'))
     rmSync(join(scene.repositoryPath, 'condemned', name));
-  }
-  let damaged = 0;
-  for (const id of storedChunks(scene.repositoryPath).keys()) {
-    if (old.has(id)) continue;
-    const path = join(scene.repositoryPath, 'chunks', id.slice(0, 2), id);
-    const bytes = readFileSync(path);
-    for (let at = 3000; at < bytes.length; at += 4000) bytes[at] = (bytes[at] ?? 0) ^ 1;
-    writeFileSync(path, bytes);
-    damaged++;
-  }
-  assert.ok(damaged > 0);
+  return [...storedChunks(scene.repositoryPath).keys()]
+    .filter((id) => !old.has(id))
+    .map((id) => ({ id, path: join(scene.repositoryPath, 'chunks', id.slice(0, 2), id) }));
+}
+
+/** A prune tells of the copies that are wrong, and keeps the others. */
+async function assertOthersAreKept(scene: Scene): Promise<void> {
   const problems: PenstockError[] = [];
   await pruneNow(scene.repository, {
     maxUnusedPercent: 0,
@@ -340,24 +339,26 @@ sceneTest('of two places the one that can be read is kept', async (scene) => {
   });
   assert.ok(problems.length > 0);
   await scene.verify();
+}
+
+sceneTest('of two places the one that can be read is kept', async (scene) => {
+  const copies = await copyBeside(scene);
+  for (const { path } of copies) {
+    const bytes = readFileSync(path);
+    for (let at = 3000; at < bytes.length; at += 4000) bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+  }
+  assert.ok(copies.length > 0);
+  await assertOthersAreKept(scene);
 });
 
 sceneTest('of two places the one that holds what its name says is kept', async (scene) => {
-  await forgetHalf(scene);
-  const session = await openSession(scene.repository, 'backup');
-  const old = storedChunks(scene.repositoryPath);
-  await pruneNow(scene.repository, { maxUnusedPercent: 0 });
-  await session.end();
-  for (const name of folder(scene, 'condemned')) {
-    rmSync(join(scene.repositoryPath, 'condemned', name));
-  }
+  const copies = await copyBeside(scene);
   // Other bytes came into the copies before their checksums were made: these match.
   const { codec } = scene.repository;
   const crc: Crc = (view, at, length, seed = 0) => codec.crc32c(view, at, length, seed);
   let changed = 0;
-  for (const id of storedChunks(scene.repositoryPath).keys()) {
-    if (old.has(id)) continue;
-    const path = join(scene.repositoryPath, 'chunks', id.slice(0, 2), id);
+  for (const { id, path } of copies) {
     const bytes = readFileSync(path);
     for (const found of scanParts(readerOf(bytes), Buffer.from(id, 'hex'), 0, bytes.length, crc)) {
       if (!('part' in found) || found.part.part !== PART.block) continue;
@@ -371,13 +372,7 @@ sceneTest('of two places the one that holds what its name says is kept', async (
     writeFileSync(path, bytes);
   }
   assert.ok(changed > 0);
-  const problems: PenstockError[] = [];
-  await pruneNow(scene.repository, {
-    maxUnusedPercent: 0,
-    onProblem: (error) => problems.push(error),
-  });
-  assert.ok(problems.length > 0);
-  await scene.verify();
+  await assertOthersAreKept(scene);
 });
 
 sceneTest('chunks that are damaged stay, are named, and hold up nothing else', async (scene) => {

@@ -43,11 +43,16 @@ async function take(invocation: Invocation<'attach'>, wanted: AttachOptions): Pr
   let bytes = 0;
   // A reader that does not read must not hide that the pipe was stopped. Not by a race: each would stay in
   // memory until the pipe is over.
+  let stopped: { readonly error: unknown } | undefined;
   let stop: (error: unknown) => void = () => {};
-  tail.outcome.catch((error) => stop(error));
+  tail.outcome.catch((error) => {
+    stopped = { error };
+    stop(error);
+  });
   await until(signal, tail, async () => {
     for await (const chunk of tail.iterator({ destroyOnReturn: false })) {
       await new Promise<void>((resolve, reject) => {
+        if (stopped !== undefined) throw stopped.error;
         stop = reject;
         output.writeBytes(chunk).then(resolve, reject);
       });
