@@ -364,9 +364,11 @@ test('drives that need another volume at the same time take one each, and no num
       assert.equal(new Set(volumes.map((one) => one[what])).size, volumes.length, what);
     const chunks = new Set(volumes.flatMap((one) => one.chunks.map(({ id }) => id)));
     assert.deepEqual([...chunks].sort(), stored.sort());
-    // A chunk that goes on, on another volume, has one stream; each volume has those of one only.
+    // A chunk that goes on, on another volume, has one stream; each volume has those of one only. The last
+    // one of a drive has none where its last record was what filled the volume before.
     for (const one of volumes)
-      assert.equal(new Set(one.chunks.map(({ stream }) => stream)).size, 1, one.name);
+      assert(new Set(one.chunks.map(({ stream }) => stream)).size <= 1, one.name);
+    assert(volumes.filter(({ chunks }) => chunks.length === 0).length <= 3);
   });
 });
 
