@@ -92,6 +92,8 @@ export interface WrittenReport {
   readonly bytes: number;
   readonly entry: SessionEntry | undefined;
   readonly pages: readonly Uint8Array[];
+  /** It has no room for more. */
+  readonly isFull: boolean;
 }
 
 export interface DriveReport {

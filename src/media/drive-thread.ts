@@ -394,6 +394,7 @@ async function toWritten({
   label,
   entry,
   log,
+  isFull,
 }: WriterReport['volumes'][number]): Promise<DriveReport['written'][number]> {
   await log.finish();
   const pages: Uint8Array[] = [];
@@ -404,6 +405,7 @@ async function toWritten({
     bytes: entry?.bytes ?? 0,
     entry,
     pages,
+    isFull,
   };
 }
 

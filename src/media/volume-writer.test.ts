@@ -168,6 +168,32 @@ test('when there is no next volume everybody is told, and what was committed is 
   await assertReadBack([loaded], safe, 'log');
 });
 
+test('a volume that is full with the last record needs no next one', async () => {
+  const volume = newVolume();
+  const loaded = await labelled(volume, random, BLOCK_BYTES);
+  const chunk = newChunk();
+  const asked: string[] = [];
+  const writer = await VolumeWriter.open(loaded, {
+    ...options,
+    nextVolume: async ({ volume: full }) => {
+      asked.push(full);
+      return undefined;
+    },
+  });
+  // The drive warns of the end with the last record of what comes, and not before.
+  const bytes = chunk.records.reduce((sum, one) => sum + one.length, 0);
+  volume.medium.capacityBytes = volume.medium.usedBytes + bytes + 10_000;
+  volume.medium.earlyWarningBytes = 10_000;
+  await writeChunks(writer, [chunk]);
+  const report = await writer.close();
+  assert.deepEqual(asked, []);
+  assert.deepEqual(
+    report.volumes.map(({ isFull, entry }) => [isFull, entry?.bytes]),
+    [[true, bytes]],
+  );
+  await assertReadBack([loaded], [chunk], 'log');
+});
+
 test('a drive that stays broken ends the session with its error, named', async () => {
   const inner = newVolume();
   const loaded = await labelled(inner, random, BLOCK_BYTES);

@@ -47,6 +47,8 @@ export interface WrittenVolume {
   /** Absent where there was no room for the session's end: the log is found again by its headers. */
   readonly entry?: SessionEntry;
   readonly log: WriteLog;
+  /** It has no room for more. */
+  readonly isFull: boolean;
 }
 
 export interface WriterReport {
@@ -78,6 +80,8 @@ export class VolumeWriter {
   #wake: (() => void) | undefined;
   /** The session has gone on to this volume, which has no record of it yet. */
   #isFresh = false;
+  /** Little room is left on this volume: the next record goes to the next one. */
+  #isFull = false;
   #isClosing = false;
   #failure: PenstockError | undefined;
   #sinceMark = 0;
@@ -280,10 +284,11 @@ export class VolumeWriter {
 
   /** Writes a record, on the next volume where this one has no room. */
   async #append(record: PendingRecord): Promise<void> {
+    // Only now: where nothing more comes, no next volume is needed.
+    if (this.#isFull) await this.#goOn();
     const started = this.#meter.now();
-    let isFull = false;
     try {
-      isFull = await this.#session.append(record);
+      this.#isFull = await this.#session.append(record);
     } catch (thrown) {
       if (!isVolumeError(thrown, 'VOLUME_FULL')) throw thrown;
       // What has no room on an empty volume has none on the next one: a disk is full.
@@ -295,8 +300,8 @@ export class VolumeWriter {
     this.#meter.wrote(started, record.bytes);
     this.#sinceMark += record.bytes;
     const { markBytes = 0 } = this.#options;
-    if (!isFull && markBytes > 0 && this.#sinceMark >= markBytes) isFull = await this.#mark();
-    if (isFull) await this.#goOn();
+    const isDue = markBytes > 0 && this.#sinceMark >= markBytes;
+    if (isDue && !this.#isFull) this.#isFull = await this.#mark();
   }
 
   async #mark(): Promise<boolean> {
@@ -337,6 +342,7 @@ export class VolumeWriter {
   /** Ends the session on this volume, and goes on, on the next one. */
   async #goOn(): Promise<void> {
     const old = this.#session;
+    this.#isFull = true;
     let again: readonly PendingRecord[] = [];
     try {
       await this.#makeSafe();
@@ -359,6 +365,7 @@ export class VolumeWriter {
     this.#session = begun.session;
     this.#log = begun.log;
     this.#sinceMark = 0;
+    this.#isFull = false;
     this.#isFresh = true;
     for (const record of again) await this.#append(record);
   }
@@ -367,16 +374,16 @@ export class VolumeWriter {
   async #endVolume(isSafe: boolean): Promise<void> {
     const { label } = this.#session;
     const log = this.#log;
+    let entry: SessionEntry | undefined;
     try {
-      if (isSafe) {
-        this.#volumes.push({ label, log, entry: await this.#session.end() });
-        return;
-      }
+      if (isSafe) entry = await this.#session.end();
     } catch (thrown) {
       if (!isVolumeError(thrown, 'VOLUME_FULL')) throw thrown;
+      this.#isFull = true;
     }
     await log.finish();
-    this.#volumes.push({ label, log });
+    const written = { label, log, isFull: this.#isFull };
+    this.#volumes.push(entry === undefined ? written : { ...written, entry });
   }
 
   async #finish(): Promise<void> {

@@ -116,11 +116,13 @@ export class PooledStore implements ObjectStore {
     return reports;
   }
 
-  async #written({ volume, objects, bytes, entry, pages }: WrittenReport): Promise<void> {
+  async #written(report: WrittenReport): Promise<void> {
+    const { volume, objects, bytes, entry, pages, isFull } = report;
     const known = must(this.#volumes.get(volume), 'a chosen volume');
     const writtenMs = this.#repository.around.clock.nowMs();
     this.#volumes.change(volume, ({ nextLogId: _, ...now }) => ({
       ...now,
+      state: isFull ? 'full' : now.state,
       sessions: now.sessions + 1,
       objects: Math.max(now.objects, objects),
       bytes: now.bytes + bytes,
