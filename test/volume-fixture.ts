@@ -2,6 +2,7 @@
  * What tests of volumes need: chunks with contents of their own, labels, and the reading back of every
  * chunk, by the write log or by headers.
  */
+
 import assert from 'node:assert/strict';
 import {
   finishTag,
@@ -15,9 +16,10 @@ import {
 import type { VolumeLabel } from '../src/format/volume-label.ts';
 import type { LogEntry } from '../src/format/write-log.ts';
 import type { Random } from '../src/host/mod.ts';
+import { crcOf } from '../src/host/mod.ts';
 import type { Volume } from '../src/media/volume.ts';
 import { pagesOnMedium, readContents } from '../src/media/volume-index.ts';
-import { crcOf, labelVolume } from '../src/media/volume-label.ts';
+import { labelVolume } from '../src/media/volume-label.ts';
 import { planVolumeRead } from '../src/media/volume-plan.ts';
 import { VolumeReader } from '../src/media/volume-reader.ts';
 import { newScanReport, scanVolume } from '../src/media/volume-scan.ts';

@@ -37,8 +37,11 @@ export interface OpenOptions {
   /** Name of the pool to which new chunks go, if it is not the root pool. */
   readonly pool?: string | undefined;
   /** Called at most once, when another thread derives the key: what can be got ready meanwhile. */
-  readonly whileDeriving?: () => void;
+  readonly whileDeriving?: WhileDeriving;
 }
+
+/** `isNew`: it is the key of a repository that is being made. */
+export type WhileDeriving = (about: { readonly isNew: boolean }) => void;
 
 /**
  * Opens the repository of an invocation, asking for the passphrase where one is needed.
@@ -64,7 +67,7 @@ export async function openRepositoryOf(
     if (options.create !== true) throw error;
   }
   try {
-    return await makeRepositoryOf(invocation, true);
+    return await makeRepositoryOf(invocation, true, options.whileDeriving);
   } catch (error) {
     // Somebody else made it between the two.
     if (!(error instanceof PenstockError) || error.code !== 'REPO_EXISTS') throw error;
@@ -81,11 +84,13 @@ export async function openRepositoryOf(
 export async function makeRepositoryOf(
   invocation: RepositoryInvocation,
   encrypted: boolean,
+  whileDeriving?: WhileDeriving,
 ): Promise<Repository> {
   keepMemorySmall();
   const place = repositoryPlace(invocation);
   place.refuseUsed();
   const passphrase = encrypted ? await invocation.passphrases.initial(place.url) : undefined;
+  if (whileDeriving !== undefined) setImmediate(whileDeriving, { isNew: true });
   try {
     const store = await place.open(true);
     try {
@@ -146,7 +151,7 @@ async function emptyRepository(
 async function openExisting(
   invocation: RepositoryInvocation,
   place: RepositoryPlace,
-  whileDeriving: () => void = () => undefined,
+  whileDeriving?: WhileDeriving,
 ): Promise<Repository> {
   const store = await place.open(false);
   try {
@@ -170,14 +175,14 @@ async function openOnce(
   invocation: RepositoryInvocation,
   { url }: RepositoryPlace,
   store: ObjectStore,
-  whileDeriving: (() => void) | undefined,
+  whileDeriving: WhileDeriving | undefined,
 ): Promise<Repository> {
   const { passphrases, output } = invocation;
   let passphrase: Buffer | undefined;
   const provide = async (): Promise<Buffer> => {
     passphrase = await passphrases.current(url);
     // Behind what leads to the derivation, as far as nothing is waited for on the way.
-    if (whileDeriving !== undefined) setImmediate(whileDeriving);
+    if (whileDeriving !== undefined) setImmediate(whileDeriving, { isNew: false });
     return passphrase;
   };
   try {

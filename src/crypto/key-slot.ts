@@ -69,10 +69,12 @@ export async function createKeySlot(
   const slot = random.bytes(8).toString('hex');
   const salt = random.bytes(SALT_BYTES);
   const wrapNonce = random.bytes(12);
+  // In a thread of Node's own.
+  const stretching = stretch(passphrase, salt, parameters);
   const pair = generateKeyPairSync('x25519');
   const privateBytes = rawKey(pair.privateKey, 'd');
   const publicBytes = rawKey(pair.publicKey, 'x');
-  const wrappingKey = await stretch(passphrase, salt, parameters);
+  const wrappingKey = await stretching;
   const cipher = createCipheriv('aes-256-gcm', wrappingKey, wrapNonce);
   cipher.setAAD(Buffer.from(slot, 'hex'));
   const wrapped = Buffer.concat([cipher.update(privateBytes), cipher.final(), cipher.getAuthTag()]);

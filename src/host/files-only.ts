@@ -16,7 +16,7 @@ export type { FileStatusFields, Kind } from './file-status.ts';
 export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
 export type { Attribute, Files } from './files.ts';
 export { CWD, NO_ATTRIBUTES } from './files.ts';
-export { crc32cOf } from './native/hash.ts';
+export { crc32cOf, crcOf } from './native/hash.ts';
 
 let files: Files | undefined;
 

@@ -8,6 +8,7 @@ export {
   CWD,
   checked,
   crc32cOf,
+  crcOf,
   DirectoryListing,
   ERRNO,
   errnoName,

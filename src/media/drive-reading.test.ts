@@ -17,12 +17,12 @@ import {
 import type { PenstockError } from '../base/errors.ts';
 import { encodeTrailer } from '../format/chunk.ts';
 import { LogPageWriter } from '../format/write-log.ts';
-import { type Random, seededRandom } from '../host/mod.ts';
+import { crcOf, type Random, seededRandom } from '../host/mod.ts';
 import type { ReadableVolume } from './drive-messages.ts';
 import { DriveReading } from './drive-reading.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { isVolumeError } from './volume.ts';
-import { crcOf, labelVolume } from './volume-label.ts';
+import { labelVolume } from './volume-label.ts';
 import { VolumeWriter } from './volume-writer.ts';
 
 const BLOCK_BYTES = 2048;

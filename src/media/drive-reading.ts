@@ -6,11 +6,13 @@
  * To whoever reads, a chunk is what it was when it was written, its trailer included. Of a chunk of which
  * there are several copies one is enough, and another helps where that is damaged.
  */
+
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
 import { chunkOffsetOf } from '../format/tag-header.ts';
+import { crcOf } from '../host/mod.ts';
 import type { ReadableChunk, ReadableVolume } from './drive-messages.ts';
 import { inOrderOn, nextVolume, type RangePlace } from './drive-order.ts';
 import {
@@ -24,7 +26,7 @@ import {
 } from './drive-runs.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { readContents } from './volume-index.ts';
-import { crcOf, inspectVolume } from './volume-label.ts';
+import { inspectVolume } from './volume-label.ts';
 import { addReadFigures, newReadFigures, type ReadFigures, VolumeReader } from './volume-reader.ts';
 
 /** A record that was read, or the trailer. */

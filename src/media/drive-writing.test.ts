@@ -13,13 +13,12 @@ import {
   makeStream,
 } from '../../test/volume-fixture.ts';
 import { encodeTrailer } from '../format/chunk.ts';
-import { seededRandom } from '../host/mod.ts';
+import { crcOf, seededRandom } from '../host/mod.ts';
 import { DriveWriting } from './drive-writing.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { isVolumeError } from './volume.ts';
 import { makeBuffers } from './volume-buffers.ts';
-import { crcOf } from './volume-label.ts';
 import { VolumeWriter } from './volume-writer.ts';
 import type { LoadedVolume } from './volume-writer-options.ts';
 

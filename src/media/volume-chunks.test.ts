@@ -7,9 +7,8 @@ import { test } from 'node:test';
 import { type MadeChunk, makeChunk, makeStream } from '../../test/volume-fixture.ts';
 import { encodeTrailer } from '../format/chunk.ts';
 import type { ChunkSource } from '../format/chunk-media.ts';
-import { seededRandom } from '../host/mod.ts';
+import { crcOf, seededRandom } from '../host/mod.ts';
 import { copyChunk, partsOfChunk, sumChunk } from './volume-chunks.ts';
-import { crcOf } from './volume-label.ts';
 
 const random = seededRandom(41);
 const BLOCK_BYTES = 4096;

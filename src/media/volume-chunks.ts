@@ -5,6 +5,7 @@
  * Contract: every header and checksum is looked at on the way. A chunk that is not whole is not
  * copied: its taker has then begun a chunk that must never be committed.
  */
+
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';
@@ -19,7 +20,7 @@ import {
   storedBytesOf,
   TAG_FLAG,
 } from '../format/tag-header.ts';
-import { crcOf } from './volume-label.ts';
+import { crcOf } from '../host/mod.ts';
 
 /** Where a part of a stored chunk lies. */
 export interface ChunkPart {

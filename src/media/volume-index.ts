@@ -21,8 +21,8 @@ import {
   plainRecord,
   readPlainRecord,
 } from '../format/write-log.ts';
+import { crcOf } from '../host/mod.ts';
 import { isVolumeError, type Volume } from './volume.ts';
-import { crcOf } from './volume-label.ts';
 import { type LogPages, readOnlyPages } from './write-log.ts';
 
 /** Where a page of the log is. */

@@ -17,12 +17,8 @@ import {
   type VolumeLabel,
 } from '../format/volume-label.ts';
 import { plainRecord } from '../format/write-log.ts';
-import { crc32cOf } from '../host/mod.ts';
+import { crcOf } from '../host/mod.ts';
 import { isVolumeError, type Volume, type VolumeRead, volumeError } from './volume.ts';
-
-/** CRC-32C as the functions of format/ take it. */
-export const crcOf = (view: Uint8Array, offset: number, length: number, seed = 0): number =>
-  crc32cOf(view.subarray(offset, offset + length), seed);
 
 export type Inspected =
   | { readonly kind: 'blank' }

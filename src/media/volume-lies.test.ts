@@ -15,10 +15,10 @@ import {
 } from '../../test/volume-fixture.ts';
 import { RECORD } from '../format/record.ts';
 import { decodeLogPage, LogPageWriter, plainRecord } from '../format/write-log.ts';
-import { seededRandom } from '../host/mod.ts';
+import { crcOf, seededRandom } from '../host/mod.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { readContents, type SessionEntry } from './volume-index.ts';
-import { crcOf, inspectVolume } from './volume-label.ts';
+import { inspectVolume } from './volume-label.ts';
 import { VolumeWriter } from './volume-writer.ts';
 
 const BLOCK_BYTES = 2048;

@@ -15,11 +15,11 @@ import {
 import { LIMITS } from '../base/limits.ts';
 import { LogPageWriter } from '../format/write-log.ts';
 import { FakeClock } from '../host/fake/mod.ts';
-import { seededRandom } from '../host/mod.ts';
+import { crcOf, seededRandom } from '../host/mod.ts';
 import { faultyVolume } from './fake/faulty-volume.ts';
 import { MemoryMedium, MemoryVolume } from './fake/memory-volume.ts';
 import { readContents } from './volume-index.ts';
-import { crcOf, labelVolume } from './volume-label.ts';
+import { labelVolume } from './volume-label.ts';
 import { VolumeSession } from './volume-session.ts';
 import { VolumeWriter } from './volume-writer.ts';
 import { WriteLog } from './write-log.ts';

@@ -6,6 +6,7 @@
  * be read is handed out as a problem, and the rest goes on. The memory of a record is used again for
  * the next one.
  */
+
 import { type PenstockError, toPenstockError } from '../base/errors.ts';
 import {
   blockNumberOf,
@@ -17,8 +18,8 @@ import {
   payloadCrcOf,
   storedBytesOf,
 } from '../format/tag-header.ts';
+import { crcOf } from '../host/mod.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
-import { crcOf } from './volume-label.ts';
 import type { VolumePlan, VolumeSegment } from './volume-plan.ts';
 import { partOfBlock } from './volume-scan.ts';
 

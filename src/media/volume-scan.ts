@@ -21,8 +21,8 @@ import {
   TAG_FLAG,
 } from '../format/tag-header.ts';
 import { type LogEntry, type LogRun, readPlainRecord } from '../format/write-log.ts';
+import { crcOf } from '../host/mod.ts';
 import { isVolumeError, type Volume } from './volume.ts';
-import { crcOf } from './volume-label.ts';
 import { extendRun, type LoggedRecord, runOf } from './write-log.ts';
 
 export interface ScanReport {

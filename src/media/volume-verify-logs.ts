@@ -5,13 +5,14 @@
  * Contract: sessions are told apart by the indexes: one ends with its index and a mark. What was seen of a
  * session is kept until a log of it was compared: its pages may come later, with those of another.
  */
+
 import { PenstockError } from '../base/errors.ts';
 import { decodeRecord, RECORD } from '../format/record.ts';
 import { LABEL_OBJECTS } from '../format/volume-label.ts';
 import { decodeLogPage, type LogEntry, readPlainRecord } from '../format/write-log.ts';
+import { crcOf } from '../host/mod.ts';
 import type { VolumeFindings } from './volume-findings.ts';
 import type { SessionEntry } from './volume-index.ts';
-import { crcOf } from './volume-label.ts';
 import { entriesOf, type LogPages, WriteLog } from './write-log.ts';
 import { type ComparedLog, LogComparison, type LoggedObject } from './write-log-compare.ts';
 

@@ -9,8 +9,7 @@ import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { decodeRecord, RECORD_HEAD_BYTES } from '../format/record.ts';
-import { CWD, errnoName, type Files, openFiles } from '../host/mod.ts';
-import { crcOf } from './volume-label.ts';
+import { CWD, crcOf, errnoName, type Files, openFiles } from '../host/mod.ts';
 import type { LogPages } from './write-log.ts';
 
 /** @throws PenstockError HOST_IO; OBJECT_MISSING when it is to be read and not there */

@@ -10,6 +10,7 @@
  *   recording  clear, stored         stored (markStored)
  *   stored     recording             recording (add), clear (clear), recording (initiate)
  */
+
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -20,7 +21,7 @@ import {
   LogPageWriter,
   type LogRun,
 } from '../format/write-log.ts';
-import { crcOf } from './volume-label.ts';
+import { crcOf } from '../host/mod.ts';
 
 /** Keeps encoded pages, in order. */
 export interface LogPages {

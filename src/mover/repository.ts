@@ -23,7 +23,7 @@ import {
   type Features,
   RECORD,
 } from '../format/record.ts';
-import { type Clock, type Codec, openCodec, type Random } from '../host/mod.ts';
+import { type Clock, type Codec, crcOf, openCodec, type Random } from '../host/mod.ts';
 import type { MountService } from '../media/mount-requests.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
 import type { ChapSource } from '../scsi/iscsi-chap.ts';
@@ -103,9 +103,17 @@ export class Repository {
   }
 }
 
-/** CRCs do not need a key. */
-function keylessCodec(): Codec {
-  return openCodec(Buffer.alloc(SECRET_BYTES));
+let isCodecReady = false;
+
+/** Loads what a codec needs, and has it tested: while a key is derived this thread has nothing else to do. */
+function readyCodec(): void {
+  if (isCodecReady) return;
+  isCodecReady = true;
+  try {
+    openCodec(Buffer.alloc(SECRET_BYTES)).close();
+  } catch {
+    // It fails again where it is used.
+  }
 }
 
 /** Whether the store holds a repository. */
@@ -141,7 +149,9 @@ export async function createRepository(
   };
   await store.prepare();
   await refuseData(store);
-  const slot = passphrase && (await createKeySlot(passphrase, secrets, createdMs, around.random));
+  const making = passphrase && createKeySlot(passphrase, secrets, createdMs, around.random);
+  readyCodec();
+  const slot = await making;
   const keyring = new Keyring(secrets, settings.encrypted);
   const repository = new Repository(store, settings, keyring, slot?.slot ?? '', around);
   if (slot !== undefined) await putKeySlot(repository, slot, note);
@@ -231,17 +241,10 @@ function readSettings(
   bytes: Buffer,
   url: string,
 ): { settings: RepositorySettings; features: Features } {
-  const codec = keylessCodec();
-  const head = decodeRecord(
-    bytes,
-    'the repository record',
-    (v, o, l, s) => codec.crc32c(v, o, l, s),
-    false,
-  );
+  const head = decodeRecord(bytes, 'the repository record', crcOf, false);
   const damaged = (): PenstockError =>
     new PenstockError('DAMAGED', `the repository record of ${url} is damaged`);
   if (head.kind !== RECORD.repository) throw damaged();
-  codec.close();
   const settings = parse(clearOfRecord(bytes), damaged) as RepositorySettings | null;
   if (typeof settings !== 'object' || settings === null) throw damaged();
   const { id, blockBytes, chunkBytes } = settings;
@@ -309,13 +312,12 @@ export interface StoredKeySlots {
 
 /** All key slots. */
 export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> {
-  const codec = keylessCodec();
   const newest = new Map<string, StoredKeySlot>();
   const damaged: PenstockError[] = [];
   for (const { name } of await store.list('keys')) {
     try {
       const record = await store.read('keys', name, LIMITS.recordBytesMax);
-      const slot = readKeySlot(record, name, codec);
+      const slot = readKeySlot(record, name);
       const known = newest.get(slot.slot);
       if (known === undefined || known.slot.revision < slot.revision)
         newest.set(slot.slot, { slot, record });
@@ -324,14 +326,13 @@ export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> 
       if (error.code !== 'OBJECT_MISSING') damaged.push(error);
     }
   }
-  codec.close();
   const slots = [...newest.values()].sort((a, b) => a.slot.createdMs - b.slot.createdMs);
   return { slots: slots.slice(0, LIMITS.keySlotsMax), damaged };
 }
 
-function readKeySlot(record: Buffer, name: string, codec: Codec): KeySlot {
+function readKeySlot(record: Buffer, name: string): KeySlot {
   const subject = `keys/${name}`;
-  const head = decodeRecord(record, subject, (v, o, l, s) => codec.crc32c(v, o, l, s), false);
+  const head = decodeRecord(record, subject, crcOf, false);
   const wrong = (): PenstockError =>
     new PenstockError('DAMAGED', `${subject} is damaged`, { subject });
   if (head.kind !== RECORD.key) throw wrong();
@@ -378,7 +379,9 @@ async function unlock(
   const failures = [...damaged];
   for (const { slot } of slots) {
     try {
-      const secrets = await openKeySlot(slot, passphrase);
+      const opening = openKeySlot(slot, passphrase);
+      readyCodec();
+      const secrets = await opening;
       if (secrets === undefined) continue;
       return proven(
         new Repository(store, settings, new Keyring(secrets, true), slot.slot, around),

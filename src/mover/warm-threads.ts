@@ -42,6 +42,17 @@ export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
   warmThread('walk', [{ module: moduleFile('walk') }]);
 }
 
+/**
+ * Starts, of a backup that is the first one of its repository, the others too: all of it is new. While the
+ * key is derived; earlier they would hold up what leads to that.
+ */
+export function warmFirstBackup({ sources, threads, dryRun }: BackupsAhead): void {
+  if (sources > 1 || dryRun) return;
+  keepWarm('place', [{ module: moduleFile('place') }], 1);
+  const work = [{ module: moduleFile('collect') }, { module: moduleFile('seal') }];
+  keepWarm('work', work, threadsOfEach(threads, sources));
+}
+
 /** Starts the thread of a restore that has work first. */
 export function warmRestore(): void {
   warmThread('fetch', [{ module: moduleFile('fetch') }]);

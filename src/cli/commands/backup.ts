@@ -12,9 +12,9 @@ import { parsePatternFile } from '../../modules/selection.ts';
 import type { SourceProblem } from '../../modules/source-problems.ts';
 import type { BackupProgress, BackupResult } from '../../mover/backup.ts';
 import type { Repository } from '../../mover/repository.ts';
-import { threadsOfEach } from '../../mover/warm-threads.ts';
+import { threadsOfEach, warmFirstBackup } from '../../mover/warm-threads.ts';
 import type { Invocation } from '../invocation.ts';
-import { openRepositoryOf } from '../open.ts';
+import { openRepositoryOf, type WhileDeriving } from '../open.ts';
 import { type BackupFacts, backupSummary } from '../render-summary.ts';
 import { programVersion } from '../version.ts';
 
@@ -28,7 +28,11 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   const exclude = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
   const { dryRun, pool } = options;
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
-  const opening = openRepositoryOf(invocation, { create: !dryRun, dryRun, pool });
+  const whileDeriving: WhileDeriving = ({ isNew }) => {
+    const { threads } = options;
+    if (isNew) warmFirstBackup({ sources: sources.length, threads, dryRun });
+  };
+  const opening = openRepositoryOf(invocation, { create: !dryRun, dryRun, pool, whileDeriving });
   opening.catch(() => undefined);
   const { backup } = await import('../../mover/backup.ts');
   const repository = await opening;

@@ -66,6 +66,11 @@ export function crc32cOf(bytes: Uint8Array, seed: number): number {
   return crc.crc32c(bytes, seed);
 }
 
+/** CRC-32C as the functions of format/ take it. */
+export function crcOf(view: Uint8Array, offset: number, length: number, seed = 0): number {
+  return crc32cOf(rangeOf(view, offset, length), seed);
+}
+
 function load(name: '@napi-rs/blake-hash' | '@node-rs/crc32'): unknown {
   try {
     return loadNative(name);
