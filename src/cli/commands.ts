@@ -16,12 +16,13 @@ const LOADERS: Loaders = {
   backup: async ({ options, positionals }) => {
     const { warmBackup } = await import('../mover/warm-threads.ts');
     const { threads, dryRun } = options;
-    warmBackup({ sources: options.each ? positionals.paths.length : 1, threads, dryRun });
+    const sources = options.each ? positionals.paths.length : 1;
+    if (!isFar(options)) warmBackup({ sources, threads, dryRun });
     return import('./commands/backup.ts');
   },
-  restore: async () => {
+  restore: async ({ options }) => {
     const { warmRestore } = await import('../mover/warm-threads.ts');
-    warmRestore();
+    if (!isFar(options)) warmRestore();
     return import('./commands/restore.ts');
   },
   archives: () => import('./commands/archives.ts'),
@@ -63,9 +64,21 @@ const LOADERS: Loaders = {
   help: () => import('./commands/help.ts'),
 };
 
-/** Loads the code of a command. */
-export function loadCommand<C extends CommandName>(
+/**
+ * Whether the repository is another machine's: what leads to its key comes from there, and threads that are started
+ * before that is under way would hold it up.
+ */
+function isFar({ repo }: { readonly repo?: unknown }): boolean {
+  return typeof repo === 'string' && /^penstock:/i.test(repo);
+}
+
+/** Loads the code of a command, and starts what it will need first. */
+export async function loadCommand<C extends CommandName>(
   parsed: ParsedCommand<C>,
 ): Promise<CommandModule<C>> {
+  if (isFar(parsed.options)) {
+    const { warmNetThread } = await import('../channel/remote/net-start.ts');
+    warmNetThread();
+  }
   return LOADERS[parsed.command](parsed);
 }

@@ -36,7 +36,7 @@ export interface OpenOptions {
   readonly dryRun?: boolean;
   /** Name of the pool to which new chunks go, if it is not the root pool. */
   readonly pool?: string | undefined;
-  /** Called at most once, when another thread derives the key: what can be got ready meanwhile. */
+  /** Called when another thread derives the key, for each attempt: what can be got ready meanwhile. */
   readonly whileDeriving?: WhileDeriving;
 }
 
@@ -90,14 +90,12 @@ export async function makeRepositoryOf(
   const place = repositoryPlace(invocation);
   place.refuseUsed();
   const passphrase = encrypted ? await invocation.passphrases.initial(place.url) : undefined;
-  if (whileDeriving !== undefined) setImmediate(whileDeriving, { isNew: true });
   try {
     const store = await place.open(true);
     try {
-      const repository = await createRepository(store, passphrase, surroundings(invocation), {
-        label: '',
-        madeBy: madeBy(),
-      });
+      const around = surroundings(invocation, () => whileDeriving?.({ isNew: true }));
+      const note = { label: '', madeBy: madeBy() };
+      const repository = await createRepository(store, passphrase, around, note);
       invocation.output.note(
         `made ${encrypted ? 'an encrypted' : 'a'} repository in ${toDisplay(place.url)}` +
           (encrypted ? ': without its passphrase nobody can read it' : ', not encrypted'),
@@ -128,14 +126,18 @@ export function chapSecrets(): ChapSource {
   return chap;
 }
 
-function surroundings({ options, signal, output }: RepositoryInvocation): Surroundings {
+function surroundings(
+  { options, signal, output }: RepositoryInvocation,
+  whileDeriving?: () => void,
+): Surroundings {
   const waitMs =
     options.mountWaitMs ?? (output.style === 'terminal' ? Number.POSITIVE_INFINITY : 0);
   const tell = (request: MountRequest): void => showMount(output, request);
   const mounts = { waitMs, signal, tell };
   const onPassedOver = ({ code, message, hint }: PenstockError): void =>
     output.warning(`${message}: another one is taken`, { code, hint });
-  return { clock: openClock(), random: openRandom(), chap: chapSecrets(), mounts, onPassedOver };
+  const around = { clock: openClock(), random: openRandom(), chap: chapSecrets(), mounts };
+  return { ...around, onPassedOver, ...(whileDeriving === undefined ? {} : { whileDeriving }) };
 }
 
 /** Takes everything and keeps nothing. */
@@ -157,7 +159,7 @@ async function openExisting(
   try {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await openOnce(invocation, place, store, attempt === 1 ? whileDeriving : undefined);
+        return await openOnce(invocation, place, store, whileDeriving);
       } catch (error) {
         const mistyped = error instanceof PenstockError && error.code === 'PASSPHRASE_WRONG';
         const again = invocation.passphrases.interactive && attempt < LIMITS.passphraseAttemptsMax;
@@ -181,12 +183,11 @@ async function openOnce(
   let passphrase: Buffer | undefined;
   const provide = async (): Promise<Buffer> => {
     passphrase = await passphrases.current(url);
-    // Behind what leads to the derivation, as far as nothing is waited for on the way.
-    if (whileDeriving !== undefined) setImmediate(whileDeriving, { isNew: false });
     return passphrase;
   };
   try {
-    const repository = await openRepository(store, provide, surroundings(invocation));
+    const around = surroundings(invocation, () => whileDeriving?.({ isNew: false }));
+    const repository = await openRepository(store, provide, around);
     if (!repository.settings.encrypted && !passphrases.interactive) {
       // Somebody who can write to the storage may have put an unencrypted one in its place.
       output.warning(

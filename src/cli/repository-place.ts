@@ -102,8 +102,6 @@ async function openRemote(
   { host, port }: { readonly host: string; readonly port: number },
   name: string,
 ): Promise<ObjectStore> {
-  const { warmNetThread } = await import('../channel/remote/net-start.ts');
-  warmNetThread();
   const { Peers } = await import('../channel/net/peers.ts');
   const { StateFolder } = await import('../channel/net/state-folder.ts');
   const { openIdentity } = await import('../channel/net/identity.ts');

@@ -31,8 +31,8 @@ import { SCAN, SCAN_FLAG, SCAN_ROOT, ScanReader, type ScanSource } from './scan-
 import { StatusEntry } from './status-entry.ts';
 
 export interface CompareOptions {
-  /** The source. */
-  readonly scan: ScanOptions;
+  /** The source, to be scanned in this thread; undefined: the stage before scans it. */
+  readonly scan: ScanOptions | undefined;
   /** The target's listing, open in this process; undefined: there is nothing yet. */
   readonly listing: Listing | undefined;
   /** Owners are the same if their numbers are; else if their names are, which come with the listing. */
@@ -81,7 +81,7 @@ class Comparing {
   readonly #options: CompareOptions;
   readonly #context: ModuleContext;
   readonly #files = openFiles();
-  readonly #scan: InlineScan;
+  readonly #scan: InlineScan | undefined;
   readonly #source: ScanReader;
   readonly #target: ScanReader;
   readonly #out: CopyWriter;
@@ -109,8 +109,8 @@ class Comparing {
   constructor(options: CompareOptions, context: ModuleContext) {
     this.#options = options;
     this.#context = context;
-    this.#scan = new InlineScan(options.scan, context);
-    this.#source = new ScanReader(this.#scan);
+    this.#scan = options.scan && new InlineScan(options.scan, context);
+    this.#source = new ScanReader(this.#scan ?? context);
     const { listing } = options;
     const bytesMax = context.segment.config.payloadBytes;
     this.#hasTarget = listing !== undefined;
@@ -155,7 +155,7 @@ class Comparing {
     this.#listing?.close();
   }
   abort(): void {
-    this.#scan.abort();
+    this.#scan?.abort();
     this.close();
   }
 

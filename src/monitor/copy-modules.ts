@@ -130,7 +130,10 @@ function compareOptions(sent: unknown, peer: Peer): CompareOptions {
   const root = rootOf(pathOf(fields), peer);
   const isListed = fields.listing !== undefined;
   const options = {
-    scan: copyScan(root, nameOf(fields.item), { compares: isListed }),
+    scan:
+      fields.isScanned === true
+        ? undefined
+        : copyScan(root, nameOf(fields.item), { compares: isListed }),
     listing: undefined,
     byNumber: fields.byNumber === true,
     comparesOwners: fields.comparesOwners !== false,

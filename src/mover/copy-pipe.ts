@@ -2,7 +2,10 @@
  * The pipes of a copy.
  *
  *   listing:  scan (target) ──▶ keep
- *   copy:     compare (source) ──▶ read × n ──▶ write × n ──▶ finish
+ *   copy:     [scan (source) ──▶] compare ──▶ read × n ──▶ write × n ──▶ finish
+ *
+ * Where there is nothing at the target yet, the source is scanned by `compare` itself: reading and writing are
+ * what such a copy waits for. Else what is the longest would be one thread's work, while another processor idles.
  */
 import type { ByteString } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -53,10 +56,23 @@ export function listStage(scan: ScanOptions, keep: KeepOptions): StageSpec {
 export function keepModule(keep: KeepOptions): ModuleSpec {
   return { module: moduleFile('copy-keep'), options: keep };
 }
-export function compareStage(compare: CompareOptions): StageSpec {
-  const modules = [{ module: moduleFile('copy-compare'), options: compare }];
-  return { name: 'compare', modules };
+/** Whether the source is scanned by a stage of its own. */
+export function scansAhead(exists: boolean, rename: ByteString | undefined): boolean {
+  return exists && rename === undefined;
 }
+/** What compares, with what scans the source before it where there is something to compare with. */
+export function compareStages(scan: ScanOptions, compare: CompareParts): StageSpec[] {
+  const stage = (options: CompareOptions): StageSpec => ({
+    name: 'compare',
+    modules: [{ module: moduleFile('copy-compare'), options }],
+  });
+  if (!scansAhead(compare.listing !== undefined, compare.rename))
+    return [stage({ ...compare, scan })];
+  const second = stage({ ...compare, scan: undefined });
+  return [scanStage(scan), compare.dryRun ? second : { ...second, allocates: true }];
+}
+type CompareParts = Omit<CompareOptions, 'scan'>;
+
 export function readStage(read: CopyReadOptions, instances: number): StageSpec {
   return {
     name: 'read',

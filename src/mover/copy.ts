@@ -21,13 +21,14 @@ import type { MetadataRefusals } from '../modules/file-metadata.ts';
 import type { SourceProblem } from '../modules/source-problems.ts';
 import { dropWarmThreads } from '../pipe/mod.ts';
 import {
-  compareStage,
+  compareStages,
   copyScan,
   discardStage,
   keepModule,
   listStage,
   readStage,
   scanStage,
+  scansAhead,
   writeStages,
 } from './copy-pipe.ts';
 import {
@@ -267,20 +268,20 @@ class Copy {
     const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { source, target, item, rename, exists } = plan;
     const root = resolveCopyRoot(source.path);
-    const compare = compareStage({
-      scan: copyScan(root, item, { compares: exists }),
+    const comparing = compareStages(copyScan(root, item, { compares: exists }), {
       listing,
       byNumber: byNumber || server === undefined,
       comparesOwners: owners,
       rename,
       dryRun,
     });
-    if (dryRun) return { near: [compare, discardStage()], allocating: 1 };
+    const heads = comparing.length;
+    if (dryRun) return { near: [...comparing, discardStage()], allocating: 1 };
     const near = [
-      compare,
+      ...comparing,
       readStage({ root, rename, namesOwners: server !== undefined && !byNumber }, threads),
     ];
-    const allocating = threads + 1;
+    const allocating = threads + heads;
     if (server === undefined) {
       const options = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
       return { near: [...near, ...writeStages(options, threads)], allocating };
@@ -299,24 +300,34 @@ class Copy {
   #pull({ source, target, item, rename, exists }: Plan, server: Server): CopyLegs {
     const { owners, dryRun, threads, byNumber, syncs } = this.#request;
     const { path } = source;
+    const isAhead = scansAhead(exists, rename);
     const options = {
       path,
       item,
+      isScanned: isAhead,
       ...(exists ? { listing: this.#listingId } : {}),
       byNumber,
       comparesOwners: owners,
       rename,
       dryRun,
     };
-    const compare = { name: 'compare', modules: [{ name: 'copy-compare', options }] };
+    const scanning = { name: 'copy-scan', options: { path, item, compares: exists } };
+    const heads = [
+      ...(isAhead ? [{ name: 'scan', modules: [scanning] }] : []),
+      {
+        name: 'compare',
+        modules: [{ name: 'copy-compare', options }],
+        allocates: isAhead && !dryRun,
+      },
+    ];
     const modules = [{ name: 'copy-read', options: { path, rename, namesOwners: !byNumber } }];
     const startWhen = 'first-buffer';
     const read = { name: 'read', modules, instances: threads, allocates: true, startWhen } as const;
     const far = {
       server,
       flow: 'pull',
-      stages: dryRun ? [compare] : [compare, read],
-      allocating: threads + 1,
+      stages: dryRun ? heads : [...heads, read],
+      allocating: threads + heads.length,
       ordered: false,
     } as const;
     if (dryRun) return { near: [discardStage()], allocating: 1, far };

@@ -49,6 +49,8 @@ export interface Surroundings {
   readonly mounts?: MountService;
   /** A volume, a copy on one, or a drive cannot be used, and another one is taken; absent: nobody is told. */
   readonly onPassedOver?: (error: PenstockError) => void;
+  /** Another thread derives a key: what can be got ready meanwhile. */
+  readonly whileDeriving?: () => void;
 }
 
 export type PassphraseProvider = () => Promise<Buffer>;
@@ -103,12 +105,9 @@ export class Repository {
   }
 }
 
-let isCodecReady = false;
-
-/** Loads what a codec needs, and has it tested: while a key is derived this thread has nothing else to do. */
-function readyCodec(): void {
-  if (isCodecReady) return;
-  isCodecReady = true;
+/** While a key is derived: loads what a codec needs, and has it tested. */
+function getReady({ whileDeriving }: Surroundings): void {
+  whileDeriving?.();
   try {
     openCodec(Buffer.alloc(SECRET_BYTES)).close();
   } catch {
@@ -150,7 +149,7 @@ export async function createRepository(
   await store.prepare();
   await refuseData(store);
   const making = passphrase && createKeySlot(passphrase, secrets, createdMs, around.random);
-  readyCodec();
+  if (making !== undefined) getReady(around);
   const slot = await making;
   const keyring = new Keyring(secrets, settings.encrypted);
   const repository = new Repository(store, settings, keyring, slot?.slot ?? '', around);
@@ -380,7 +379,7 @@ async function unlock(
   for (const { slot } of slots) {
     try {
       const opening = openKeySlot(slot, passphrase);
-      readyCodec();
+      getReady(around);
       const secrets = await opening;
       if (secrets === undefined) continue;
       return proven(

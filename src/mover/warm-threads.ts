@@ -2,13 +2,14 @@
  * Threads of a flow that are started ahead, as the first thing that its command does: while the code of
  * the command is loaded and the key is derived, one processor would have nothing to do.
  *
- * Contract: loads next to nothing itself, so it does not go through the pipe's door.
+ * Contract: loads next to nothing itself, so it does not go through the pipe's door. What is there already is not
+ * started again.
  */
 
 import { availableParallelism } from 'node:os';
 import { codeFile } from '../base/code-file.ts';
 import { keepManyThreadsSmall } from '../host/native/memory.ts';
-import { keepWarm, warmThread } from '../pipe/warm.ts';
+import { keepWarm } from '../pipe/warm.ts';
 import { moduleFile } from './module-file.ts';
 
 /** So many backups at once have their threads started ahead. */
@@ -38,16 +39,20 @@ export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
     keepWarm('walk', modules, Math.min(sources, AHEAD_MAX));
     return;
   }
-  warmThread('scan', [{ module: moduleFile('scan') }]);
-  warmThread('walk', [{ module: moduleFile('walk') }]);
+  keepWarm('scan', [{ module: moduleFile('scan') }], 1);
+  keepWarm('walk', [{ module: moduleFile('walk') }], 1);
 }
 
 /**
- * Starts, of a backup that is the first one of its repository, the others too: all of it is new. While the
- * key is derived; earlier they would hold up what leads to that.
+ * Starts the others too, while the key is derived, where all of them will have work: earlier they would hold up
+ * what leads to that.
+ *
+ * @param isFirst the repository is a new one
  */
-export function warmFirstBackup({ sources, threads, dryRun }: BackupsAhead): void {
-  if (sources > 1 || dryRun) return;
+export function warmBackingUp(ahead: BackupsAhead, isFirst: boolean): void {
+  warmBackup(ahead);
+  const { sources, threads, dryRun } = ahead;
+  if (!isFirst || sources > 1 || dryRun) return;
   keepWarm('place', [{ module: moduleFile('place') }], 1);
   const work = [{ module: moduleFile('collect') }, { module: moduleFile('seal') }];
   keepWarm('work', work, threadsOfEach(threads, sources));
@@ -55,10 +60,11 @@ export function warmFirstBackup({ sources, threads, dryRun }: BackupsAhead): voi
 
 /** Starts the thread of a restore that has work first. */
 export function warmRestore(): void {
-  warmThread('fetch', [{ module: moduleFile('fetch') }]);
+  keepWarm('fetch', [{ module: moduleFile('fetch') }], 1);
 }
-/** Starts the others, while the key is derived: earlier they would hold up what leads to that. */
+/** Starts the others too, while the key is derived: earlier they would hold up what leads to that. */
 export function warmRestoring(threads: number): void {
+  warmRestore();
   keepWarm('restore', [{ module: moduleFile('restore-files') }], threads);
 }
 
@@ -80,6 +86,7 @@ export function warmCopy(
   const hasAgents = agents === 'agents';
   if (side !== 'target') {
     warm('compare', moduleFile('copy-compare'));
+    if (exists === true) keepWarm('scan', [scan], 1);
     if (hasAgents) warm('send', codeFile('channel/net/send'));
     if (exists === false) warm('read', moduleFile('copy-read'), processors);
   }

@@ -261,8 +261,10 @@ export function dropDescriptor(descriptor: number): void {
   }
 }
 
+/** Waits for so long, or until the signal says that it is over; not at all where it has said so before. */
 export function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
     const timer = setTimeout(done, delayMs);
     function done(): void {
       clearTimeout(timer);

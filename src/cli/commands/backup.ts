@@ -12,7 +12,7 @@ import { parsePatternFile } from '../../modules/selection.ts';
 import type { SourceProblem } from '../../modules/source-problems.ts';
 import type { BackupProgress, BackupResult } from '../../mover/backup.ts';
 import type { Repository } from '../../mover/repository.ts';
-import { threadsOfEach, warmFirstBackup } from '../../mover/warm-threads.ts';
+import { threadsOfEach, warmBackingUp } from '../../mover/warm-threads.ts';
 import type { Invocation } from '../invocation.ts';
 import { openRepositoryOf, type WhileDeriving } from '../open.ts';
 import { type BackupFacts, backupSummary } from '../render-summary.ts';
@@ -30,7 +30,7 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
   const whileDeriving: WhileDeriving = ({ isNew }) => {
     const { threads } = options;
-    if (isNew) warmFirstBackup({ sources: sources.length, threads, dryRun });
+    warmBackingUp({ sources: sources.length, threads, dryRun }, isNew);
   };
   const opening = openRepositoryOf(invocation, { create: !dryRun, dryRun, pool, whileDeriving });
   opening.catch(() => undefined);
