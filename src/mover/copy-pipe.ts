@@ -20,12 +20,10 @@ import type { SourceNode } from '../modules/source-tree.ts';
 import type { ModuleSpec, PipeSpec, StageSpec } from '../pipe/mod.ts';
 import { moduleFile } from './module-file.ts';
 
-/** Of each allocating instance, to a machine that is far away: one that is filled, and some on their way. */
-const BUFFERS_EACH_FAR = 4;
-/** One that is filled, and one on its way. More would only be colder when they are used again. */
-const BUFFERS_EACH = 2;
-/** From here on what is on its way counts. */
-const FAR_MS = 10;
+/** Of each allocating instance: one that is filled, and some on their way. With fewer a processor has to wait. */
+const BUFFERS_EACH = 4;
+/** One that is filled, and one on its way, for a machine that has room for no more. */
+const BUFFERS_LEAST = 2;
 
 const NO_SELECTION: ScanOptions['selection'] = {
   exclude: [],
@@ -103,21 +101,16 @@ export function discardStage(): StageSpec {
   return { name: 'discard', modules: [{ module: moduleFile('discard') }] };
 }
 
-/** A pipe of these stages; `allocating`: how many instances allocate; `roundTripMs`: to the other machine. */
-export function copyPipe(
-  stages: readonly StageSpec[],
-  allocating: number,
-  roundTripMs: number,
-): PipeSpec {
+/** A pipe of these stages; `allocating`: how many instances allocate. */
+export function copyPipe(stages: readonly StageSpec[], allocating: number): PipeSpec {
   return {
-    maxBuffers: buffersFor(allocating, roundTripMs),
+    maxBuffers: buffersFor(allocating),
     payloadBytes: COPY_PAYLOAD_BYTES,
     stages,
   };
 }
 
-/** Buffers for so many allocating instances; for a distance of 0 what is enough for any. */
-export function buffersFor(allocating: number, roundTripMs: number): number {
-  const each = roundTripMs < FAR_MS ? BUFFERS_EACH : BUFFERS_EACH_FAR;
-  return Math.min(LIMITS.buffersMax, allocating * each);
+/** Buffers for so many allocating instances, or the least that they can work with. */
+export function buffersFor(allocating: number, least = false): number {
+  return Math.min(LIMITS.buffersMax, allocating * (least ? BUFFERS_LEAST : BUFFERS_EACH));
 }

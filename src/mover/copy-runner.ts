@@ -146,30 +146,26 @@ export class CopyRunner {
   async #start({ near, allocating, far, onMessage }: CopyLegs): Promise<Started> {
     const told = (_stage: string, _instance: number, message: unknown): void =>
       onMessage?.(message);
-    const specOf = (roundTripMs: number): PipeSpec => ({
-      ...copyPipe(near, allocating, roundTripMs),
-      onMessage: told,
-    });
+    const spec: PipeSpec = { ...copyPipe(near, allocating), onMessage: told };
     const network = this.#network;
     if (far === undefined || network === undefined) {
-      const pipe = await startPipe(specOf(0));
+      const pipe = await startPipe(spec);
       return { pipe, done: pipe.done.then(() => ({})), stop: (reason) => pipe.stop(reason) };
     }
     const { extendPipe } = await import('../channel/net/controller.ts');
     const { identity, bytesPerSecond, lostMs } = network;
     const links = far.links ?? network.links;
     const opened = await this.#opened.shift();
-    const roundTripMs = opened?.roundTripMs ?? Number.POSITIVE_INFINITY;
     const extended = await extendPipe({
       identity,
       server: far.server,
       program: 'copy',
       flow: far.flow,
-      near: specOf(roundTripMs),
+      near: spec,
       far: {
         stages: far.stages,
-        maxBuffers: buffersFor(far.allocating, roundTripMs),
-        minBuffers: buffersFor(far.allocating, 0),
+        maxBuffers: buffersFor(far.allocating),
+        minBuffers: buffersFor(far.allocating, true),
       },
       signal: this.#signal,
       onQueued: (place) => network.onQueued?.(place),

@@ -5,7 +5,9 @@
  * Where something is at the target, it is listed into a file without a name; the source is scanned beside
  * that listing, and what differs is read, sent, written. The pipes stand in copy-pipe.ts.
  */
+
 import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';
 import { type ErrorRecord, PenstockError } from '../base/errors.ts';
 import type { Server } from '../channel/net/api-client.ts';
@@ -62,7 +64,8 @@ export interface CopyRequest {
   /** When it is done, all is on the disk. */
   readonly syncs: boolean;
   readonly dryRun: boolean;
-  readonly threads: number;
+  /** That read, and that write; undefined: one for a single item, for a tree one for each processor. */
+  readonly threads: number | undefined;
   readonly signal: AbortSignal;
   onProblem(path: ByteString, error: ErrorRecord): void;
   onProgress(progress: CopyProgress): void;
@@ -200,9 +203,10 @@ class Copy {
   }
 
   /** The other machine does the same for itself. */
-  #warm({ source, target, exists }: Plan): void {
+  #warm({ source, target, exists, rename }: Plan): void {
     const isLocal = source.server === undefined && target.server === undefined;
-    warmCopy(isLocal ? 'both' : source.server === undefined ? 'source' : 'target', exists);
+    const side = isLocal ? 'both' : source.server === undefined ? 'source' : 'target';
+    warmCopy(side, exists, 'none', this.#threads(rename));
   }
 
   async #look({ path, server }: CopyPlace, as: 'source' | 'target'): Promise<Looked> {
@@ -265,8 +269,9 @@ class Copy {
 
   /** The source is here; the target is `server`'s, or here too. */
   #push(plan: Plan, server: Server | undefined, listing: Listing | undefined): CopyLegs {
-    const { owners, dryRun, threads, byNumber, syncs } = this.#request;
+    const { owners, dryRun, byNumber, syncs } = this.#request;
     const { source, target, item, rename, exists } = plan;
+    const threads = this.#threads(rename);
     const root = resolveCopyRoot(source.path);
     const comparing = compareStages(copyScan(root, item, { compares: exists }), {
       listing,
@@ -298,8 +303,9 @@ class Copy {
 
   /** The source is the server's, the target here. */
   #pull({ source, target, item, rename, exists }: Plan, server: Server): CopyLegs {
-    const { owners, dryRun, threads, byNumber, syncs } = this.#request;
+    const { owners, dryRun, byNumber, syncs } = this.#request;
     const { path } = source;
+    const threads = this.#threads(rename);
     const isAhead = scansAhead(exists, rename);
     const options = {
       path,
@@ -333,6 +339,11 @@ class Copy {
     if (dryRun) return { near: [discardStage()], allocating: 1, far };
     const written = { root: resolveCopyRoot(target.path), owners, syncs, token: this.#token };
     return { near: writeStages(written, threads), allocating: 2, far };
+  }
+
+  /** One file is read and written from its beginning to its end: a second thread would only take its turns. */
+  #threads(rename: ByteString | undefined): number {
+    return this.#request.threads ?? (rename === undefined ? availableParallelism() : 1);
   }
 
   #result(counter: Counter): CopyResult {

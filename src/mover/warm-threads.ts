@@ -71,24 +71,24 @@ export function warmRestoring(threads: number): void {
 /**
  * Starts the threads that one side of a copy will need ahead. `exists`: something is at the target, so
  * that it is listed, and perhaps nothing needs to be written; undefined: not known yet. `agents`: also those;
- * whoever begins a copy has its agents beside its event loop.
+ * whoever begins a copy has its agents beside its event loop. `threads`: that read, and that write.
  */
 export function warmCopy(
   side: 'source' | 'target' | 'both',
   exists?: boolean,
   agents: 'agents' | 'none' = 'none',
+  threads: number = availableParallelism(),
 ): void {
   const warm = (name: string, file: URL, count = 1): void =>
     keepWarm(name, [{ module: file }], count);
   const scan = { module: moduleFile('scan') };
-  const processors = availableParallelism();
   const isFar = side !== 'both';
   const hasAgents = agents === 'agents';
   if (side !== 'target') {
     warm('compare', moduleFile('copy-compare'));
     if (exists === true) keepWarm('scan', [scan], 1);
     if (hasAgents) warm('send', codeFile('channel/net/send'));
-    if (exists === false) warm('read', moduleFile('copy-read'), processors);
+    if (exists === false) warm('read', moduleFile('copy-read'), threads);
   }
   if (side !== 'source') {
     if (hasAgents) warm('receive', codeFile('channel/net/receive'));
@@ -96,7 +96,7 @@ export function warmCopy(
       keepWarm('scan', [scan], 1);
       if (hasAgents) warm('send', codeFile('channel/net/send'));
     } else if (exists === true) keepWarm('scan', [scan, { module: moduleFile('copy-keep') }], 1);
-    if (exists === false) warm('write', moduleFile('copy-write'), processors);
+    if (exists === false) warm('write', moduleFile('copy-write'), threads);
     if (exists === false) warm('finish', moduleFile('copy-finish'));
   }
 }

@@ -46,7 +46,10 @@ export const MACHINE_COMMANDS = {
         kind: 'flag',
         help: 'end only when all that was copied is on the disk, for which the system is asked once',
       },
-      threads: PIPE_OPTIONS.threads,
+      threads: {
+        ...PIPE_OPTIONS.threads,
+        defaultHelp: 'one for each processor; one for a single file',
+      },
     },
     examples: [
       {

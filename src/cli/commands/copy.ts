@@ -3,7 +3,6 @@
  */
 import { type ByteString, fromText, toDisplay } from '../../base/bytes.ts';
 import { EXIT, fromErrorRecord, PenstockError } from '../../base/errors.ts';
-import { openSystem } from '../../host/mod.ts';
 import type { CopyPlace, CopyRequest } from '../../mover/copy.ts';
 import { warmCopy } from '../../mover/warm-threads.ts';
 import { localAddressesOf, type MachineAddress, MONITOR_PORT, parseAddress } from '../address.ts';
@@ -26,7 +25,7 @@ export default async function run(invocation: Invocation<'copy'>): Promise<numbe
     byNumber: options.numericIds,
     syncs: options.sync,
     dryRun: options.dryRun,
-    threads: options.threads ?? openSystem().cores(),
+    threads: options.threads,
     signal: invocation.signal,
     onProblem: (path, error) => {
       const { message, code } = fromErrorRecord(error);
