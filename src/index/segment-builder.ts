@@ -3,7 +3,7 @@
  *
  * Sorting is by the whole name. The result is one buffer, ready to be stored (format/index-segment.ts).
  */
-import { must } from '../base/assert.ts';
+import { assert, must } from '../base/assert.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import {
   bucketOf,
@@ -51,6 +51,8 @@ export function buildSegment(id: Buffer, chunks: readonly ChunkNames[], hash: Ke
   let at = 0;
   for (const [number, chunk] of chunks.entries()) {
     const names = wordsOf(chunk.names);
+    const blobs = chunk.blocks.reduce((sum, { blobCount }) => sum + blobCount, 0);
+    assert(chunk.names.length === blobs * 32, 'each blob of a chunk has a name');
     let name = 0;
     for (const [block, place] of chunk.blocks.entries()) {
       for (let i = 0; i < place.blobCount; i++) {

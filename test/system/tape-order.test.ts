@@ -54,7 +54,8 @@ test('chunks that interleave are read forward, each record once', async () => {
     'each once, and forward',
   );
   const positionings = at.filter(({ code }) => POSITIONING.has(code)).length;
-  assert(positionings <= 12, `${positionings} for ${blocks.length} blocks`);
+  // As blocks happen to lie: no more than one for each, and those to begin with.
+  assert(positionings <= blocks.length + 2, `${positionings} for ${blocks.length} blocks`);
 
   async function finish(...args: string[]): Promise<Readonly<Record<string, unknown>>> {
     const run = await start(args, place.options).ended;

@@ -170,7 +170,8 @@ export class NetClient {
       sent.setTimeout(this.#idleMs);
       sent.on('timeout', () => sent.destroy(new Error('nothing came for too long')));
       sent.once('close', () => this.#underWay.delete(sent));
-      sent.once('error', fail);
+      // An agent may tell of the same failed connection more than once.
+      sent.on('error', fail);
       sent.once('response', (answer) => receive(answer, request, attempts).then(resolve, fail));
       sendBody(sent, body);
     });
