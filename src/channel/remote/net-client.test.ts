@@ -9,6 +9,7 @@ import { createServer as createHttpsServer, type Server as HttpsServer } from 'n
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { newMachine } from '../../../test/monitor-fixture.ts';
+import type { PenstockError } from '../../base/errors.ts';
 import { openClock } from '../../host/mod.ts';
 import { NetClient } from './net-client.ts';
 
@@ -21,7 +22,7 @@ async function listen(server: Server | HttpsServer, port: number): Promise<numbe
   return (server.address() as AddressInfo).port;
 }
 
-/** What listens at the port answers with nothing but an end, until so many have come. */
+/** What listens at the port answers with nothing but an end, from now on, until so many have come. */
 async function refuse(port: number, count: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let refused = 0;
@@ -29,13 +30,14 @@ async function refuse(port: number, count: number): Promise<void> {
     socket.on('error', () => {}).destroy();
     if (++refused === count) resolve();
   });
+  server.unref();
   await listen(server, port);
   await promise;
   server.close();
   await once(server, 'close');
 }
 
-async function start(t: TestContext) {
+async function start(t: TestContext, reconnectMs: number) {
   const [client, { identity }] = await Promise.all([newMachine(), newMachine()]);
   const { keyPem, certPem } = identity;
   const held = Promise.withResolvers<void>();
@@ -51,7 +53,7 @@ async function start(t: TestContext) {
     {
       identity: client.identity,
       server: { host: HOST, port, fingerprint: identity.fingerprint },
-      ...{ agents: AGENTS, bytesPerSecond: 0, reconnectMs: 60_000 },
+      ...{ agents: AGENTS, bytesPerSecond: 0, reconnectMs },
     },
     openClock(),
     () => {},
@@ -64,33 +66,48 @@ async function start(t: TestContext) {
     again.closeAllConnections();
     again.close();
   });
+  const ask = async (path: string): Promise<string> => {
+    const { body } = await net.request({ method: 'GET', path, bytesMax: 100 });
+    return body.toString();
+  };
+  // Where nobody was reached before that is told at once.
+  assert.equal(await ask('/hello'), 'hello');
   return {
-    net,
+    ask,
     held: held.promise,
     goAway: async () => {
       first.close();
       for (const socket of sockets) socket.destroy();
       await once(first, 'close');
-      await refuse(port, 2 * AGENTS);
+      return refuse(port, 2 * AGENTS);
     },
     comeBack: () => listen(again, port),
   };
 }
 
 test('a server goes away while requests are under way and others wait, and comes back', async (t) => {
-  const { net, held, goAway, comeBack } = await start(t);
-  const ask = async (path: string): Promise<string> => {
-    const { body } = await net.request({ method: 'GET', path, bytesMax: 100 });
-    return body.toString();
-  };
-  assert.equal(await ask('/hello'), 'hello');
+  const { ask, held, goAway, comeBack } = await start(t, 60_000);
   const paths = Array.from({ length: AGENTS }, (_, number) => `/${number}`);
   const answers = Promise.all(paths.map(ask));
   await held;
-  // It has no connection: for each one that ends one is to be made for it.
-  const waiting = ask('/waiting');
+  // They have no connection yet.
+  const others = ['/waiting', '/waits', '/too'];
+  const waiting = Promise.all(others.map(ask));
   await goAway();
   await comeBack();
   assert.deepEqual(await answers, paths);
-  assert.equal(await waiting, '/waiting');
+  assert.deepEqual(await waiting, others);
+});
+
+test('a server goes away and stays away: every request is told', async (t) => {
+  const { ask, held, goAway } = await start(t, 300);
+  const paths = Array.from({ length: AGENTS }, (_, number) => `/${number}`);
+  const answers = Promise.allSettled(paths.map(ask));
+  await held;
+  const waiting = Promise.allSettled(['/waiting', '/waits', '/too'].map(ask));
+  await goAway();
+  for (const one of [...(await answers), ...(await waiting)]) {
+    assert(one.status === 'rejected');
+    assert.equal((one.reason as PenstockError).code, 'NET_LOST');
+  }
 });

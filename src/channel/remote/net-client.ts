@@ -5,7 +5,8 @@
  * server said, or with NET_LOST once it has been tried in vain for the reconnect limit: from then on
  * every request fails so, at once. A server that could never be reached is told at once
  * (NET_UNREACHABLE, NET_UNTRUSTED). A connection on which nothing moves for the idle limit counts as
- * broken. The bytes of bodies, both ways together, keep to the rate.
+ * broken. The bytes of bodies, both ways together, keep to the rate. No more requests are under way than there
+ * may be connections, so that none waits within Node.js, which forgets those for which no connection came about.
  */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
@@ -67,6 +68,7 @@ export class NetClient {
   readonly #rate: RateLimit;
   readonly #address: string;
   readonly #closed = new AbortController();
+  readonly #places = new Places();
   readonly #underWay = new Set<ClientRequest>();
   #reconnectMs: number;
   #hasAnswered = false;
@@ -78,15 +80,26 @@ export class NetClient {
     this.#rate = new RateLimit(options.bytesPerSecond, clock);
     this.#address = formatAddress(options.server.host, options.server.port);
     this.#reconnectMs = options.reconnectMs;
-    this.#agent = new PinnedAgent(options, () => this.#idleMs, onAgents);
+    this.#agent = new PinnedAgent(
+      options,
+      () => this.#idleMs,
+      (agents) => {
+        this.#places.allow(agents);
+        onAgents(agents);
+      },
+    );
   }
 
   /** The request's answer, with a status below 400. */
   async request(request: NetRequest): Promise<NetAnswer> {
     let firstFailureMs = -1;
     for (let attempts = 1; ; attempts++) {
-      if (this.#lost !== undefined) throw this.#lost;
       await this.#takeTurn(request);
+      await this.#places.take();
+      if (this.#lost !== undefined) {
+        this.#places.give();
+        throw this.#lost;
+      }
       try {
         const answer = await this.#once(request, attempts);
         this.#hasAnswered = true;
@@ -148,6 +161,7 @@ export class NetClient {
     throw this.#lost;
   }
 
+  /** Gives its place back. */
   #once(request: NetRequest, attempts: number): Promise<NetAnswer> {
     const { method, path, body, headers } = request;
     const { host, port } = this.#options.server;
@@ -169,8 +183,11 @@ export class NetClient {
       this.#underWay.add(sent);
       sent.setTimeout(this.#idleMs);
       sent.on('timeout', () => sent.destroy(new Error('nothing came for too long')));
-      sent.once('close', () => this.#underWay.delete(sent));
-      // An agent may tell of the same failed connection more than once.
+      sent.once('close', () => {
+        this.#underWay.delete(sent);
+        // Its connection is free behind this call.
+        process.nextTick(() => this.#places.give());
+      });
       sent.on('error', fail);
       sent.once('response', (answer) => receive(answer, request, attempts).then(resolve, fail));
       sendBody(sent, body);
@@ -246,6 +263,37 @@ function errorOf(answer: NetAnswer, address: string): PenstockError {
   });
 }
 
+/** Places for requests, taken in the order of asking. */
+class Places {
+  #most = 0;
+  #taken = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** From now on there are so many. */
+  allow(most: number): void {
+    this.#most = most;
+    this.#hand();
+  }
+  async take(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    this.#hand();
+    await promise;
+  }
+  give(): void {
+    this.#taken -= 1;
+    this.#hand();
+  }
+  #hand(): void {
+    while (this.#taken < this.#most) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#taken += 1;
+      next();
+    }
+  }
+}
+
 /** Few connections, each of which is handed on once the server has shown the pinned certificate. */
 class PinnedAgent extends Agent {
   readonly #options: NetOptions;
@@ -258,7 +306,7 @@ class PinnedAgent extends Agent {
 
   constructor(options: NetOptions, connectMs: () => number, onAgents: (agents: number) => void) {
     const agents = options.agents === 0 ? LIMITS.agentsLeast : options.agents;
-    super({ keepAlive: true, maxSockets: agents, maxFreeSockets: agents, maxCachedSessions: 0 });
+    super({ keepAlive: true, maxFreeSockets: agents, maxCachedSessions: 0 });
     this.#options = options;
     this.#connectMs = connectMs;
     this.#onAgents = onAgents;
@@ -295,7 +343,6 @@ class PinnedAgent extends Agent {
     this.#isMeasured = true;
     const addresses = this.#options.server.localAddresses?.length;
     const agents = connectionsFor(roundTripMs, availableParallelism(), addresses);
-    this.maxSockets = agents;
     this.maxFreeSockets = agents;
     this.#onAgents(agents);
   }
