@@ -2,7 +2,6 @@
  * What tests of volumes need: chunks with contents of their own, labels, and the reading back of every
  * chunk, by the write log or by headers.
  */
-
 import assert from 'node:assert/strict';
 import {
   finishTag,
@@ -15,8 +14,7 @@ import {
 } from '../src/format/tag-header.ts';
 import type { VolumeLabel } from '../src/format/volume-label.ts';
 import type { LogEntry } from '../src/format/write-log.ts';
-import type { Random } from '../src/host/mod.ts';
-import { crcOf } from '../src/host/mod.ts';
+import { crcOf, type Random } from '../src/host/mod.ts';
 import type { Volume } from '../src/media/volume.ts';
 import { pagesOnMedium, readContents } from '../src/media/volume-index.ts';
 import { labelVolume } from '../src/media/volume-label.ts';

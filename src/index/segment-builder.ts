@@ -3,7 +3,7 @@
  *
  * Sorting is by the whole name. The result is one buffer, ready to be stored (format/index-segment.ts).
  */
-import { assert, must } from '../base/assert.ts';
+import { must } from '../base/assert.ts';
 import type { BlockPlace } from '../format/chunk.ts';
 import {
   bucketOf,
@@ -22,11 +22,6 @@ import {
 } from '../format/index-segment.ts';
 import { writeU64 } from '../format/tag-header.ts';
 import type { KeyedHash } from '../host/mod.ts';
-
-const RECORD_WORDS = INDEX_RECORD_BYTES / 4;
-const NAME_WORDS = 8;
-/** So many are sorted by inserting one after the other. */
-const FEW = 24;
 
 /** A chunk as the index knows it. */
 export interface IndexedChunk {
@@ -47,33 +42,21 @@ export function buildSegment(id: Buffer, chunks: readonly ChunkNames[], hash: Ke
   let count = 0;
   for (const chunk of chunks) count += chunk.names.length / 32;
   const records = Buffer.alloc(count * INDEX_RECORD_BYTES);
-  const words = wordsOf(records);
   let at = 0;
   for (const [number, chunk] of chunks.entries()) {
-    const names = wordsOf(chunk.names);
-    const blobs = chunk.blocks.reduce((sum, { blobCount }) => sum + blobCount, 0);
-    assert(chunk.names.length === blobs * 32, 'each blob of a chunk has a name');
     let name = 0;
     for (const [block, place] of chunk.blocks.entries()) {
       for (let i = 0; i < place.blobCount; i++) {
-        for (let k = 0; k < NAME_WORDS; k++) words[at++] = names[name++] as number;
-        words[at++] = number;
-        words[at++] = block;
+        chunk.names.copy(records, at, name, name + 32);
+        records.writeUInt32LE(number, at + 32);
+        records.writeUInt32LE(block, at + 36);
+        at += INDEX_RECORD_BYTES;
+        name += 32;
       }
     }
   }
   return assembleSegment(id, chunks, sortRecords(records), hash);
 }
-
-/**
- * Bytes as words, which are copied quicker than so few bytes by any call. On the platforms that there are words
- * are little-endian, as in the format.
- */
-function wordsOf(bytes: Buffer): Uint32Array {
-  const { buffer, byteOffset, length } = byteOffsetFits(bytes) ? bytes : Buffer.from(bytes);
-  return new Uint32Array(buffer, byteOffset, length / 4);
-}
-const byteOffsetFits = ({ byteOffset }: Buffer): boolean => byteOffset % 4 === 0;
 
 /** Sorts 40-byte records by name, then chunk: names are evenly spread, so by their first bits first. */
 export function sortRecords(records: Buffer): Buffer {
@@ -96,41 +79,24 @@ export function sortRecords(records: Buffer): Buffer {
   for (let bucket = 0; bucket + 1 < ends.length; bucket++) {
     const from = ends[bucket] ?? 0;
     const to = ends[bucket + 1] ?? 0;
-    if (to - from > 1) sortBucket(order, from, to, records);
+    if (to - from < 2) continue;
+    order
+      .subarray(from, to)
+      .sort((x, y) =>
+        compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES),
+      );
   }
   const sorted = Buffer.alloc(records.length);
-  const words = wordsOf(records);
-  const sortedWords = wordsOf(sorted);
-  let at = 0;
   for (let i = 0; i < count; i++) {
-    const from = (order[i] ?? 0) * RECORD_WORDS;
-    for (let k = from; k < from + RECORD_WORDS; k++) sortedWords[at++] = words[k] as number;
+    const from = (order[i] ?? 0) * INDEX_RECORD_BYTES;
+    records.copy(sorted, i * INDEX_RECORD_BYTES, from, from + INDEX_RECORD_BYTES);
   }
   return sorted;
 }
 
-/** Sorts the numbers of a few records by these. */
-function sortBucket(order: Uint32Array, from: number, to: number, records: Buffer): void {
-  const compare = (x: number, y: number): number =>
-    compareRecords(records, x * INDEX_RECORD_BYTES, records, y * INDEX_RECORD_BYTES);
-  if (to - from > FEW) {
-    order.subarray(from, to).sort(compare);
-    return;
-  }
-  for (let i = from + 1; i < to; i++) {
-    const one = order[i] as number;
-    let at = i;
-    for (; at > from && compare(order[at - 1] as number, one) > 0; at--)
-      order[at] = order[at - 1] as number;
-    order[at] = one;
-  }
-}
-
 export function compareRecords(a: Buffer, x: number, b: Buffer, y: number): number {
-  for (let i = 0; i < 32; i++) {
-    const difference = (a[x + i] as number) - (b[y + i] as number);
-    if (difference !== 0) return difference;
-  }
+  const names = a.compare(b, y, y + 32, x, x + 32);
+  if (names !== 0) return names;
   return a.readUInt32LE(x + 32) - b.readUInt32LE(y + 32);
 }
 

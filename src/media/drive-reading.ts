@@ -6,7 +6,6 @@
  * To whoever reads, a chunk is what it was when it was written, its trailer included. Of a chunk of which
  * there are several copies one is enough, and another helps where that is damaged.
  */
-
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';

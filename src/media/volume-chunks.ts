@@ -5,7 +5,6 @@
  * Contract: every header and checksum is looked at on the way. A chunk that is not whole is not
  * copied: its taker has then begun a chunk that must never be committed.
  */
-
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { encodeTrailer, TRAILER_BYTES } from '../format/chunk.ts';

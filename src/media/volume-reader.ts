@@ -6,7 +6,6 @@
  * be read is handed out as a problem, and the rest goes on. The memory of a record is used again for
  * the next one.
  */
-
 import { type PenstockError, toPenstockError } from '../base/errors.ts';
 import {
   blockNumberOf,

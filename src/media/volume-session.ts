@@ -6,14 +6,12 @@
  * had not yet on the medium is written again where its buffers are still there. Entries reach the
  * log only when their objects are synchronised, so the log is never wrong about a crash.
  */
-
 import type { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';
 import { RECORD } from '../format/record.ts';
 import { LABEL_OBJECTS, type VolumeLabel } from '../format/volume-label.ts';
 import { type LogEntry, type LogRun, objectsOf, plainRecord } from '../format/write-log.ts';
-import type { Clock } from '../host/mod.ts';
-import { crcOf } from '../host/mod.ts';
+import { type Clock, crcOf } from '../host/mod.ts';
 import { isVolumeError, type Volume, volumeError } from './volume.ts';
 import { encodeIndex, type PagePlace, readContents, type SessionEntry } from './volume-index.ts';
 import { checkLabel } from './volume-label.ts';

@@ -5,7 +5,6 @@
  * Contract: sessions are told apart by the indexes: one ends with its index and a mark. What was seen of a
  * session is kept until a log of it was compared: its pages may come later, with those of another.
  */
-
 import { PenstockError } from '../base/errors.ts';
 import { decodeRecord, RECORD } from '../format/record.ts';
 import { LABEL_OBJECTS } from '../format/volume-label.ts';

@@ -10,7 +10,6 @@
  *   recording  clear, stored         stored (markStored)
  *   stored     recording             recording (add), clear (clear), recording (initiate)
  */
-
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
 import { LIMITS } from '../base/limits.ts';

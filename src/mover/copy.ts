@@ -5,7 +5,6 @@
  * Where something is at the target, it is listed into a file without a name; the source is scanned beside
  * that listing, and what differs is read, sent, written. The pipes stand in copy-pipe.ts.
  */
-
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type ByteString, toDisplay } from '../base/bytes.ts';

@@ -67,7 +67,7 @@ export class NetClient {
   readonly #agent: PinnedAgent;
   readonly #rate: RateLimit;
   readonly #address: string;
-  readonly #closed = new AbortController();
+  readonly #over = new AbortController();
   readonly #places = new Places();
   readonly #underWay = new Set<ClientRequest>();
   #reconnectMs: number;
@@ -130,9 +130,16 @@ export class NetClient {
 
   /** Ends all connections; requests under way fail. */
   close(): void {
-    this.#lost ??= new PenstockError('NET_LOST', `the connection to ${this.#address} was closed`);
-    this.#closed.abort();
+    this.#lose(new PenstockError('NET_LOST', `the connection to ${this.#address} was closed`));
     this.#agent.destroy();
+  }
+
+  /** From now on every request fails, also those that wait for something; returns with what. */
+  #lose(error: PenstockError): PenstockError {
+    this.#lost ??= error;
+    this.#over.abort();
+    this.#places.allow(Number.POSITIVE_INFINITY);
+    return this.#lost;
   }
 
   get lost(): PenstockError | undefined {
@@ -144,21 +151,19 @@ export class NetClient {
     if (waitMs > 0) await this.#pause(waitMs);
   }
   async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
+    await sleep(ms, undefined, { signal: this.#over.signal }).catch(() => undefined);
   }
 
   #giveUpOn(error: Broken, forMs: number): void {
     const { cause } = error;
     // A server that was never reached is most likely not there: nobody wants to wait for it.
     if (!this.#hasAnswered && cause instanceof PenstockError && cause.code === 'NET_UNREACHABLE') {
-      this.#lost ??= cause;
-      throw cause;
+      throw this.#lose(cause);
     }
     if (forMs < this.#reconnectMs) return;
     const seconds = Math.round(forMs / 1000);
     const message = `the connection to ${this.#address} was lost and did not come back in ${seconds} s: ${error.message}`;
-    this.#lost ??= new PenstockError('NET_LOST', message, { subject: this.#address, cause });
-    throw this.#lost;
+    throw this.#lose(new PenstockError('NET_LOST', message, { subject: this.#address, cause }));
   }
 
   /** Gives its place back. */
