@@ -6,6 +6,7 @@
  * without it can still say so. Functions that C declares with `…` are declared here with the
  * arguments that they are given: on Linux, on x64 and arm64, both are passed alike. Sizes and
  * offsets are 64 bits. Pointers are buffers; whoever calls sees to it that they are long enough.
+ * A call that fails answers its negative errno.
  */
 import { loadNative } from './package.ts';
 
@@ -25,8 +26,8 @@ interface Koffi {
     func(name: string, result: string, parameters: readonly string[]): CFunction;
     symbol(name: string): unknown;
   };
-  errno(): number;
   address(value: Uint8Array): bigint;
+  view(address: number, bytes: number): ArrayBuffer;
 }
 
 let koffi: Koffi | undefined;
@@ -53,12 +54,40 @@ export function loadProgram(): NativeLibrary {
   };
 }
 
-/** What a call returned, or the negative errno; to be called right after it. */
-export function answer(result: number): number {
-  if (result >= 0) return result;
-  // Should the number have been lost, it must not become a success.
-  return -((koffi as Koffi).errno() || EIO);
+/**
+ * Declares a function that returns a negative number where it fails, and its reason in `errno`: this one answers
+ * the negative errno instead.
+ *
+ * What runs between two lines of JavaScript (a collection, a compiler) may change `errno`, too. So it is read from
+ * where it lies, with no call of any kind after that of the function, and always, not in a branch: one that was
+ * never taken may be compiled only now.
+ */
+export function declareCall(
+  program: NativeLibrary,
+  name: string,
+  result: string,
+  parameters: readonly string[],
+): CFunction {
+  const call = program.declare(name, result, parameters);
+  const errno = errnoOfThread(program);
+  // Should the reason be lost, it must not become a success.
+  return (a, b, c, d, e, f) => {
+    const returned = call(a, b, c, d, e, f);
+    const reason = errno[0] as number;
+    return returned < 0 ? -(reason || EIO) : returned;
+  };
 }
+
+/** Where the C library keeps this thread's `errno`. */
+function errnoOfThread(program: NativeLibrary): Int32Array {
+  if (errnoWord === undefined) {
+    const address = program.declare('__errno_location', 'void *', [])();
+    errnoWord = new Int32Array(loadKoffi().view(address, Int32Array.BYTES_PER_ELEMENT));
+  }
+  return errnoWord;
+}
+
+let errnoWord: Int32Array | undefined;
 
 /** Where a buffer lies. */
 export function addressOf(bytes: Uint8Array): number {
@@ -140,15 +169,15 @@ export function loadLibc(
 ): Libc {
   const functions: Record<string, CFunction> = {};
   for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
-    functions[name] = program.declare(name, result, parameters);
+    functions[name] = declareCall(program, name, result, parameters);
   }
   for (const [name, [result, parameters, numbers]] of Object.entries(SYSTEM_CALLS)) {
     if (program.has(name)) {
-      functions[name] = program.declare(name, result, parameters);
+      functions[name] = declareCall(program, name, result, parameters);
       continue;
     }
     const number = numbers[architecture];
-    const call = program.declare('syscall', I64, [I64, ...parameters]);
+    const call = declareCall(program, 'syscall', I64, [I64, ...parameters]);
     // By name: parameters that are gathered and spread again cost as much as the call.
     functions[name] = (a, b, c, d, e) => call(number, a, b, c, d, e);
   }

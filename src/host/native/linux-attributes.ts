@@ -9,7 +9,7 @@
 import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import { type Attribute, CWD, NO_ATTRIBUTES } from '../files.ts';
-import { answer, type Libc } from './libc.ts';
+import type { Libc } from './libc.ts';
 import { NameScratch } from './scratch.ts';
 
 /**
@@ -44,22 +44,22 @@ export class LinuxAttributes {
 
   setOfHandle(fd: number, attribute: ByteString, value: Uint8Array): number {
     const name = this.#attribute.put(attribute);
-    return answer(this.#c.fsetxattr(fd, name, value, value.length, 0));
+    return this.#c.fsetxattr(fd, name, value, value.length, 0);
   }
 
   setOfName(parent: number, name: ByteString, attribute: ByteString, value: Uint8Array): number {
     const path = this.#path.put(pathOf(parent, name));
     const attributeName = this.#attribute.put(attribute);
-    return answer(this.#c.lsetxattr(path, attributeName, value, value.length, 0));
+    return this.#c.lsetxattr(path, attributeName, value, value.length, 0);
   }
 
   removeOfHandle(fd: number, attribute: ByteString): number {
-    return answer(this.#c.fremovexattr(fd, this.#attribute.put(attribute)));
+    return this.#c.fremovexattr(fd, this.#attribute.put(attribute));
   }
 
   removeOfName(parent: number, name: ByteString, attribute: ByteString): number {
     const path = this.#path.put(pathOf(parent, name));
-    return answer(this.#c.lremovexattr(path, this.#attribute.put(attribute)));
+    return this.#c.lremovexattr(path, this.#attribute.put(attribute));
   }
 
   /** Whether it is certain at little cost that there are none. */
@@ -68,9 +68,7 @@ export class LinuxAttributes {
     this.#list ??= Buffer.allocUnsafeSlow(BYTES_AT_FIRST);
     const { length } = this.#list;
     const path = this.#path.put(name);
-    const listed = answer(
-      this.#c.listxattrat(parent, path, AT_SYMLINK_NOFOLLOW, this.#list, length),
-    );
+    const listed = this.#c.listxattrat(parent, path, AT_SYMLINK_NOFOLLOW, this.#list, length);
     // Kernels before 6.13 do not know it; sandboxes may forbid what they do not know.
     if (listed === -ERRNO.ENOSYS || listed === -ERRNO.EPERM) this.#listsByHandle = false;
     return listed === 0;
@@ -102,11 +100,10 @@ export class LinuxAttributes {
     this.#list ??= Buffer.allocUnsafeSlow(BYTES_AT_FIRST);
     for (;;) {
       const list: Buffer = this.#list;
-      const length = answer(
+      const length =
         path === null
           ? this.#c.flistxattr(fd, list, list.length)
-          : this.#c.llistxattr(path, list, list.length),
-      );
+          : this.#c.llistxattr(path, list, list.length);
       if (length !== -ERRNO.ERANGE) return length;
       this.#list = Buffer.allocUnsafeSlow(list.length * 2);
     }
@@ -117,11 +114,10 @@ export class LinuxAttributes {
     this.#value ??= Buffer.allocUnsafeSlow(BYTES_AT_FIRST);
     for (;;) {
       const value: Buffer = this.#value;
-      const length = answer(
+      const length =
         path === null
           ? this.#c.fgetxattr(fd, attribute, value, value.length)
-          : this.#c.lgetxattr(path, attribute, value, value.length),
-      );
+          : this.#c.lgetxattr(path, attribute, value, value.length);
       if (length !== -ERRNO.ERANGE) return length;
       this.#value = Buffer.allocUnsafeSlow(value.length * 2);
     }

@@ -8,7 +8,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import type { DirectoryListing, FileStatus } from '../file-status.ts';
 import type { FileContents, FileHandles } from '../files.ts';
-import { answer, type Libc } from './libc.ts';
+import type { Libc } from './libc.ts';
 import { NameScratch } from './scratch.ts';
 
 /** Not among Node's constants; the same on x64 and arm64. */
@@ -78,30 +78,30 @@ export class LinuxContents implements FileHandles, FileContents {
 
   close(fd: number): number {
     // Never made again: Linux has let the handle go, whatever it answers.
-    return answer(this.c.close(fd));
+    return this.c.close(fd);
   }
 
   status(parent: number, name: ByteString, into: FileStatus): number {
     const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
-    return answer(this.c.statx(parent, this.name.put(name), flags, STATUS_MASK, into.bytes));
+    return this.c.statx(parent, this.name.put(name), flags, STATUS_MASK, into.bytes);
   }
 
   statusFollow(parent: number, name: ByteString, into: FileStatus): number {
-    return answer(this.c.statx(parent, this.name.put(name), 0, STATUS_MASK, into.bytes));
+    return this.c.statx(parent, this.name.put(name), 0, STATUS_MASK, into.bytes);
   }
 
   statusOf(fd: number, into: FileStatus): number {
-    return answer(this.c.statx(fd, this.#empty, AT_EMPTY_PATH, STATUS_MASK, into.bytes));
+    return this.c.statx(fd, this.#empty, AT_EMPTY_PATH, STATUS_MASK, into.bytes);
   }
 
   list(fd: number, into: DirectoryListing): number {
     into.clear();
     this.#listBytes ??= Buffer.allocUnsafeSlow(LIST_BYTES);
     const bytes = this.#listBytes;
-    const sought = answer(this.c.lseek(fd, 0, SEEK_SET));
+    const sought = this.c.lseek(fd, 0, SEEK_SET);
     if (sought < 0) return sought;
     for (;;) {
-      const length = answer(this.c.getdents64(fd, bytes, LIST_BYTES));
+      const length = this.c.getdents64(fd, bytes, LIST_BYTES);
       if (length === 0) return into.count;
       if (length < 0) {
         into.clear();
@@ -117,7 +117,7 @@ export class LinuxContents implements FileHandles, FileContents {
     while (done < length) {
       const from = offset + done;
       const part = from === 0 ? view : view.subarray(from);
-      const got = answer(this.c.pread(fd, part, length - done, position + done));
+      const got = this.c.pread(fd, part, length - done, position + done);
       if (got === 0) break;
       if (got === -ERRNO.EINTR) continue;
       if (got < 0) return got;
@@ -132,7 +132,7 @@ export class LinuxContents implements FileHandles, FileContents {
     while (done < length) {
       const from = offset + done;
       const part = from === 0 ? view : view.subarray(from);
-      const put = answer(this.c.pwrite(fd, part, length - done, position + done));
+      const put = this.c.pwrite(fd, part, length - done, position + done);
       if (put === -ERRNO.EINTR) continue;
       if (put < 0) return put;
       // A device that takes nothing and names no error has no room.
@@ -143,51 +143,51 @@ export class LinuxContents implements FileHandles, FileContents {
   }
 
   seekData(fd: number, position: number): number {
-    return answer(this.c.lseek(fd, position, SEEK_DATA));
+    return this.c.lseek(fd, position, SEEK_DATA);
   }
 
   seekHole(fd: number, position: number): number {
-    return answer(this.c.lseek(fd, position, SEEK_HOLE));
+    return this.c.lseek(fd, position, SEEK_HOLE);
   }
 
   truncate(fd: number, length: number): number {
     let result: number;
-    do result = answer(this.c.ftruncate(fd, length));
+    do result = this.c.ftruncate(fd, length);
     while (result === -ERRNO.EINTR);
     return result;
   }
 
   allocate(fd: number, offset: number, length: number): number {
     let result: number;
-    do result = answer(this.c.fallocate(fd, 0, offset, length));
+    do result = this.c.fallocate(fd, 0, offset, length);
     while (result === -ERRNO.EINTR);
     return result;
   }
 
   sync(fd: number): number {
     let result: number;
-    do result = answer(this.c.fsync(fd));
+    do result = this.c.fsync(fd);
     while (result === -ERRNO.EINTR);
     return result;
   }
 
   dataSync(fd: number): number {
     let result: number;
-    do result = answer(this.c.fdatasync(fd));
+    do result = this.c.fdatasync(fd);
     while (result === -ERRNO.EINTR);
     return result;
   }
 
   syncFileSystem(fd: number): number {
     let result: number;
-    do result = answer(this.c.syncfs(fd));
+    do result = this.c.syncfs(fd);
     while (result === -ERRNO.EINTR);
     return result;
   }
 
   lock(fd: number): number {
     let result: number;
-    do result = answer(this.c.flock(fd, LOCK_EXCLUSIVE | LOCK_AT_ONCE));
+    do result = this.c.flock(fd, LOCK_EXCLUSIVE | LOCK_AT_ONCE);
     while (result === -ERRNO.EINTR);
     return result;
   }
@@ -195,7 +195,7 @@ export class LinuxContents implements FileHandles, FileContents {
   #open(parent: number, name: ByteString, flags: number, mode: number): number {
     const path = this.name.put(name);
     for (;;) {
-      const fd = answer(this.c.openat(parent, path, flags, mode));
+      const fd = this.c.openat(parent, path, flags, mode);
       if (fd !== -ERRNO.EINTR) return fd;
     }
   }

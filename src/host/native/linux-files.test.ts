@@ -17,7 +17,7 @@ import { after, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { fromText } from '../../base/bytes.ts';
 import { CWD, DirectoryListing, errnoName, FileStatus, openFiles } from '../mod.ts';
-import { loadLibc, loadProgram } from './libc.ts';
+import { type CFunction, declareCall, loadLibc, loadProgram } from './libc.ts';
 import { LinuxAttributes } from './linux-attributes.ts';
 
 const DOOR = JSON.stringify(new URL('../mod.ts', import.meta.url).href);
@@ -169,12 +169,36 @@ test('a process ends with the one that started it', { timeout: 30_000 }, async (
   await closed;
 });
 
+test('what a call fails with is its answer, and only of a call that fails', () => {
+  const program = loadProgram();
+  const close = program.declare('close', 'int', ['int']);
+  const answers = [-1, -1, 7, 0];
+  const declared = {
+    ...program,
+    declare: (name: string, result: string, parameters: readonly string[]): CFunction =>
+      name === 'some_call'
+        ? (fd) => {
+            close(fd as number);
+            return answers.shift() as number;
+          }
+        : program.declare(name, result, parameters),
+  };
+  const call = declareCall(declared, 'some_call', 'int', ['int']);
+  assert.equal(errnoName(call(-1)), 'EBADF');
+  // Another failure between a call and the look at its answer changes nothing.
+  const refused = files.openRead(root, 'none');
+  close(-1);
+  assert.equal(errnoName(refused), 'ENOENT');
+  assert.equal(errnoName(call(-1)), 'EBADF');
+  assert.deepEqual([call(-1), call(-1)], [7, 0]);
+});
+
 test('attributes by name are read as well where the system cannot list them by handle', () => {
   writeFileSync(join(path, 'attributed'), '');
   writeFileSync(join(path, 'plain'), '');
   const set = files.setAttribute(root, 'attributed', 'user.penstock', Buffer.from('value'));
   if (set < 0) return;
-  const missing = loadProgram().declare('syscall', 'int64_t', ['int64_t']);
+  const missing = declareCall(loadProgram(), 'syscall', 'int64_t', ['int64_t']);
   let asked = 0;
   const libc = loadLibc(process.arch === 'arm64' ? 'arm64' : 'x64');
   const listxattrat = (): number => {

@@ -8,7 +8,7 @@ import type { ByteString } from '../../base/bytes.ts';
 import { ERRNO } from '../errno.ts';
 import { FileStatus, KIND } from '../file-status.ts';
 import { type Attribute, CWD, type Files } from '../files.ts';
-import { answer, type Libc } from './libc.ts';
+import type { Libc } from './libc.ts';
 import { LinuxAccounts } from './linux-accounts.ts';
 import { LinuxAttributes } from './linux-attributes.ts';
 import { LinuxContents } from './linux-contents.ts';
@@ -48,20 +48,20 @@ export class LinuxFiles extends LinuxContents implements Files {
   }
 
   makeDirectory(parent: number, name: ByteString, mode: number): number {
-    return answer(this.c.mkdirat(parent, this.name.put(name), mode));
+    return this.c.mkdirat(parent, this.name.put(name), mode);
   }
 
   remove(parent: number, name: ByteString): number {
-    return answer(this.c.unlinkat(parent, this.name.put(name), 0));
+    return this.c.unlinkat(parent, this.name.put(name), 0);
   }
 
   removeDirectory(parent: number, name: ByteString): number {
-    return answer(this.c.unlinkat(parent, this.name.put(name), AT_REMOVEDIR));
+    return this.c.unlinkat(parent, this.name.put(name), AT_REMOVEDIR);
   }
 
   rename(oldParent: number, oldName: ByteString, newParent: number, newName: ByteString): number {
     const from = this.name.put(oldName);
-    return answer(this.c.renameat(oldParent, from, newParent, this.#otherName.put(newName)));
+    return this.c.renameat(oldParent, from, newParent, this.#otherName.put(newName));
   }
 
   renameExclusive(
@@ -72,16 +72,16 @@ export class LinuxFiles extends LinuxContents implements Files {
   ): number {
     const from = this.name.put(oldName);
     const to = this.#otherName.put(newName);
-    return answer(this.c.renameat2(oldParent, from, newParent, to, RENAME_NOREPLACE));
+    return this.c.renameat2(oldParent, from, newParent, to, RENAME_NOREPLACE);
   }
 
   link(oldParent: number, oldName: ByteString, newParent: number, newName: ByteString): number {
     const from = this.name.put(oldName);
-    return answer(this.c.linkat(oldParent, from, newParent, this.#otherName.put(newName), 0));
+    return this.c.linkat(oldParent, from, newParent, this.#otherName.put(newName), 0);
   }
 
   symlink(target: ByteString, parent: number, name: ByteString): number {
-    return answer(this.c.symlinkat(this.name.put(target), parent, this.#otherName.put(name)));
+    return this.c.symlinkat(this.name.put(target), parent, this.#otherName.put(name));
   }
 
   readLink(parent: number, name: ByteString): ByteString | number {
@@ -89,7 +89,7 @@ export class LinuxFiles extends LinuxContents implements Files {
     this.#linkBytes ??= Buffer.allocUnsafeSlow(LINK_BYTES_AT_FIRST);
     for (;;) {
       const bytes = this.#linkBytes;
-      const length = answer(this.c.readlinkat(parent, path, bytes, bytes.length));
+      const length = this.c.readlinkat(parent, path, bytes, bytes.length);
       if (length < 0) return length;
       // The system cuts what does not fit and does not say so.
       if (length < bytes.length) return bytes.toString('latin1', 0, length);
@@ -105,26 +105,26 @@ export class LinuxFiles extends LinuxContents implements Files {
     minor: number,
   ): number {
     const device = deviceNumber(major, minor);
-    return answer(this.c.mknodat(parent, this.name.put(name), kindAndMode, device));
+    return this.c.mknodat(parent, this.name.put(name), kindAndMode, device);
   }
 
   chmod(parent: number, name: ByteString, mode: number): number {
     const path = this.name.put(name);
-    const result = answer(this.c.fchmodat(parent, path, mode, AT_SYMLINK_NOFOLLOW));
+    const result = this.c.fchmodat(parent, path, mode, AT_SYMLINK_NOFOLLOW);
     // The answer for a link, and for everything from C libraries before 2.32.
     return result === -ERRNO.EOPNOTSUPP ? this.#chmodByHandle(parent, path, mode) : result;
   }
 
   chmodOf(fd: number, mode: number): number {
-    return answer(this.c.fchmod(fd, mode));
+    return this.c.fchmod(fd, mode);
   }
 
   chown(parent: number, name: ByteString, uid: number, gid: number): number {
-    return answer(this.c.fchownat(parent, this.name.put(name), uid, gid, AT_SYMLINK_NOFOLLOW));
+    return this.c.fchownat(parent, this.name.put(name), uid, gid, AT_SYMLINK_NOFOLLOW);
   }
 
   chownOf(fd: number, uid: number, gid: number): number {
-    return answer(this.c.fchown(fd, uid, gid));
+    return this.c.fchown(fd, uid, gid);
   }
 
   times(
@@ -138,7 +138,7 @@ export class LinuxFiles extends LinuxContents implements Files {
     this.#putTime(0, atimeSeconds, atimeNanos);
     this.#putTime(4, mtimeSeconds, mtimeNanos);
     const path = this.name.put(name);
-    return answer(this.c.utimensat(parent, path, this.#times, AT_SYMLINK_NOFOLLOW));
+    return this.c.utimensat(parent, path, this.#times, AT_SYMLINK_NOFOLLOW);
   }
 
   timesOf(
@@ -150,7 +150,7 @@ export class LinuxFiles extends LinuxContents implements Files {
   ): number {
     this.#putTime(0, atimeSeconds, atimeNanos);
     this.#putTime(4, mtimeSeconds, mtimeNanos);
-    return answer(this.c.futimens(fd, this.#times));
+    return this.c.futimens(fd, this.#times);
   }
 
   touch(parent: number, name: ByteString): number {
@@ -207,7 +207,8 @@ export class LinuxFiles extends LinuxContents implements Files {
 
   openFilesLimit(): number {
     const limits = this.#record;
-    if (this.c.getrlimit(RLIMIT_NOFILE, this.#recordBytes) < 0) return answer(-1);
+    const got = this.c.getrlimit(RLIMIT_NOFILE, this.#recordBytes);
+    if (got < 0) return got;
     if (limits[0] !== limits[1]) {
       const soft = limits[0] as bigint;
       limits[0] = limits[1] as bigint;
@@ -221,7 +222,7 @@ export class LinuxFiles extends LinuxContents implements Files {
   }
 
   freeBytes(fd: number): number {
-    const result = answer(this.c.fstatvfs(fd, this.#recordBytes));
+    const result = this.c.fstatvfs(fd, this.#recordBytes);
     if (result < 0) return result;
     // struct statvfs: f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, …
     return Number(this.#record[1]) * Number(this.#record[4]);
@@ -229,14 +230,14 @@ export class LinuxFiles extends LinuxContents implements Files {
 
   /** A handle that cannot be read from still has a path under /proc that leads to what it holds. */
   #chmodByHandle(parent: number, path: Buffer, mode: number): number {
-    const fd = answer(this.c.openat(parent, path, OPEN_PATH, 0));
+    const fd = this.c.openat(parent, path, OPEN_PATH, 0);
     if (fd < 0) return fd;
     const status = this.#chmodStatus;
     let result = this.statusOf(fd, status);
     if (result >= 0 && status.kind === KIND.symlink) result = -ERRNO.EOPNOTSUPP;
     if (result >= 0) {
       const target = this.#otherName.put(`/proc/self/fd/${fd}`);
-      result = answer(this.c.fchmodat(CWD, target, mode, 0));
+      result = this.c.fchmodat(CWD, target, mode, 0);
     }
     this.c.close(fd);
     return result;
