@@ -40,8 +40,8 @@ export interface OpenOptions {
   readonly whileDeriving?: WhileDeriving;
 }
 
-/** `isNew`: it is the key of a repository that is being made. */
-export type WhileDeriving = (about: { readonly isNew: boolean }) => void;
+/** `isEmpty`: whether the repository has no archive yet; false too if its key comes before the answer. */
+export type WhileDeriving = (about: { isEmpty(): Promise<boolean> }) => void;
 
 /**
  * Opens the repository of an invocation, asking for the passphrase where one is needed.
@@ -93,7 +93,7 @@ export async function makeRepositoryOf(
   try {
     const store = await place.open(true);
     try {
-      const around = surroundings(invocation, () => whileDeriving?.({ isNew: true }));
+      const around = surroundings(invocation, () => whileDeriving?.({ isEmpty: async () => true }));
       const note = { label: '', madeBy: madeBy() };
       const repository = await createRepository(store, passphrase, around, note);
       invocation.output.note(
@@ -186,8 +186,12 @@ async function openOnce(
     return passphrase;
   };
   try {
-    const around = surroundings(invocation, () => whileDeriving?.({ isNew: false }));
+    let derived = false;
+    const isEmpty = async (): Promise<boolean> =>
+      (await store.list('archives')).length === 0 && !derived;
+    const around = surroundings(invocation, () => whileDeriving?.({ isEmpty }));
     const repository = await openRepository(store, provide, around);
+    derived = true;
     if (!repository.settings.encrypted && !passphrases.interactive) {
       // Somebody who can write to the storage may have put an unencrypted one in its place.
       output.warning(

@@ -47,12 +47,15 @@ export function warmBackup({ sources, threads, dryRun }: BackupsAhead): void {
  * Starts the others too, while the key is derived, where all of them will have work: earlier they would hold up
  * what leads to that.
  *
- * @param isFirst the repository is a new one
+ * @param isEmpty asks whether the repository holds no archive; should that fail, they start when they are needed
  */
-export function warmBackingUp(ahead: BackupsAhead, isFirst: boolean): void {
+export async function warmBackingUp(
+  ahead: BackupsAhead,
+  isEmpty: () => Promise<boolean>,
+): Promise<void> {
   warmBackup(ahead);
   const { sources, threads, dryRun } = ahead;
-  if (!isFirst || sources > 1 || dryRun) return;
+  if (sources > 1 || dryRun || !(await isEmpty().catch(() => false))) return;
   keepWarm('place', [{ module: moduleFile('place') }], 1);
   const work = [{ module: moduleFile('collect') }, { module: moduleFile('seal') }];
   keepWarm('work', work, threadsOfEach(threads, sources));

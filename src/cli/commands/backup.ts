@@ -28,9 +28,9 @@ export default async function run(invocation: Invocation<'backup'>): Promise<num
   const exclude = [...options.exclude, ...options.excludeFrom.flatMap(readPatterns)];
   const { dryRun, pool } = options;
   // The key is derived by another thread: the code of the flow is loaded meanwhile.
-  const whileDeriving: WhileDeriving = ({ isNew }) => {
+  const whileDeriving: WhileDeriving = ({ isEmpty }) => {
     const { threads } = options;
-    warmBackingUp({ sources: sources.length, threads, dryRun }, isNew);
+    void warmBackingUp({ sources: sources.length, threads, dryRun }, isEmpty);
   };
   const opening = openRepositoryOf(invocation, { create: !dryRun, dryRun, pool, whileDeriving });
   opening.catch(() => undefined);
