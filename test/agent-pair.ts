@@ -1,5 +1,5 @@
 /**
- * Two halves of a pipe in one process, each with its agents and its own identity, and a proxy between
+ * Two halves of a pipe in one process, each with its agents, and a proxy between
  * them: what the tests of agents use before any daemon comes in.
  */
 import { randomBytes } from 'node:crypto';
@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataPort } from '../src/channel/net/data-port.ts';
 import { type Identity, openIdentity } from '../src/channel/net/identity.ts';
+import { type LinkCipher, TAG_BYTES } from '../src/channel/net/link-cipher.ts';
 import type { HandOver, LinksOptions } from '../src/channel/net/links.ts';
 import { shareRate } from '../src/channel/net/rate-limit.ts';
 import type { SendOptions } from '../src/channel/net/send.ts';
@@ -34,6 +35,15 @@ async function newIdentity(): Promise<Identity> {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** What a peer with these keys would send: a message with its tag. */
+export function sealed({ sealer }: LinkCipher, bytes: Uint8Array): Buffer {
+  const made = Buffer.alloc(bytes.length + TAG_BYTES);
+  sealer.begin();
+  sealer.update(bytes, 0, bytes.length, made, 0);
+  sealer.end(made, bytes.length);
+  return made;
 }
 
 export interface PairOptions {
@@ -75,16 +85,14 @@ export interface Pair {
 
 export async function startPair(options: PairOptions): Promise<Pair> {
   const { agents = 1, links = 2, ordered = false, flow = 'push', count, heads = 1 } = options;
-  const [client, server] = await identities();
   const port = await DataPort.open(['127.0.0.1'], 0);
   const proxy = await LinkProxy.open(port.port);
   proxy.onConnect = options.onConnect;
   const id = randomBytes(16).toString('hex');
   const [secret, { lostMs }] = [randomBytes(32), options];
-  const common = { id, secret, ...LOAD_WORDS, ...(lostMs === undefined ? {} : { lostMs }) };
+  const accepting = { id, secret, ...LOAD_WORDS, ...(lostMs === undefined ? {} : { lostMs }) };
   const connecting = {
-    ...common,
-    identity: { ...client, peerFingerprint: server.fingerprint },
+    ...accepting,
     connect: {
       host: '127.0.0.1',
       port: proxy.port,
@@ -92,10 +100,6 @@ export async function startPair(options: PairOptions): Promise<Pair> {
       ...(options.localAddresses === undefined ? {} : { localAddresses: options.localAddresses }),
     },
     ...options.wrong,
-  };
-  const accepting = {
-    ...common,
-    identity: { ...server, peerFingerprint: client.fingerprint },
   };
   const seen: number[] = [];
   const payloadBytes = options.payloadBytes ?? 20_000;

@@ -318,6 +318,8 @@ export const LIMITS = {
   sharedStreamBytes: MIB,
   /** Attempts to connect of one agent; each has a token of its own. */
   linkAttemptsMax: 1_000_000,
+  /** Bytes of a data connection that one key encrypts. TLS 1.3 allows AES-GCM about 380 GB (RFC 8446, 5.5). */
+  linkKeyBytes: 64 * GIB,
   /** Bytes that are read from a data connection at once. */
   linkReadBytes: 64 * KIB,
   /** Bytes that are handed to a data connection at once. */

@@ -1,5 +1,5 @@
 /**
- * The door of host/ for threads that only touch files: what mod.ts has besides (codecs, random numbers, the
+ * The door of host/ for threads that only touch files and send them: what mod.ts has besides (codecs, random numbers, the
  * process) is not loaded. Of a thread that lives for a second, loading code is a good part.
  */
 import { PenstockError } from '../base/errors.ts';
@@ -16,6 +16,8 @@ export type { FileStatusFields, Kind } from './file-status.ts';
 export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
 export type { Attribute, Files } from './files.ts';
 export { CWD, NO_ATTRIBUTES } from './files.ts';
+export type { MessageOpener, MessageSealer } from './message-cipher.ts';
+export { openMessageOpener, openMessageSealer } from './message-cipher.ts';
 export { crc32cOf, crcOf } from './native/hash.ts';
 
 let files: Files | undefined;

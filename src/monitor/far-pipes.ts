@@ -230,7 +230,6 @@ export class FarPipes {
     const { flow, agents, bytesPerSecond, ordered } = asked;
     const stages = farStages(asked.stages, peer, this.#context.pipes);
     const options = {
-      identity: { ...this.#context.identity, peerFingerprint: peer.fingerprint },
       ...link,
       headerBytesWord: asked.headerBytesWord,
       directoryBytesWord: asked.directoryBytesWord,

@@ -10,11 +10,9 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSecureContext } from 'node:tls';
 import { FRAME_BYTES, FRAME_KIND, newFrame, writeFrame } from '../../src/channel/net/frame.ts';
 import { connectLink } from '../../src/channel/net/link-setup.ts';
-import { clientTls } from '../../src/channel/net/pinned-tls.ts';
-import { identities, type Pair, startPair } from '../agent-pair.ts';
+import { type Pair, sealed, startPair } from '../agent-pair.ts';
 
 const COUNT = 300;
 const CUTS = 5;
@@ -67,18 +65,15 @@ test('a number out of its turn ends the connection that brings it, and is not ha
     beside: true,
     bytesPerSecond: 1e5,
   });
-  const [client, server] = await identities();
-  const identity = { ...client, peerFingerprint: server.fingerprint };
   const target = { host: '127.0.0.1', port: pair.port.port, localAddress: undefined };
-  const context = createSecureContext(clientTls(client));
   const preamble = { id: pair.id, agent: 0, attempt: 1000 };
   const { signal } = new AbortController();
   try {
-    const link = await connectLink(target, identity, context, pair.secret, preamble, signal);
+    const link = await connectLink(target, pair.secret, preamble, signal);
     const bytes = Buffer.alloc(FRAME_BYTES);
     // Far ahead of what the true peer has sent by then, at its rate.
     writeFrame(bytes, 0, { ...newFrame(), kind: FRAME_KIND.data, sequence: 500_000 });
-    link.socket.write(bytes);
+    link.socket.write(sealed(link.cipher, bytes));
     link.socket.resume();
     if (!link.socket.closed) await once(link.socket, 'close');
     const before = pair.far.counter(0, 'receive');

@@ -11,7 +11,6 @@ import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect as connectTls, createSecureContext } from 'node:tls';
 import { LIMITS } from '../../src/base/limits.ts';
 import {
   ADMITTED,
@@ -19,16 +18,13 @@ import {
   FRAME_KIND,
   newFrame,
   PREAMBLE_BYTES,
-  tokenOf,
   writeFrame,
   writePreamble,
 } from '../../src/channel/net/frame.ts';
-import type { Identity } from '../../src/channel/net/identity.ts';
+import { NONCE_BYTES, openLinkCipher } from '../../src/channel/net/link-cipher.ts';
 import { connectLink } from '../../src/channel/net/link-setup.ts';
-import { clientTls } from '../../src/channel/net/pinned-tls.ts';
 import { seededRandom } from '../../src/host/mod.ts';
-import { identities, type Pair, startPair } from '../agent-pair.ts';
-import { newMachine } from '../monitor-fixture.ts';
+import { type Pair, sealed, startPair } from '../agent-pair.ts';
 
 const CASES = 40;
 const CONNECTIONS = 1000;
@@ -68,14 +64,14 @@ async function ended(socket: Socket): Promise<void> {
   if (!socket.closed) await once(socket, 'close');
 }
 
-/** A connection of which the preamble was taken. */
-async function admitted(pair: Pair, attempt: number): Promise<Socket> {
+/** A connection of which the preamble was taken, and what keys are made of there. */
+async function admitted(pair: Pair, attempt: number): Promise<{ socket: Socket; nonce: Buffer }> {
   const socket = plainTo(pair);
   socket.write(writePreamble({ id: pair.id, agent: 0, attempt }));
   const [answer] = (await once(socket, 'data')) as [Buffer];
-  deepEqual([...answer], [ADMITTED]);
+  deepEqual([answer[0], answer.length], [ADMITTED, 1 + NONCE_BYTES]);
   socket.pause();
-  return socket;
+  return { socket, nonce: answer.subarray(1) };
 }
 
 test('what is no preamble, or comes slowly', async (t) => {
@@ -100,37 +96,36 @@ test('what is no preamble, or comes slowly', async (t) => {
 
 test('strangers who know what is sent in clear', async (t) => {
   const pair = await start(t);
-  const stranger = (await newMachine()).identity;
-  const [client] = await identities();
-  const preamble = (attempt: number) => ({ id: pair.id, agent: 0, attempt });
   for (let i = 0; i < CASES; i++) {
-    const socket = await admitted(pair, 1000 + i);
-    const kind = draw(4);
+    const { socket, nonce } = await admitted(pair, 1000 + i);
+    const kind = draw(3);
     if (kind === 0) {
       socket.end(random.bytes(1 + draw(3000)));
       await ended(socket);
       continue;
     }
-    // With a certificate of their own, or, who has stolen it, the peer's; but not the token.
-    const identity: Identity = kind === 1 ? stranger : client;
-    const tls = connectTls({ ...clientTls(identity), socket });
-    tls.on('error', () => {});
-    const token = tokenOf(pair.secret, preamble(kind === 2 ? 1001 + i : 2000));
-    tls.write(kind === 3 ? random.bytes(32) : token);
-    await ended(tls);
+    // With another secret, or, had they this one, with what proves it for another connection.
+    const secret = kind === 1 ? random.bytes(32) : pair.secret;
+    const other = { id: pair.id, agent: 0, attempt: kind === 1 ? 1000 + i : 1001 + i };
+    const cipher = openLinkCipher('connecting', secret, other, nonce);
+    let answer = 0;
+    socket.on('data', (bytes) => {
+      answer += bytes.length;
+    });
+    socket.write(cipher.sealer.proof());
+    await ended(socket);
+    deepEqual(answer, 0);
   }
   await goesOn(pair);
 });
 
 test('a peer that sends what are no frames of this pipe', async (t) => {
   const pair = await start(t);
-  const [client, server] = await identities();
-  const identity = { ...client, peerFingerprint: server.fingerprint };
-  const context = createSecureContext({ cert: client.certPem, key: client.keyPem });
   const target = { host: '127.0.0.1', port: pair.port.port, localAddress: undefined };
   const { signal } = new AbortController();
   const hostile: readonly (() => Buffer)[] = [
-    () => random.bytes(FRAME_BYTES + draw(3000)),
+    () => random.bytes(FRAME_BYTES),
+    () => Buffer.concat([header({}), random.bytes(draw(3000))]),
     () => header({ payloadBytes: 2 ** 32 - 1 }),
     () => header({ headerBytes: 65_535 }),
     () => header({ directoryBytes: 2 ** 31 }),
@@ -142,9 +137,11 @@ test('a peer that sends what are no frames of this pipe', async (t) => {
   ];
   for (let i = 0; i < CASES; i++) {
     const preamble = { id: pair.id, agent: 0, attempt: 1000 + i };
-    const link = await connectLink(target, identity, context, pair.secret, preamble, signal);
-    link.socket.write((hostile[i % hostile.length] as () => Buffer)());
-    await ended(link.socket);
+    const { socket, cipher } = await connectLink(target, pair.secret, preamble, signal);
+    const bytes = (hostile[i % hostile.length] as () => Buffer)();
+    // Also what is not sealed at all.
+    socket.write(i % 3 === 0 ? Buffer.concat([bytes, random.bytes(16)]) : sealed(cipher, bytes));
+    await ended(socket);
   }
   await goesOn(pair);
 });
@@ -164,8 +161,8 @@ test('a thousand connections at every stage of their set-up', async (t) => {
     many.push(socket);
     const preamble = writePreamble({ id: pair.id, agent: 0, attempt: 1000 + i });
     if (i % 3 !== 0) socket.write(preamble);
-    // The beginning of a TLS record that never ends.
-    if (i % 3 === 2) socket.write(Buffer.concat([Buffer.of(22, 3, 1, 64, 0), randomBytes(100)]));
+    // The beginning of a proof that never ends.
+    if (i % 3 === 2) socket.write(randomBytes(10));
     if (i % 100 === 0) await goesOn(pair);
   }
   await goesOn(pair);
@@ -188,7 +185,7 @@ test('one address that opens many connections keeps no other one out', async (t)
   await admitted(pair, 5001);
   honest.write(preamble.subarray(10));
   const [answer] = (await once(honest, 'data')) as [Buffer];
-  deepEqual([...answer], [ADMITTED]);
+  deepEqual(answer[0], ADMITTED);
   for (const socket of [honest, ...greedy]) socket.destroy();
   await goesOn(pair);
 });

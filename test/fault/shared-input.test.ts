@@ -17,9 +17,9 @@ import { LIMITS } from '../../src/base/limits.ts';
 import { PIPE_VERSION } from '../../src/channel/net/control-channel.ts';
 import { extendPipe } from '../../src/channel/net/controller.ts';
 import { writePreamble } from '../../src/channel/net/frame.ts';
-import { connectLink } from '../../src/channel/net/link-setup.ts';
 import { serverTls } from '../../src/channel/net/pinned-tls.ts';
 import { openPipeChannel } from '../../src/channel/net/reach.ts';
+import { connectTlsLink } from '../../src/channel/net/tls-setup.ts';
 import { seededRandom } from '../../src/host/mod.ts';
 import { allowFarModule } from '../../src/monitor/pipe-modules.ts';
 import { LOAD_MODULE, LOAD_WORDS } from '../agent-load.ts';
@@ -66,7 +66,7 @@ async function start(t: TestContext): Promise<Place> {
   const { port, shared } = ready;
   let attempt = 0;
   const link = async (): Promise<Socket> => {
-    const { socket } = await connectLink(
+    const socket = await connectTlsLink(
       { host: '127.0.0.1', port, localAddress: undefined },
       { ...client.identity, peerFingerprint: fingerprint },
       createSecureContext(serverTls(client.identity)),

@@ -21,9 +21,11 @@ import {
   writePreamble,
 } from '../../src/channel/net/frame.ts';
 import { FrameReader } from '../../src/channel/net/frame-reader.ts';
+import { type LinkCipher, openLinkCipher } from '../../src/channel/net/link-cipher.ts';
 import { reserve, shareRate } from '../../src/channel/net/rate-limit.ts';
 import { PipeBuffer } from '../../src/pipe/mod.ts';
 import { createSegment } from '../../src/pipe/segment.ts';
+import { sealed } from '../agent-pair.ts';
 
 const BOUNDS = { headerBytes: 4096, payloadBytes: 8192, directoryBytes: 4096 };
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
@@ -103,8 +105,8 @@ test('a header that is right in itself is refused where its numbers are out of b
   }
 });
 
-test('frames are found however their bytes are cut, and lie where they belong', async () => {
-  const segment = createSegment({
+function makeSegment(): ReturnType<typeof createSegment> {
+  return createSegment({
     name: 'frames',
     maxBuffers: 2,
     payloadBytes: BOUNDS.payloadBytes,
@@ -124,10 +126,16 @@ test('frames are found however their bytes are cut, and lie where they belong', 
       ...stage,
     })),
   });
-  const target = new PipeBuffer(segment, 1);
+}
+
+test('frames are found however their bytes are cut, and lie where they belong', async () => {
+  const target = new PipeBuffer(makeSegment(), 1);
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.tuple(frameArbitrary, fc.boolean()), { minLength: 1, maxLength: 4 }),
+      fc.array(fc.tuple(frameArbitrary, fc.constantFrom('now', 'later', 'never')), {
+        minLength: 1,
+        maxLength: 4,
+      }),
       fc.infiniteStream(fc.integer({ min: 1, max: 3000 })),
       fc.nat(255),
       async (frames, cuts, salt) => {
@@ -136,25 +144,42 @@ test('frames are found however their bytes are cut, and lie where they belong', 
           for (let i = 0; i < bytes.length; i++) bytes[i] = i * 31 + salt;
           return bytes;
         };
-        const whole = Buffer.concat(frames.flatMap(([frame]) => [bytesOf(frame), body(frame)]));
-        const found: Buffer[] = [];
+        const secret = Buffer.alloc(32, salt);
+        const preamble = { id: 'ab'.repeat(16), agent: 0, attempt: 0 };
+        const ends = (['connecting', 'accepting'] as const).map((side) =>
+          // Keys are replaced every few frames.
+          openLinkCipher(side, secret, preamble, Buffer.alloc(32), 5000),
+        );
+        const [own, other] = ends as [LinkCipher, LinkCipher];
+        const whole = Buffer.concat(
+          frames.flatMap(([frame]) => {
+            const behind = body(frame);
+            const head = sealed(own, bytesOf(frame));
+            return behind.length === 0 ? [head] : [head, sealed(own, behind)];
+          }),
+        );
+        const found: (Buffer | undefined)[] = [];
         const reader = new FrameReader(
           {
             begin: () => {
-              const [, later] = frames[found.length] as [Frame, boolean];
-              return later ? Promise.resolve(target) : target;
+              const [, when] = frames[found.length] as [Frame, string];
+              if (when === 'never') return null;
+              return when === 'later' ? Promise.resolve(target) : target;
             },
-            end: ({ headerBytes, payloadBytes, directoryBytes }) => {
-              found.push(
-                Buffer.concat([
-                  target.header().subarray(target.headerRoom - headerBytes),
-                  target.payload().subarray(0, payloadBytes),
-                  target.directory().subarray(0, directoryBytes),
-                ]),
-              );
+            end: ({ headerBytes, payloadBytes, directoryBytes }, laid) => {
+              if (laid === null) found.push(undefined);
+              else
+                found.push(
+                  Buffer.concat([
+                    target.header().subarray(target.headerRoom - headerBytes),
+                    target.payload().subarray(0, payloadBytes),
+                    target.directory().subarray(0, directoryBytes),
+                  ]),
+                );
             },
           },
           BOUNDS,
+          other.opener,
         );
         for (let at = 0; at < whole.length; ) {
           const length = cuts.next().value as number;
@@ -163,12 +188,78 @@ test('frames are found however their bytes are cut, and lie where they belong', 
         }
         deepEqual(
           found,
-          frames.map(([frame]) => body(frame)),
+          frames.map(([frame, when]) => (when === 'never' ? undefined : body(frame))),
         );
       },
     ),
     { numRuns: 50 },
   );
+});
+
+test('no altered, repeated or lost byte of sealed frames comes through', () => {
+  const secret = Buffer.alloc(32, 9);
+  const target = new PipeBuffer(makeSegment(), 1);
+  const preamble = { id: 'cd'.repeat(16), agent: 1, attempt: 2 };
+  const open = (side: 'connecting' | 'accepting'): LinkCipher =>
+    openLinkCipher(side, secret, preamble, Buffer.alloc(32, 1));
+  const frame = {
+    ...newFrame(),
+    kind: FRAME_KIND.data as number,
+    sequence: 1,
+    headerBytes: 3,
+    payloadBytes: 20,
+    directoryBytes: 5,
+  };
+  const own = open('connecting');
+  const bodies = [
+    Buffer.from('first body of 28 bytes here.'),
+    Buffer.from('another one that follows it.'),
+  ];
+  const parts = bodies.map((body) =>
+    Buffer.concat([sealed(own, bytesOf(frame)), sealed(own, body)]),
+  );
+  /** Bodies that were handed on until something was refused, or all had come. */
+  const comes = (bytes: Buffer): string[] => {
+    const found: string[] = [];
+    const end = (): void => {
+      const { headerRoom } = target;
+      found.push(
+        Buffer.concat([
+          target.header().subarray(headerRoom - 3),
+          target.payload().subarray(0, 20),
+          target.directory().subarray(0, 5),
+        ]).toString(),
+      );
+    };
+    const { opener } = open('accepting');
+    const reader = new FrameReader({ begin: () => target, end }, BOUNDS, opener);
+    try {
+      equal(reader.push(bytes), undefined);
+    } catch (thrown) {
+      equal((thrown as { code: string }).code, 'NET_PROTOCOL');
+      found.push('refused');
+    }
+    return found;
+  };
+  const texts = bodies.map(String);
+  const whole = Buffer.concat(parts);
+  deepEqual(comes(whole), texts);
+  for (let bit = 0; bit < whole.length * 8; bit++) {
+    const altered = Buffer.from(whole);
+    altered[bit >> 3] = (altered[bit >> 3] as number) ^ (1 << (bit & 7));
+    const before = bit < (parts[0] as Buffer).length * 8 ? 0 : 1;
+    deepEqual(comes(altered), [...texts.slice(0, before), 'refused'], `bit ${bit}`);
+  }
+  const [first, second] = parts as [Buffer, Buffer];
+  deepEqual(comes(Buffer.concat([first, first])), [texts[0], 'refused'], 'repeated');
+  deepEqual(comes(second), ['refused'], 'one is missing');
+  for (let at = 1; at < whole.length; at++) {
+    const lost = Buffer.concat([whole.subarray(0, at), whole.subarray(at + 1)]);
+    deepEqual(comes(lost).includes('refused') || comes(lost).length < 2, true, `byte ${at}`);
+  }
+  // What one side has sent is nothing that it believes itself.
+  const back = new FrameReader({ begin: () => target, end: () => {} }, BOUNDS, own.opener);
+  throws(() => back.push(whole), { code: 'NET_PROTOCOL' });
 });
 
 test('preambles are read back, and nothing else is one; tokens differ by agent and attempt', () => {

@@ -112,7 +112,7 @@ export type PipeMessage =
   | { readonly type: 'safe'; readonly value: unknown };
 
 /** The version of these messages and of the frames; both sides must have the same. */
-export const PIPE_VERSION = 2;
+export const PIPE_VERSION = 3;
 
 const TYPES = [
   'initiate',

@@ -1,7 +1,7 @@
 /**
  * The bytes of a data connection between two agents: preamble, token, frames. Pure functions.
  *
- *   preamble (in clear, 64 bytes)        frame header (inside TLS, 64 bytes)
+ *   preamble (in clear, 64 bytes)        frame header (sealed, 64 bytes)
  *    0  magic "PSTKDATA"        8         0  magic "PSTF"                         u32
  *    8  version                 u8        4  version                              u8
  *    9  zero                    u8        5  kind                                 u8
@@ -38,7 +38,7 @@ export const TOKEN_BYTES = 32;
 export const ID_BYTES = 16;
 /** Words of a buffer that travel with it. */
 export const FRAME_WORDS = 6;
-/** What the accepting machine answers to a preamble before TLS begins. */
+/** What the accepting machine answers to a preamble. */
 export const ADMITTED = 0x06;
 
 const MAGIC = 0x46_54_53_50; // "PSTF"
@@ -171,7 +171,7 @@ export function readPreamble(bytes: Buffer): Preamble | undefined {
   };
 }
 
-/** The token of one connection: good once, for this agent and attempt alone. */
+/** The token of a connection that pipes share: good once, for this attempt alone. */
 export function tokenOf(secret: Uint8Array, preamble: Preamble): Buffer {
   return createHmac('sha256', secret).update(writePreamble(preamble)).digest();
 }

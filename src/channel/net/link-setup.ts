@@ -1,35 +1,34 @@
 /**
- * How a data connection comes about: TCP, preamble, TLS 1.3 with pinned certificates, one-time token.
+ * How a data connection comes about: TCP, preamble, and proofs that both sides have the secret of the half pipe, which
+ * the control channel has brought (TLS 1.3 with pinned certificates).
  *
  *   connecting side                     accepting side
  *   preamble (clear)          ──▶       the data port reads it and hands the socket to the agent's thread
- *                             ◀──       ADMITTED, one byte
- *   TLS 1.3, both with certificates, each looking for the one fingerprint that it expects
- *   token (TLS)               ──▶       compared; used up
- *                             ◀──       the first frame: the connection is up
+ *                             ◀──       ADMITTED, one byte, and a nonce of 32 (clear)
+ *   proof                     ──▶       checked
+ *   checked                   ◀──       proof: the connection is up, what follows are sealed frames
  *
  * Contract: before the byte ADMITTED the connecting side sends nothing but the preamble, so that the data
- * port cannot read what belongs to TLS. Whatever is wrong ends the connection without a word. Each
- * set-up ends within LIMITS.linkSetupMs.
+ * port cannot read what belongs to the agent. Whatever is wrong ends the connection without a word. Each
+ * set-up ends within LIMITS.linkSetupMs. Connections that pipes share have TLS of their own (tls-setup.ts).
  */
-import { timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { connect as connectTcp, type Socket, Socket as TcpSocket } from 'node:net';
-import { connect as connectTls, type SecureContext, TLSSocket } from 'node:tls';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
-import { ADMITTED, type Preamble, TOKEN_BYTES, tokenOf, writePreamble } from './frame.ts';
-import type { Identity } from './identity.ts';
-import { checkPinned, clientTls } from './pinned-tls.ts';
+import { ADMITTED, type Preamble, writePreamble } from './frame.ts';
+import {
+  closeLinkCipher,
+  type LinkCipher,
+  NONCE_BYTES,
+  openLinkCipher,
+  PROOF_BYTES,
+} from './link-cipher.ts';
 
-/** What an agent's thread needs to know of both sides: plain data. */
-export interface LinkIdentity extends Identity {
-  /** Of the other side's certificate. */
-  readonly peerFingerprint: string;
-}
-
-/** A connection that is up, and bytes that came behind the token. */
+/** A connection that is up, and bytes that came behind the set-up. */
 export interface ReadyLink {
   readonly socket: Socket;
+  readonly cipher: LinkCipher;
   readonly rest: Buffer;
 }
 
@@ -39,84 +38,75 @@ export interface LinkTarget {
   readonly localAddress: string | undefined;
 }
 
-/** Connects as an agent; the socket is up once the first frame comes. */
+/** Connects as an agent. */
 export async function connectLink(
   target: LinkTarget,
-  identity: LinkIdentity,
-  context: SecureContext,
   secret: Uint8Array,
   preamble: Preamble,
   signal: AbortSignal,
 ): Promise<ReadyLink> {
-  const { host, port, localAddress } = target;
-  const raw = connectTcp({
-    host,
-    port,
-    noDelay: true,
-    ...(localAddress === undefined ? {} : { localAddress }),
+  const socket = dial(target);
+  return guarded(socket, signal, async () => {
+    const rest = await admit(socket, preamble);
+    return proveFirst(socket, rest, secret, preamble);
   });
-  return guarded(raw, signal, async () => {
-    await happens(raw, 'connect');
-    raw.write(writePreamble(preamble));
-    const [admitted] = await read(raw, 1);
-    if (admitted !== ADMITTED) throw setupError('it was answered wrongly');
-    const socket = connectTls({
-      socket: raw,
-      ...clientTls(identity),
-      secureContext: context,
-    });
-    socket.on('error', () => {});
-    await happens(socket, 'secureConnect');
-    checkPinned(socket, identity.peerFingerprint, 'who is at the other end of a data connection');
-    socket.write(tokenOf(secret, preamble));
-    return { socket, rest: Buffer.alloc(0) };
-  });
+}
+
+/** Takes over a stream of shared connections that this side has begun, and that was admitted. */
+export async function joinLink(
+  descriptor: number,
+  secret: Uint8Array,
+  preamble: Preamble,
+  signal: AbortSignal,
+): Promise<ReadyLink> {
+  const socket = new TcpSocket({ fd: descriptor, readable: true, writable: true });
+  return guarded(socket, signal, () => proveFirst(socket, Buffer.alloc(0), secret, preamble));
 }
 
 /** Takes over a socket whose preamble was read, by its descriptor, which belongs to it from now on. */
 export async function acceptLink(
   descriptor: number,
-  identity: LinkIdentity,
-  context: SecureContext,
-  secret: Uint8Array,
-  preamble: Preamble,
-  signal: AbortSignal,
-): Promise<ReadyLink> {
-  const raw = new TcpSocket({ fd: descriptor, readable: true, writable: true });
-  return guarded(raw, signal, async () => {
-    raw.setNoDelay(true);
-    raw.write(Uint8Array.of(ADMITTED));
-    const socket = new TLSSocket(raw, {
-      isServer: true,
-      secureContext: context,
-      requestCert: true,
-      // The fingerprint decides.
-      rejectUnauthorized: false,
-    });
-    socket.on('error', () => {});
-    await happens(socket, 'secure');
-    checkPinned(socket, identity.peerFingerprint, 'who is at the other end of a data connection');
-    return { socket, rest: await shownToken(socket, secret, preamble) };
-  });
-}
-
-/**
- * Takes over a stream of shared connections. One of ours has sent its token, and is up when the first frame
- * comes; one of theirs has to show it.
- */
-export async function acceptShared(
-  descriptor: number,
-  whose: 'ours' | 'theirs',
   secret: Uint8Array,
   preamble: Preamble,
   signal: AbortSignal,
 ): Promise<ReadyLink> {
   const socket = new TcpSocket({ fd: descriptor, readable: true, writable: true });
   return guarded(socket, signal, async () => {
-    if (whose === 'ours') return { socket, rest: await read(socket, 1) };
-    socket.write(Uint8Array.of(ADMITTED));
-    return { socket, rest: await shownToken(socket, secret, preamble) };
+    socket.setNoDelay(true);
+    const nonce = randomBytes(NONCE_BYTES);
+    socket.write(Buffer.concat([Uint8Array.of(ADMITTED), nonce]));
+    const [proof, rest] = await readBytes(socket, PROOF_BYTES);
+    const cipher = openLinkCipher('accepting', secret, preamble, nonce);
+    checkProof(cipher, proof);
+    socket.write(cipher.sealer.proof());
+    return { socket, cipher, rest };
   });
+}
+
+/** The connecting side of the proofs; `rest` has come already. */
+async function proveFirst(
+  socket: Socket,
+  rest: Buffer,
+  secret: Uint8Array,
+  preamble: Preamble,
+): Promise<ReadyLink> {
+  const [nonce, behindNonce] = await readBytes(socket, NONCE_BYTES, rest);
+  const cipher = openLinkCipher('connecting', secret, preamble, nonce);
+  try {
+    socket.write(cipher.sealer.proof());
+    const [proof, behind] = await readBytes(socket, PROOF_BYTES, behindNonce);
+    checkProof(cipher, proof);
+    return { socket, cipher, rest: behind };
+  } catch (thrown) {
+    closeLinkCipher(cipher);
+    throw thrown;
+  }
+}
+
+function checkProof(cipher: LinkCipher, proof: Buffer): void {
+  if (cipher.opener.isProof(proof)) return;
+  closeLinkCipher(cipher);
+  throw setupError('the other side does not have its secret');
 }
 
 /** Connections that are being accepted. Whoever has overheard a preamble gets as far as this: the oldest gives way. */
@@ -140,20 +130,26 @@ export class SetUps {
   }
 }
 
-/** Reads a token and compares it; gives what came behind it. */
-async function shownToken(socket: Socket, secret: Uint8Array, preamble: Preamble): Promise<Buffer> {
-  const bytes = await read(socket, TOKEN_BYTES);
-  const token = bytes.subarray(0, TOKEN_BYTES);
-  if (!timingSafeEqual(token, tokenOf(secret, preamble))) throw setupError('its token is wrong');
-  return bytes.subarray(TOKEN_BYTES);
+export function dial({ host, port, localAddress }: LinkTarget): Socket {
+  const from = localAddress === undefined ? {} : { localAddress };
+  return connectTcp({ host, port, noDelay: true, ...from });
+}
+
+/** Says what a connection is for; gives what came behind the answer that it may go on. */
+export async function admit(socket: Socket, preamble: Preamble): Promise<Buffer> {
+  await happens(socket, 'connect');
+  socket.write(writePreamble(preamble));
+  const [[admitted], rest] = await readBytes(socket, 1);
+  if (admitted !== ADMITTED) throw setupError('it was answered wrongly');
+  return rest;
 }
 
 /** Runs a set-up that ends the socket when it fails, takes too long, or is called off. */
-async function guarded(
+export async function guarded<Ready>(
   raw: Socket,
   signal: AbortSignal,
-  setUp: () => Promise<ReadyLink>,
-): Promise<ReadyLink> {
+  setUp: () => Promise<Ready>,
+): Promise<Ready> {
   const cancel = (): void => {
     raw.destroy();
   };
@@ -172,12 +168,12 @@ async function guarded(
   }
 }
 
-function setupError(message: string): PenstockError {
+export function setupError(message: string): PenstockError {
   return new PenstockError('NET_UNREACHABLE', `a data connection did not come about: ${message}`);
 }
 
 /** Resolves with the event; rejects if the socket closes before. */
-function happens(socket: Socket, event: string): Promise<void> {
+export function happens(socket: Socket, event: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const closed = (): void => reject(setupError('it was ended'));
     if (socket.destroyed) closed();
@@ -190,23 +186,32 @@ function happens(socket: Socket, event: string): Promise<void> {
   });
 }
 
-/** At least so many bytes; the socket is paused afterwards. */
-function read(socket: Socket, wanted: number): Promise<Buffer> {
+/** So many bytes, the first of which may have come already, and what came behind them; the socket is then paused. */
+export function readBytes(
+  socket: Socket,
+  wanted: number,
+  before: Buffer = Buffer.alloc(0),
+): Promise<[Buffer, Buffer]> {
   return new Promise((resolve, reject) => {
-    let bytes = Buffer.alloc(0);
+    let bytes = before;
     const closed = (): void => reject(setupError('it was ended'));
-    const more = (chunk: Buffer): void => {
-      bytes = Buffer.concat([bytes, chunk]);
-      if (bytes.length < wanted) return;
+    const enough = (): void => {
       socket.off('data', more);
       socket.off('close', closed);
       socket.off('end', closed);
       socket.pause();
-      resolve(bytes);
+      resolve([bytes.subarray(0, wanted), bytes.subarray(wanted)]);
     };
+    const more = (chunk: Buffer): void => {
+      bytes = Buffer.concat([bytes, chunk]);
+      if (bytes.length >= wanted) enough();
+    };
+    if (bytes.length >= wanted) return enough();
     if (socket.destroyed) closed();
     socket.on('data', more);
     socket.once('close', closed);
     socket.once('end', closed);
+    // After a pause it does not begin by itself.
+    socket.resume();
   });
 }

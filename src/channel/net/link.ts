@@ -1,5 +1,5 @@
 /**
- * One data connection of an agent, once both sides know each other: frames out, frames in.
+ * One data connection of an agent, once both sides know each other: sealed frames out, sealed frames in.
  *
  * Contract: `closed` is told exactly once, whatever ends the connection. What its events throw goes to
  * `defect` and never out of the event loop. While a frame waits for a buffer nothing is read, so the other
@@ -12,6 +12,7 @@ import { LIMITS } from '../../base/limits.ts';
 import type { PipeBuffer } from '../../pipe/mod.ts';
 import { FRAME_BYTES, type Frame, type FrameBounds, writeFrame } from './frame.ts';
 import { FrameReader } from './frame-reader.ts';
+import { closeLinkCipher, type LinkCipher, TAG_BYTES } from './link-cipher.ts';
 import { readInPlace } from './read-in-place.ts';
 
 export interface LinkEvents {
@@ -23,8 +24,11 @@ export interface LinkEvents {
   defect(thrown: unknown): void;
 }
 
+const HEAD_BYTES = FRAME_BYTES + TAG_BYTES;
+
 export class Link {
   readonly #socket: Socket;
+  readonly #cipher: LinkCipher;
   readonly #events: LinkEvents;
   readonly #reader: FrameReader;
   #open = true;
@@ -34,13 +38,19 @@ export class Link {
   #held: Buffer[] = [];
   #heardMs: number = performance.now();
   #spokeMs = 0;
+  /** Sealed bytes that leave together: a frame's header, a piece of its body, a tag. */
+  #out: Buffer | undefined;
+  #outHas = 0;
+  /** Bytes of a frame's body that `write` was not given yet. */
+  #missing = 0;
   /** The bytes of a frame are being written: nothing else may be said between them. */
-  isWriting = false;
+  #isWriting = false;
   /** Why it was ended, where this side did it. */
   reason: string | undefined;
 
-  constructor(socket: Socket, bounds: FrameBounds, events: LinkEvents) {
+  constructor(socket: Socket, cipher: LinkCipher, bounds: FrameBounds, events: LinkEvents) {
     this.#socket = socket;
+    this.#cipher = cipher;
     this.#events = events;
     this.#reader = new FrameReader(
       {
@@ -48,6 +58,7 @@ export class Link {
         end: (frame, target) => events.end(this, frame, target),
       },
       bounds,
+      cipher.opener,
     );
     socket.once('end', () => {
       this.#clean = true;
@@ -112,25 +123,73 @@ export class Link {
     else this.#events.defect(thrown);
   }
 
-  /** Hands bytes to the connection; resolves once they may be changed, rejects if it breaks before. */
-  write(bytes: Uint8Array): Promise<void> {
-    this.#spokeMs = performance.now();
-    return new Promise((resolve, reject) => {
-      this.#socket.write(bytes, (error) => {
-        if (error === null || error === undefined) resolve();
-        else reject(error);
-      });
-    });
+  /**
+   * Begins a frame; if the connection is broken, nothing happens. What lies behind its header is then given to
+   * `write`, all of it.
+   */
+  start(frame: Frame): void {
+    const bodyBytes = frame.headerBytes + frame.payloadBytes + frame.directoryBytes;
+    if (bodyBytes === 0) {
+      this.tell(frame);
+      return;
+    }
+    if (!this.#open) return;
+    assert(!this.#isWriting, 'frames do not mix');
+    this.#isWriting = true;
+    this.#missing = bodyBytes;
+    this.#out ??= Buffer.allocUnsafeSlow(HEAD_BYTES + LIMITS.linkWriteBytes + TAG_BYTES);
+    this.#seal(frame, this.#out);
+    this.#outHas = HEAD_BYTES;
+    this.#cipher.sealer.begin();
   }
 
-  /** Sends the head of a frame; if the connection is broken, nothing happens. */
+  /**
+   * Hands bytes of a frame to the connection, at most LIMITS.linkWriteBytes; resolves once the next may come,
+   * rejects if it breaks before.
+   */
+  async write(memory: Uint8Array, from: number, length: number): Promise<void> {
+    const out = this.#out;
+    if (!this.#open || out === undefined) throw new Error('the connection is broken');
+    const { sealer } = this.#cipher;
+    sealer.update(memory, from, length, out, this.#outHas);
+    this.#outHas += length;
+    this.#missing -= length;
+    if (this.#missing === 0) {
+      sealer.end(out, this.#outHas);
+      this.#outHas += TAG_BYTES;
+    }
+    const bytes = out.subarray(0, this.#outHas);
+    this.#outHas = 0;
+    this.#spokeMs = performance.now();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#socket.write(bytes, (error) => {
+          if (error === null || error === undefined) resolve();
+          else reject(error);
+        });
+      });
+    } finally {
+      if (this.#missing === 0) this.#isWriting = false;
+    }
+  }
+
+  /** Sends a frame without a body; if the connection is broken, nothing happens. */
   tell(frame: Frame): void {
     if (!this.#open) return;
-    assert(!this.isWriting, 'frames do not mix');
+    assert(!this.#isWriting, 'frames do not mix');
     this.#spokeMs = performance.now();
-    const bytes = Buffer.allocUnsafe(FRAME_BYTES);
-    writeFrame(bytes, 0, frame);
+    const bytes = Buffer.allocUnsafe(HEAD_BYTES);
+    this.#seal(frame, bytes);
     this.#socket.write(bytes);
+  }
+
+  /** Puts the sealed header at the beginning of `into`. */
+  #seal(frame: Frame, into: Buffer): void {
+    const { sealer } = this.#cipher;
+    writeFrame(into, 0, frame);
+    sealer.begin();
+    sealer.update(into, 0, FRAME_BYTES, into, 0);
+    sealer.end(into, FRAME_BYTES);
   }
 
   /** Ends it if it is silent; returns whether it is time to send a beat. */
@@ -140,7 +199,7 @@ export class Link {
       return false;
     }
     // Bytes that are on their way are sign enough.
-    return this.#open && !this.isWriting && nowMs - this.#spokeMs >= LIMITS.linkBeatMs;
+    return this.#open && !this.#isWriting && nowMs - this.#spokeMs >= LIMITS.linkBeatMs;
   }
 
   /** Ends it in order: the other side sees that it was meant. */
@@ -161,6 +220,7 @@ export class Link {
     this.#open = false;
     this.#held = [];
     this.#reader.stop();
+    closeLinkCipher(this.#cipher);
     try {
       this.#events.closed(this, this.#clean);
     } catch (thrown) {

@@ -10,28 +10,19 @@
  * once, with NET_LOST. `close` ends everything at once; nothing is told afterwards.
  */
 import { closeSync } from 'node:fs';
-import { createSecureContext, type SecureContext } from 'node:tls';
 import { assert } from '../../base/assert.ts';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import type { FrameBounds } from './frame.ts';
 import { Link, type LinkEvents } from './link.ts';
-import {
-  acceptLink,
-  acceptShared,
-  connectLink,
-  type LinkIdentity,
-  type ReadyLink,
-  SetUps,
-} from './link-setup.ts';
-import { serverTls } from './pinned-tls.ts';
+import { closeLinkCipher } from './link-cipher.ts';
+import { acceptLink, connectLink, joinLink, type ReadyLink, SetUps } from './link-setup.ts';
 
 /** Plain data, part of the options of both agents. */
 export interface LinksOptions {
-  readonly identity: LinkIdentity;
   /** Of the half pipe at the accepting side, 32 hexadecimal digits. */
   readonly id: string;
-  /** What the tokens are made of, 32 bytes. */
+  /** What the keys of its data connections are made of, 32 bytes. */
   readonly secret: Uint8Array;
   /** Where to connect to; without it this side accepts. */
   readonly connect?: {
@@ -60,8 +51,8 @@ export interface HandOver {
   readonly agent: number;
   readonly attempt: number;
   readonly descriptor: number;
-  /** A stream of shared connections, which know the machine already: whose side has begun it. */
-  readonly shared?: 'ours' | 'theirs';
+  /** A stream of shared connections that this side has begun, and the other one has admitted. */
+  readonly joins?: boolean;
 }
 
 export class Links {
@@ -70,7 +61,6 @@ export class Links {
   readonly #agent: number;
   readonly #bounds: FrameBounds;
   readonly #events: LinksEvents;
-  readonly #context: SecureContext;
   readonly #abort: AbortController = new AbortController();
   readonly #used: Set<number> = new Set();
   readonly #setUps: SetUps = new SetUps();
@@ -84,7 +74,6 @@ export class Links {
     this.#agent = agent;
     this.#bounds = bounds;
     this.#events = events;
-    this.#context = createSecureContext(serverTls(options.identity));
   }
 
   start(): void {
@@ -95,12 +84,12 @@ export class Links {
   }
 
   /** Takes a connection over from the data port; false if it is not for this agent. */
-  accept({ agent, attempt, descriptor, shared }: HandOver): boolean {
+  accept({ agent, attempt, descriptor, joins = false }: HandOver): boolean {
     if (agent !== this.#agent || this.#abort.signal.aborted) return false;
     if (this.#options.connect !== undefined || this.live.size >= LIMITS.linksPerAgentMax) {
       return false;
     }
-    void this.#setUpAccepted(attempt, descriptor, shared);
+    void this.#setUp(attempt, descriptor, joins);
     return true;
   }
 
@@ -116,22 +105,16 @@ export class Links {
     this.live.clear();
   }
 
-  async #setUpAccepted(
-    attempt: number,
-    descriptor: number,
-    shared: HandOver['shared'],
-  ): Promise<void> {
-    const { identity, id, secret } = this.#options;
+  async #setUp(attempt: number, descriptor: number, joins: boolean): Promise<void> {
+    const { id, secret } = this.#options;
     const preamble = { id, agent: this.#agent, attempt };
     const cancel = this.#setUps.begin();
     const signal = AbortSignal.any([this.#abort.signal, cancel.signal]);
     try {
-      const ready =
-        shared === undefined
-          ? await acceptLink(descriptor, identity, this.#context, secret, preamble, signal)
-          : await acceptShared(descriptor, shared, secret, preamble, signal);
+      const take = joins ? joinLink : acceptLink;
+      const ready = await take(descriptor, secret, preamble, signal);
       if (this.#used.has(attempt) || this.#used.size >= LIMITS.linkAttemptsMax) {
-        ready.socket.destroy();
+        refuse(ready);
       } else {
         this.#used.add(attempt);
         this.#begin(ready);
@@ -154,19 +137,15 @@ export class Links {
         await gone;
       } catch (thrown) {
         this.#lastTrouble = (thrown as Error).message;
-        if (thrown instanceof PenstockError && thrown.code === 'NET_UNTRUSTED') {
-          this.#lose(thrown);
-          return;
-        }
       }
       await pause(delayMs, signal);
       delayMs = Math.min(2 * delayMs, LIMITS.linkRetryMaxMs);
     }
   }
 
-  /** Resolves, once a connection has brought its first frame, with its end. */
+  /** Resolves, once a connection is up, with its end. */
   async #connect(slot: number): Promise<Promise<void>> {
-    const { identity, id, secret, connect } = this.#options;
+    const { id, secret, connect } = this.#options;
     assert(connect !== undefined, 'this side connects');
     assert(this.#attempts < LIMITS.linkAttemptsMax, 'an agent does not connect for ever');
     const preamble = { id, agent: this.#agent, attempt: this.#attempts++ };
@@ -174,8 +153,6 @@ export class Links {
     const place = this.#agent * connect.links + slot;
     const ready = await connectLink(
       { host, port, localAddress: localAddresses[place % Math.max(1, localAddresses.length)] },
-      identity,
-      this.#context,
       secret,
       preamble,
       this.#abort.signal,
@@ -183,28 +160,18 @@ export class Links {
     const { socket } = ready;
     // What has closed since it was set up does not say so again: the slot would wait for ever.
     if (socket.destroyed) throw new Error('a data connection was ended at its beginning');
-    return new Promise((resolve, reject) => {
-      const gone = new Promise<void>((end) => socket.once('close', () => end()));
-      const timer = setTimeout(() => socket.destroy(), LIMITS.linkSetupMs);
-      socket.once('close', () => {
-        clearTimeout(timer);
-        reject(new Error('the other side ended a data connection at its beginning'));
-      });
-      // Without a first frame the other side has not admitted it: it carries nothing yet.
-      socket.once('data', (rest: Buffer) => {
-        clearTimeout(timer);
-        this.#begin({ socket, rest });
-        resolve(gone);
-      });
-    });
+    const gone = new Promise<void>((end) => socket.once('close', () => end()));
+    this.#begin(ready);
+    return gone;
   }
 
-  #begin({ socket, rest }: ReadyLink): void {
+  #begin(ready: ReadyLink): void {
     if (this.#abort.signal.aborted) {
-      socket.destroy();
+      refuse(ready);
       return;
     }
-    const link = new Link(socket, this.#bounds, {
+    const { socket, cipher, rest } = ready;
+    const link = new Link(socket, cipher, this.#bounds, {
       begin: (of, frame) => this.#events.begin(of, frame),
       end: (of, frame, target) => this.#events.end(of, frame, target),
       closed: (of, clean) => this.#closed(of, clean),
@@ -250,6 +217,12 @@ export class Links {
     clearInterval(this.#timer);
     this.#events.lost(error);
   }
+}
+
+/** Ends a connection that is up and not wanted. */
+function refuse({ socket, cipher }: ReadyLink): void {
+  socket.destroy();
+  closeLinkCipher(cipher);
 }
 
 /** Closes a descriptor that no agent has taken over. */

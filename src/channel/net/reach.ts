@@ -315,9 +315,8 @@ function agentsOf(
   { agents, links: total }: { readonly agents: number; readonly links: number },
   ready: Ready,
 ): StageSpec {
-  const { flow, identity, server, bytesPerSecond, agentTail } = options;
+  const { flow, server, bytesPerSecond, agentTail } = options;
   const links: LinksOptions = {
-    identity: { ...identity, peerFingerprint: server.fingerprint },
     id: ready.id,
     secret: Buffer.from(ready.secret, 'base64'),
     // Streams of shared connections are given to the agents.
@@ -358,7 +357,7 @@ function share(
   pipe: Pipe,
   { name, instances: agents = 1 }: StageSpec,
   links: number,
-  { port, id, secret, shared }: Ready,
+  { port, id, shared }: Ready,
 ): void {
   use.keep(
     {
@@ -367,7 +366,7 @@ function share(
       id: shared?.id ?? '',
       secret: Buffer.from(shared?.secret ?? '', 'base64'),
     },
-    { id, secret: Buffer.from(secret, 'base64'), agents, links: linksOfEach(links, agents) },
+    { id, agents, links: linksOfEach(links, agents) },
     async (connection) => (await pipe.control(name, connection)).includes(true),
     (error) => void pipe.stop(error),
   );

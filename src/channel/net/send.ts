@@ -15,7 +15,7 @@
  */
 import { PenstockError } from '../../base/errors.ts';
 import type { ModuleContext, PipeBuffer, PipeModule } from '../../pipe/mod.ts';
-import { FRAME_BYTES, FRAME_KIND, FRAME_WORDS, type Frame, newFrame, writeFrame } from './frame.ts';
+import { FRAME_KIND, FRAME_WORDS, type Frame, newFrame } from './frame.ts';
 import type { Link } from './link.ts';
 import { type HandOver, Links, type LinksOptions } from './links.ts';
 import { reserve, type SharedRate, sliceBytes } from './rate-limit.ts';
@@ -179,25 +179,11 @@ class Sender {
     const { headerBytes, payloadBytes, directoryBytes } = frame;
     const start = buffer.payloadOffset - headerBytes;
     try {
-      if (headerBytes + FRAME_BYTES <= buffer.headerRoom) {
-        // The frame's header in front of the buffer's, so that all leaves together.
-        writeFrame(buffer.memory, start - FRAME_BYTES, frame);
-        link.isWriting = true;
-        await this.#write(
-          link,
-          buffer,
-          start - FRAME_BYTES,
-          FRAME_BYTES + headerBytes + payloadBytes,
-        );
-      } else {
-        link.tell(frame);
-        link.isWriting = true;
-        await this.#write(link, buffer, start, headerBytes + payloadBytes);
-      }
+      link.start(frame);
+      await this.#write(link, buffer, start, headerBytes + payloadBytes);
       await this.#write(link, buffer, buffer.directoryOffset, directoryBytes);
     } finally {
       item.writing = false;
-      link.isWriting = false;
       if (item.taken) this.#free(item);
       else if (!link.open && item.link === link) this.#again(item);
     }
@@ -209,7 +195,7 @@ class Sender {
     for (let at = from; at < from + length; at += slice) {
       const end = Math.min(at + slice, from + length);
       if (rate !== undefined) await this.#turn(reserve(rate, end - at, process.hrtime.bigint()));
-      await link.write(buffer.memory.subarray(at, end));
+      await link.write(buffer.memory, at, end - at);
       this.#context.progress(1, end - at);
     }
   }

@@ -17,9 +17,9 @@ import type { Server } from './api-client.ts';
 import type { DataPort, TakeOver } from './data-port.ts';
 import { ID_BYTES, TOKEN_BYTES } from './frame.ts';
 import type { Identity } from './identity.ts';
-import type { LinkIdentity } from './link-setup.ts';
 import { dropDescriptor, type HandOver } from './links.ts';
 import type { SharedNeed, SharedRequest, SharedStream, SharedTarget } from './shared-thread.ts';
+import type { LinkIdentity } from './tls-setup.ts';
 
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 512 } as const;
 

@@ -6,7 +6,7 @@
  *   agents of pipe 3 ──┘                └ of TLS            ┘        └── agents of pipe 3
  *
  * Contract: a stream carries what a connection of its own would carry to an agent, behind the same preamble
- * and token; it has a window of its own, so that an agent that does not read holds up no other. The side
+ * and with the same proofs and keys; it has a window of its own, so that an agent that does not read holds up no other. The side
  * that connects makes connections and streams again when they break, until it is told to end. A stream
  * whose preamble is of no pipe that this peer has begun is ended without a word.
  */
@@ -25,11 +25,12 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { PenstockError } from '../../base/errors.ts';
 import { LIMITS } from '../../base/limits.ts';
 import { socketPair } from '../../host/mod.ts';
-import { ADMITTED, PREAMBLE_BYTES, readPreamble, tokenOf, writePreamble } from './frame.ts';
-import { acceptLink, connectLink, type LinkIdentity, SetUps } from './link-setup.ts';
+import { ADMITTED, PREAMBLE_BYTES, readPreamble, writePreamble } from './frame.ts';
+import { SetUps } from './link-setup.ts';
 import { type HandOver, pause } from './links.ts';
 import { serverTls } from './pinned-tls.ts';
 import { SESSION_OPTIONS, watchSession, wireOf } from './shared-session.ts';
+import { acceptTlsLink, connectTlsLink, type LinkIdentity } from './tls-setup.ts';
 
 /** Where shared connections go, and what their tokens are made of. */
 export interface SharedTarget {
@@ -44,7 +45,6 @@ export interface SharedTarget {
 /** The streams that the agents of a pipe need. */
 export interface SharedNeed {
   readonly id: string;
-  readonly secret: Uint8Array;
   readonly agents: number;
   /** Of each agent. */
   readonly links: number;
@@ -179,7 +179,7 @@ class SharedThread {
     while (!signal.aborted) {
       try {
         const localAddress = localAddresses[slot % Math.max(1, localAddresses.length)];
-        const { socket } = await connectLink(
+        const socket = await connectTlsLink(
           { host, port, localAddress },
           this.#identity,
           this.#context,
@@ -213,7 +213,7 @@ class SharedThread {
     try {
       const { id, secret } = this.#accepts ?? { id: '', secret: new Uint8Array(32) };
       const preamble = { id, agent, attempt };
-      const { socket, rest } = await acceptLink(
+      const { socket, rest } = await acceptTlsLink(
         descriptor,
         this.#identity,
         this.#context,
@@ -245,7 +245,7 @@ class SharedThread {
     this.#sessions.delete(session);
   }
 
-  #keep({ id, secret, agents, links }: SharedNeed, place: Place): void {
+  #keep({ id, agents, links }: SharedNeed, place: Place): void {
     const over = new AbortController();
     this.#needs.set(id, { over, place });
     place.needs++;
@@ -253,7 +253,7 @@ class SharedThread {
       let attempts = 0;
       for (let slot = 0; slot < links; slot++) {
         const make = (): Promise<boolean> =>
-          this.#stream(secret, { id, agent, attempt: attempts++ }, () =>
+          this.#stream({ id, agent, attempt: attempts++ }, () =>
             sessionOf(place, agent * links + slot, over.signal),
           );
         void this.#keepStream(make, over.signal);
@@ -274,7 +274,6 @@ class SharedThread {
 
   /** A stream for an agent; resolves when it is over, with whether it had come about. */
   async #stream(
-    secret: Uint8Array,
     preamble: { readonly id: string; readonly agent: number; readonly attempt: number },
     sessionLater: () => Promise<Http2Session | undefined>,
   ): Promise<boolean> {
@@ -285,17 +284,17 @@ class SharedThread {
       { endStream: false },
     );
     stream.on('error', () => {});
-    stream.write(Buffer.concat([writePreamble(preamble), tokenOf(secret, preamble)]));
+    stream.write(writePreamble(preamble));
     const bytes = await readBytes(stream, 1, LIMITS.linkSetupMs).catch(() => undefined);
     if (bytes?.[0] !== ADMITTED) {
       stream.close(constants.NGHTTP2_CANCEL);
       return false;
     }
-    // The first frame may have come with it.
+    // The nonce may have come with it.
     if (bytes.length > 1) stream.unshift(bytes.subarray(1));
     const { agent, attempt, id } = preamble;
     const { descriptor, over } = relay(stream);
-    const connection: HandOver = { type: 'link', agent, attempt, descriptor, shared: 'ours' };
+    const connection: HandOver = { type: 'link', agent, attempt, descriptor, joins: true };
     this.#port.postMessage({ id, connection } satisfies SharedStream);
     await over;
     return true;
@@ -312,7 +311,7 @@ class SharedThread {
       if (bytes.length > PREAMBLE_BYTES) stream.unshift(bytes.subarray(PREAMBLE_BYTES));
       const { id, agent, attempt } = preamble;
       const { descriptor } = relay(stream);
-      const connection: HandOver = { type: 'link', agent, attempt, descriptor, shared: 'theirs' };
+      const connection: HandOver = { type: 'link', agent, attempt, descriptor };
       this.#port.postMessage({ id, connection } satisfies SharedStream);
     } catch {
       stream.close(constants.NGHTTP2_CANCEL);

@@ -6,14 +6,15 @@
  * missing, `create` returns nothing. Both libraries' interfaces used here are stable (OpenSSL 1.1 to
  * 3, zstd since 1.4).
  */
-import { isMainThread } from 'node:worker_threads';
 import { assert } from '../../base/assert.ts';
 import type { Codec, KeyedHash } from '../codec.ts';
 import { assertKeyAndTag, rangeOf } from '../codec-ranges.ts';
 import { contentLength } from '../zstd-frame.ts';
 import { shapeOfLevel } from '../zstd-level.ts';
+import { freeWith } from './handles.ts';
 import { crc32cOf } from './hash.ts';
 import { type CFunction, loadProgram } from './libc.ts';
+import { GcmContext } from './openssl.ts';
 
 const INT = 'int';
 const SIZE = 'int64_t';
@@ -29,16 +30,6 @@ const SIGNATURES = {
   ZSTD_createDCtx: [HANDLE, []],
   ZSTD_freeDCtx: [SIZE, [HANDLE]],
   ZSTD_decompressDCtx: [SIZE, [HANDLE, POINTER, SIZE, POINTER, SIZE]],
-  EVP_aes_256_gcm: [HANDLE, []],
-  EVP_CIPHER_CTX_new: [HANDLE, []],
-  EVP_CIPHER_CTX_free: ['void', [HANDLE]],
-  EVP_CIPHER_CTX_ctrl: [INT, [HANDLE, INT, INT, POINTER]],
-  EVP_EncryptInit_ex: [INT, [HANDLE, HANDLE, HANDLE, POINTER, POINTER]],
-  EVP_EncryptUpdate: [INT, [HANDLE, POINTER, POINTER, POINTER, INT]],
-  EVP_EncryptFinal_ex: [INT, [HANDLE, POINTER, POINTER]],
-  EVP_DecryptInit_ex: [INT, [HANDLE, HANDLE, HANDLE, POINTER, POINTER]],
-  EVP_DecryptUpdate: [INT, [HANDLE, POINTER, POINTER, POINTER, INT]],
-  EVP_DecryptFinal_ex: [INT, [HANDLE, POINTER, POINTER]],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 
 type Functions = Readonly<Record<keyof typeof SIGNATURES, CFunction>>;
@@ -49,51 +40,8 @@ const ZSTD_MIN_MATCH = 105;
 const ZSTD_CONTENT_SIZE_FLAG = 200;
 const ZSTD_CHECKSUM_FLAG = 201;
 const ZSTD_TARGET_TOO_SMALL = -70;
-const CONTROL_GET_TAG = 0x10;
-const CONTROL_SET_TAG = 0x11;
-const NO_HANDLE = 0;
 
 let functions: Functions | undefined;
-
-/** What a codec has outside of JavaScript's memory. */
-interface Contexts {
-  readonly compressor: number;
-  readonly decompressor: number;
-  readonly encryptor: number;
-  readonly decryptor: number;
-}
-
-/** Those of this thread that are not freed yet. */
-const live = new Set<Contexts>();
-const collected = new FinalizationRegistry<Contexts>(freeContexts);
-
-function makeContexts(c: Functions): Contexts {
-  // The memory is not the thread's: without this, every thread that ends would leave megabytes.
-  if (!isMainThread && process.listeners('exit').indexOf(freeAll) < 0) {
-    process.once('exit', freeAll);
-  }
-  const contexts: Contexts = {
-    compressor: c.ZSTD_createCCtx(),
-    decompressor: c.ZSTD_createDCtx(),
-    encryptor: c.EVP_CIPHER_CTX_new(),
-    decryptor: c.EVP_CIPHER_CTX_new(),
-  };
-  live.add(contexts);
-  return contexts;
-}
-
-function freeContexts(contexts: Contexts): void {
-  if (!live.delete(contexts)) return;
-  const c = functions as Functions;
-  c.ZSTD_freeCCtx(contexts.compressor);
-  c.ZSTD_freeDCtx(contexts.decompressor);
-  c.EVP_CIPHER_CTX_free(contexts.encryptor);
-  c.EVP_CIPHER_CTX_free(contexts.decryptor);
-}
-
-function freeAll(): void {
-  for (const contexts of live) freeContexts(contexts);
-}
 
 function loadFunctions(): Functions | undefined {
   if (functions !== undefined) return functions;
@@ -107,34 +55,56 @@ function loadFunctions(): Functions | undefined {
   return functions;
 }
 
+/** All of a codec that lies outside of JavaScript's memory. */
+interface Contexts {
+  readonly compressor: number;
+  readonly decompressor: number;
+  readonly encryptor: GcmContext;
+  readonly decryptor: GcmContext;
+}
+
+function makeContexts(c: Functions): Contexts | undefined {
+  const encryptor = GcmContext.create('encrypt');
+  const decryptor = GcmContext.create('decrypt');
+  if (encryptor === undefined || decryptor === undefined) return undefined;
+  const compressor = c.ZSTD_createCCtx();
+  return { encryptor, decryptor, compressor, decompressor: c.ZSTD_createDCtx() };
+}
+
+function freeContexts(
+  c: Functions,
+  { compressor, decompressor, encryptor, decryptor }: Contexts,
+): void {
+  c.ZSTD_freeCCtx(compressor);
+  c.ZSTD_freeDCtx(decompressor);
+  for (const { handle } of [encryptor, decryptor]) GcmContext.free(handle);
+}
+
 export class NativeCodec implements Codec {
   readonly kind = 'native';
   readonly hash: KeyedHash;
   readonly #c: Functions;
   readonly #contexts: Contexts;
+  readonly #free: () => void;
   readonly #nonce: Uint8Array = new Uint8Array(12);
-  readonly #written: Uint8Array = new Uint8Array(8);
-  readonly #last: Uint8Array = new Uint8Array(32);
+  #open = true;
   #level = 0;
 
   /** Nothing, if the running Node does not offer all of it. */
   static create(hash: KeyedHash): NativeCodec | undefined {
-    const found = loadFunctions();
-    return found === undefined ? undefined : new NativeCodec(hash, found);
+    const c = loadFunctions();
+    const contexts = c && makeContexts(c);
+    return c && contexts && new NativeCodec(hash, c, contexts);
   }
 
-  private constructor(hash: KeyedHash, c: Functions) {
+  private constructor(hash: KeyedHash, c: Functions, contexts: Contexts) {
     this.hash = hash;
     this.#c = c;
-    this.#contexts = makeContexts(c);
-    collected.register(this, this.#contexts);
-    const { compressor, encryptor, decryptor } = this.#contexts;
-    const cipher = c.EVP_aes_256_gcm();
+    this.#contexts = contexts;
+    this.#free = freeWith(this, () => freeContexts(c, contexts));
+    const { compressor } = contexts;
     assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_CONTENT_SIZE_FLAG, 1) >= 0);
     assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_CHECKSUM_FLAG, 0) >= 0);
-    // The cipher is looked up here, once; later calls give key and nonce only.
-    assertDone(c.EVP_EncryptInit_ex(encryptor, cipher, NO_HANDLE, null, null) === 1);
-    assertDone(c.EVP_DecryptInit_ex(decryptor, cipher, NO_HANDLE, null, null) === 1);
   }
 
   compress(
@@ -146,7 +116,7 @@ export class NativeCodec implements Codec {
     targetCapacity: number,
     level: number,
   ): number {
-    assert(live.has(this.#contexts), 'a closed codec is not used');
+    assert(this.#open, 'a closed codec is not used');
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
     const c = this.#c;
@@ -179,7 +149,7 @@ export class NativeCodec implements Codec {
     targetOffset: number,
     targetCapacity: number,
   ): number {
-    assert(live.has(this.#contexts), 'a closed codec is not used');
+    assert(this.#open, 'a closed codec is not used');
     const from = rangeOf(source, sourceOffset, sourceLength);
     const into = rangeOf(target, targetOffset, targetCapacity);
     const expected = contentLength(from);
@@ -204,20 +174,14 @@ export class NativeCodec implements Codec {
     length: number,
     tag: Uint8Array,
   ): void {
-    assert(live.has(this.#contexts), 'a closed codec is not used');
+    assert(this.#open, 'a closed codec is not used');
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
-    const c = this.#c;
-    const context = this.#contexts.encryptor;
-    const written = this.#written;
-    assertDone(c.EVP_EncryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
-    if (associated.length > 0) {
-      const count = associated.length;
-      assertDone(c.EVP_EncryptUpdate(context, null, written, associated, count) === 1);
-    }
-    if (length > 0) assertDone(c.EVP_EncryptUpdate(context, range, written, range, length) === 1);
-    assertDone(c.EVP_EncryptFinal_ex(context, this.#last, written) === 1);
-    assertDone(c.EVP_CIPHER_CTX_ctrl(context, CONTROL_GET_TAG, 16, tag) === 1);
+    const { encryptor } = this.#contexts;
+    encryptor.begin(key, this.#nonce);
+    encryptor.associate(associated);
+    encryptor.update(range, range);
+    encryptor.tagInto(tag);
   }
 
   open(
@@ -228,20 +192,14 @@ export class NativeCodec implements Codec {
     length: number,
     tag: Uint8Array,
   ): boolean {
-    assert(live.has(this.#contexts), 'a closed codec is not used');
+    assert(this.#open, 'a closed codec is not used');
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
-    const c = this.#c;
-    const context = this.#contexts.decryptor;
-    const written = this.#written;
-    assertDone(c.EVP_DecryptInit_ex(context, NO_HANDLE, NO_HANDLE, key, this.#nonce) === 1);
-    assertDone(c.EVP_CIPHER_CTX_ctrl(context, CONTROL_SET_TAG, 16, tag) === 1);
-    if (associated.length > 0) {
-      const count = associated.length;
-      assertDone(c.EVP_DecryptUpdate(context, null, written, associated, count) === 1);
-    }
-    if (length > 0) assertDone(c.EVP_DecryptUpdate(context, range, written, range, length) === 1);
-    if (c.EVP_DecryptFinal_ex(context, this.#last, written) === 1) return true;
+    const { decryptor } = this.#contexts;
+    decryptor.begin(key, this.#nonce);
+    decryptor.associate(associated);
+    decryptor.update(range, range);
+    if (decryptor.matches(tag)) return true;
     range.fill(0);
     return false;
   }
@@ -251,10 +209,11 @@ export class NativeCodec implements Codec {
   }
 
   close(): void {
-    freeContexts(this.#contexts);
+    this.#open = false;
+    this.#free();
   }
 }
 
 function assertDone(done: boolean): void {
-  assert(done, 'zstd and OpenSSL take the arguments that they are given');
+  assert(done, 'zstd takes the arguments that it is given');
 }
