@@ -3,8 +3,8 @@
  * by rsync over its daemon, which does not. Beside them what cannot be left out, each measured alone: TLS
  * over as many connections, reading the file, writing a new one.
  *
- * Contract: rounds in which both have their turn, each into an empty folder; what arrived in the first
- * round is compared. Processor time is that of both ends.
+ * Contract: rounds in which both have their turn, each into an empty folder and touched memory; what arrived in the
+ * first round is compared. Processor time is that of both ends.
  */
 import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -15,7 +15,7 @@ import { type Command, runCommand } from './commands.ts';
 import { childrenCpuSeconds, cpuSecondsOf } from './cost.ts';
 import type { Figures } from './figures.ts';
 import { penstockCommand } from './peers.ts';
-import { renewFolder } from './places.ts';
+import { renewFolder, touchMemory } from './places.ts';
 import { startRsync } from './rsync.ts';
 import { startServer } from './server.ts';
 import { makeNoise } from './sources.ts';
@@ -45,6 +45,7 @@ export async function runLargeCopy(
         const program = programs[(turn + round) % programs.length] as Copier;
         say(`${LARGE_COPY}: ${program.name}`);
         renewFolder(program.target);
+        touchMemory(work, bytes);
         const before = cpuSecondsOf(program.pid) + childrenCpuSeconds();
         const { elapsedMs } = await runCommand(program.command);
         // A process of the server that served it ends a little later.
@@ -61,6 +62,7 @@ export async function runLargeCopy(
       const tls = await throughBareTls(connections, bytes);
       figures.add(LARGE_COPY, 'TLS', 'bytes a second', tls.bytesPerSecond);
       figures.add(LARGE_COPY, 'TLS', 'cpu seconds', tls.cpuSecondsPerGb);
+      touchMemory(work, bytes);
       measureFiles(source, join(work, 'written'), bytes, figures);
     }
   } finally {

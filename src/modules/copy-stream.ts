@@ -10,7 +10,7 @@
  * Everything is about the directory that the last `path` record of the same buffer names, below the root
  * of the copy; each buffer stands for itself. Bodies are names or entries (format/entry.ts).
  *
- * What arrives over a network is authenticated below (TLS), so that data has no checksum of its own.
+ * What arrives over a network is authenticated below (link-cipher.ts), so that data has no checksum of its own.
  *
  * Contract: a reader trusts nothing: what it hands out lies within the buffer, names stay in their
  * directory, and paths below their root. NET_PROTOCOL otherwise.

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FRAME_BYTES, PREAMBLE_BYTES } from '../../src/channel/net/frame.ts';
-import { NONCE_BYTES, PROOF_BYTES } from '../../src/channel/net/link-cipher.ts';
+import { NONCE_BYTES, TAG_BYTES } from '../../src/channel/net/link-cipher.ts';
 import { connectLink } from '../../src/channel/net/link-setup.ts';
 import { sealed, startPair } from '../agent-pair.ts';
 import { scratchFolder } from '../commands.ts';
@@ -76,7 +76,7 @@ test('who has only overheard a connection, and says it all again, brings nothing
     from.on('data', (part: Buffer) => {
       bytes = Buffer.concat([bytes, part]);
       to.write(part);
-      if (bytes.length > PREAMBLE_BYTES + PROOF_BYTES) heard.resolve(bytes);
+      if (bytes.length > PREAMBLE_BYTES + TAG_BYTES) heard.resolve(bytes);
     });
     for (const [one, other] of [
       [from, to],

@@ -4,7 +4,7 @@
  * Contract: a stranger can send 64 bytes, and learns nothing: whatever is not a preamble for a half pipe
  * that waits for agents is ended without a word. No more than LIMITS.preamblesPendingMax connections are
  * undecided at a time, each for at most LIMITS.preambleMs; when one more comes, the oldest of the address
- * that has most of them is ended (strangers.ts). Who is at the other end is found out by the agent, inside TLS (link-setup.ts).
+ * that has most of them is ended (strangers.ts). Who is at the other end is found out by the agent (link-setup.ts).
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { toPenstockError } from '../../base/errors.ts';
@@ -81,7 +81,7 @@ export class DataPort {
     });
     socket.on('data', (more: Buffer) => {
       bytes = Buffer.concat([bytes, more]);
-      // More than a preamble would be bytes of TLS, which only the agent may read.
+      // More than a preamble would be bytes that only the agent may read.
       if (bytes.length < PREAMBLE_BYTES) return;
       this.#decide(socket, bytes);
       socket.destroy();

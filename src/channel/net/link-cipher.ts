@@ -22,8 +22,6 @@ import { type Preamble, writePreamble } from './frame.ts';
 /** Of the accepting side, new for each connection. */
 export const NONCE_BYTES = 32;
 export const TAG_BYTES = 16;
-/** What shows that the other side has the secret: the tag of an empty message. */
-export const PROOF_BYTES = TAG_BYTES;
 
 const KEY_BYTES = 32;
 const NO_SALT: Uint8Array = new Uint8Array(0);
@@ -94,8 +92,9 @@ export class LinkSealer {
     this.#cipher.end(target.subarray(at, at + TAG_BYTES));
   }
 
+  /** What shows that this side has the secret: the tag of an empty message. */
   proof(): Buffer {
-    const tag = Buffer.alloc(PROOF_BYTES);
+    const tag = Buffer.alloc(TAG_BYTES);
     this.begin();
     this.end(tag, 0);
     return tag;

@@ -22,7 +22,7 @@ import {
   type LinkCipher,
   NONCE_BYTES,
   openLinkCipher,
-  PROOF_BYTES,
+  TAG_BYTES,
 } from './link-cipher.ts';
 
 /** A connection that is up, and bytes that came behind the set-up. */
@@ -75,7 +75,7 @@ export async function acceptLink(
     socket.setNoDelay(true);
     const nonce = randomBytes(NONCE_BYTES);
     socket.write(Buffer.concat([Uint8Array.of(ADMITTED), nonce]));
-    const [proof, rest] = await readBytes(socket, PROOF_BYTES);
+    const [proof, rest] = await readBytes(socket, TAG_BYTES);
     const cipher = openLinkCipher('accepting', secret, preamble, nonce);
     checkProof(cipher, proof);
     socket.write(cipher.sealer.proof());
@@ -94,7 +94,7 @@ async function proveFirst(
   const cipher = openLinkCipher('connecting', secret, preamble, nonce);
   try {
     socket.write(cipher.sealer.proof());
-    const [proof, behind] = await readBytes(socket, PROOF_BYTES, behindNonce);
+    const [proof, behind] = await readBytes(socket, TAG_BYTES, behindNonce);
     checkProof(cipher, proof);
     return { socket, cipher, rest: behind };
   } catch (thrown) {

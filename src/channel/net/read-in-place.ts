@@ -1,9 +1,9 @@
 /**
  * Has a socket lay what comes into one piece of memory that all sockets of a thread use in turn, instead of making
- * a new piece for each read: with TLS these are of 16 KiB, and the collector of garbage takes a fourth of all
+ * a new piece for each read, since the collector of garbage takes a fourth of all
  * that a connection costs.
  *
- * Node.js offers that (`onread`) for sockets that it connects itself, not for TLS over a socket that is there already.
+ * Node.js offers that (`onread`) for sockets that it connects itself, and from the beginning on.
  * So it is asked for from within, and where Node.js has become another there, everything is as without.
  *
  * Contract: what `take` is given is there until it returns, and no longer.
