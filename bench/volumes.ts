@@ -26,7 +26,7 @@ import { VolumeWriter } from '../src/media/volume-writer.ts';
 import { type LogPages, WriteLog } from '../src/media/write-log.ts';
 import { labelled, makeChunk, volumeEntries } from '../test/volume-fixture.ts';
 import { Figures } from './figures.ts';
-import { makeFolder, removeFolders, tmpfsFolder } from './places.ts';
+import { makeFolder, removeFolders, tmpfsFolder, touchMemory } from './places.ts';
 import { markdown, megabytes, seconds, type Target, targetsTable } from './table.ts';
 import { addCommandTargets, runVolumeCommands } from './volume-commands.ts';
 import type { SourceTask } from './volume-source.ts';
@@ -90,6 +90,7 @@ async function multiplex(
 ): Promise<void> {
   const path = join(folder, 'multiplexed.tap');
   rmSync(path, { force: true });
+  touchMemory(folder, TOTAL_RECORDS * RECORD_BYTES);
   const volumeBytes = 2 * TOTAL_RECORDS * RECORD_BYTES;
   const volume = openTapeImage({ path, create: true, volumeBytes });
   const { label } = await labelled(volume, random, RECORD_BYTES);
