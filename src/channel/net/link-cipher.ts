@@ -28,27 +28,50 @@ const NO_SALT: Uint8Array = new Uint8Array(0);
 const CONNECTION = 'penstock data connection 1';
 const NEXT_KEY = 'penstock next key';
 
-/** One direction: its key, and the number of its next message. */
-class Direction {
+/** One direction, as one of its ends has it: the key, and the number of the next message. */
+class End<Cipher extends MessageSealer | MessageOpener> {
+  protected readonly cipher: Cipher;
   readonly #nonce: Buffer = Buffer.alloc(12);
   readonly #keyBytes: number;
   #key: Buffer;
   #messages = 0;
   #underKey = 0;
 
-  constructor(key: Buffer, keyBytes: number) {
+  constructor(cipher: Cipher, key: Buffer, keyBytes: number) {
+    this.cipher = cipher;
     this.#key = key;
     this.#keyBytes = keyBytes;
   }
 
   /** Begins the next message. */
-  begin(cipher: MessageSealer | MessageOpener): void {
-    this.next();
-    cipher.begin(this.#key, this.#nonce);
+  begin(): void {
+    this.#next();
+    this.cipher.begin(this.#key, this.#nonce);
   }
 
-  /** Goes on to the next message. */
-  next(): void {
+  /** The next bytes of the message. */
+  update(
+    source: Uint8Array,
+    sourceOffset: number,
+    length: number,
+    target: Uint8Array,
+    targetOffset: number,
+  ): void {
+    this.#underKey += length;
+    this.cipher.update(source, sourceOffset, length, target, targetOffset);
+  }
+
+  /** Instead of `begin` to `end`: a message of so many bytes that nobody needs. */
+  skip(bytes: number): void {
+    this.#next();
+    this.#underKey += bytes;
+  }
+
+  close(): void {
+    this.cipher.close();
+  }
+
+  #next(): void {
     if (this.#underKey >= this.#keyBytes) {
       this.#key = Buffer.from(hkdfSync('sha256', this.#key, NO_SALT, NEXT_KEY, KEY_BYTES));
       this.#underKey = 0;
@@ -57,39 +80,13 @@ class Direction {
     this.#nonce.writeUInt32LE(Math.floor(this.#messages / 2 ** 32), 8);
     this.#messages++;
   }
-
-  count(bytes: number): void {
-    this.#underKey += bytes;
-  }
 }
 
 /** What is sent: messages, one after the other, each in pieces. */
-export class LinkSealer {
-  readonly #direction: Direction;
-  readonly #cipher: MessageSealer = openMessageSealer();
-
-  constructor(direction: Direction) {
-    this.#direction = direction;
-  }
-
-  begin(): void {
-    this.#direction.begin(this.#cipher);
-  }
-
-  update(
-    source: Uint8Array,
-    sourceOffset: number,
-    length: number,
-    target: Uint8Array,
-    targetOffset: number,
-  ): void {
-    this.#direction.count(length);
-    this.#cipher.update(source, sourceOffset, length, target, targetOffset);
-  }
-
+export class LinkSealer extends End<MessageSealer> {
   /** Puts the tag of the message there. */
   end(target: Buffer, at: number): void {
-    this.#cipher.end(target.subarray(at, at + TAG_BYTES));
+    this.cipher.end(target.subarray(at, at + TAG_BYTES));
   }
 
   /** What shows that this side has the secret: the tag of an empty message. */
@@ -99,54 +96,18 @@ export class LinkSealer {
     this.end(tag, 0);
     return tag;
   }
-
-  close(): void {
-    this.#cipher.close();
-  }
 }
 
 /** What comes: messages, one after the other, each in pieces. */
-export class LinkOpener {
-  readonly #direction: Direction;
-  readonly #cipher: MessageOpener = openMessageOpener();
-
-  constructor(direction: Direction) {
-    this.#direction = direction;
-  }
-
-  begin(): void {
-    this.#direction.begin(this.#cipher);
-  }
-
-  update(
-    source: Uint8Array,
-    sourceOffset: number,
-    length: number,
-    target: Uint8Array,
-    targetOffset: number,
-  ): void {
-    this.#direction.count(length);
-    this.#cipher.update(source, sourceOffset, length, target, targetOffset);
-  }
-
+export class LinkOpener extends End<MessageOpener> {
   /** Whether this is the tag of the message that came. */
   end(tag: Uint8Array): boolean {
-    return this.#cipher.end(tag);
-  }
-
-  /** Instead of `begin` to `end`: a message of so many bytes that nobody needs. */
-  skip(bytes: number): void {
-    this.#direction.next();
-    this.#direction.count(bytes);
+    return this.cipher.end(tag);
   }
 
   isProof(tag: Uint8Array): boolean {
     this.begin();
     return this.end(tag);
-  }
-
-  close(): void {
-    this.#cipher.close();
   }
 }
 
@@ -173,8 +134,8 @@ export function openLinkCipher(
   const [first, second] = [keys.subarray(0, KEY_BYTES), keys.subarray(KEY_BYTES)];
   const [own, other] = side === 'connecting' ? [first, second] : [second, first];
   return {
-    sealer: new LinkSealer(new Direction(own, keyBytes)),
-    opener: new LinkOpener(new Direction(other, keyBytes)),
+    sealer: new LinkSealer(openMessageSealer(), own, keyBytes),
+    opener: new LinkOpener(openMessageOpener(), other, keyBytes),
   };
 }
 

@@ -13,7 +13,7 @@ import { contentLength } from '../zstd-frame.ts';
 import { shapeOfLevel } from '../zstd-level.ts';
 import { freeWith } from './handles.ts';
 import { crc32cOf } from './hash.ts';
-import { type CFunction, loadProgram } from './libc.ts';
+import { type CFunction, declareAll, type Signatures } from './libc.ts';
 import { GcmContext } from './openssl.ts';
 
 const INT = 'int';
@@ -30,7 +30,7 @@ const SIGNATURES = {
   ZSTD_createDCtx: [HANDLE, []],
   ZSTD_freeDCtx: [SIZE, [HANDLE]],
   ZSTD_decompressDCtx: [SIZE, [HANDLE, POINTER, SIZE, POINTER, SIZE]],
-} as const satisfies Record<string, readonly [string, readonly string[]]>;
+} as const satisfies Signatures;
 
 type Functions = Readonly<Record<keyof typeof SIGNATURES, CFunction>>;
 
@@ -44,14 +44,7 @@ const ZSTD_TARGET_TOO_SMALL = -70;
 let functions: Functions | undefined;
 
 function loadFunctions(): Functions | undefined {
-  if (functions !== undefined) return functions;
-  const program = loadProgram();
-  const found: Record<string, CFunction> = {};
-  for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
-    if (!program.has(name)) return undefined;
-    found[name] = program.declare(name, result, parameters);
-  }
-  functions = found as Functions;
+  functions ??= declareAll(SIGNATURES);
   return functions;
 }
 

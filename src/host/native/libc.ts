@@ -54,6 +54,22 @@ export function loadProgram(): NativeLibrary {
   };
 }
 
+/** Result and parameters of functions, by their names. */
+export type Signatures = Readonly<Record<string, readonly [string, readonly string[]]>>;
+
+/** All of these functions of the program; undefined where it lacks one. */
+export function declareAll<Table extends Signatures>(
+  signatures: Table,
+): Readonly<Record<keyof Table, CFunction>> | undefined {
+  const program = loadProgram();
+  const found: Record<string, CFunction> = {};
+  for (const [name, [result, parameters]] of Object.entries(signatures)) {
+    if (!program.has(name)) return undefined;
+    found[name] = program.declare(name, result, parameters);
+  }
+  return found as Record<keyof Table, CFunction>;
+}
+
 /**
  * Declares a function that returns a negative number where it fails, and its reason in `errno`: this one answers
  * the negative errno instead.
@@ -101,7 +117,6 @@ const U32 = 'uint32_t';
 const I64 = 'int64_t';
 const POINTER = 'void *';
 
-/** Result and parameters by name. */
 const SIGNATURES = {
   openat: [INT, [INT, POINTER, INT, U32]],
   close: [INT, [INT]],
@@ -143,7 +158,7 @@ const SIGNATURES = {
   getpwnam_r: [INT, [POINTER, POINTER, POINTER, I64, POINTER]],
   getgrgid_r: [INT, [U32, POINTER, POINTER, I64, POINTER]],
   getgrnam_r: [INT, [POINTER, POINTER, POINTER, I64, POINTER]],
-} as const satisfies Record<string, readonly [string, readonly string[]]>;
+} as const satisfies Signatures;
 
 /** Those that older or smaller C libraries lack, with the numbers of their system calls. */
 const SYSTEM_CALLS = {

@@ -5,7 +5,7 @@
  * returns. Handles are numbers; whoever makes one frees it.
  */
 import { assert } from '../../base/assert.ts';
-import { type CFunction, loadProgram } from './libc.ts';
+import { type CFunction, declareAll, type Signatures } from './libc.ts';
 
 const INT = 'int';
 const HANDLE = 'int64_t';
@@ -22,7 +22,7 @@ const SIGNATURES = {
   EVP_DecryptInit_ex: [INT, [HANDLE, HANDLE, HANDLE, POINTER, POINTER]],
   EVP_DecryptUpdate: [INT, [HANDLE, POINTER, POINTER, POINTER, INT]],
   EVP_DecryptFinal_ex: [INT, [HANDLE, POINTER, POINTER]],
-} as const satisfies Record<string, readonly [string, readonly string[]]>;
+} as const satisfies Signatures;
 
 const CONTROL_GET_TAG = 0x10;
 const CONTROL_SET_TAG = 0x11;
@@ -35,14 +35,7 @@ let functions: Functions | undefined;
 
 /** Undefined where the running Node does not offer all of it. */
 function load(): Functions | undefined {
-  if (functions !== undefined) return functions;
-  const program = loadProgram();
-  const found: Record<string, CFunction> = {};
-  for (const [name, [result, parameters]] of Object.entries(SIGNATURES)) {
-    if (!program.has(name)) return undefined;
-    found[name] = program.declare(name, result, parameters);
-  }
-  functions = found as Functions;
+  functions ??= declareAll(SIGNATURES);
   return functions;
 }
 
