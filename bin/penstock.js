@@ -49,15 +49,14 @@ function dropExperimentalWarnings() {
 }
 
 /**
- * Settings of V8 for this process and its threads: space for young objects stays at its first size
- * (src/host/native/memory.ts), and so small a space is not cleaned by several threads.
+ * Settings of V8 for this process and its threads: the space for young objects is small, and is not cleaned by several
+ * threads.
  *
- * They are set here and nowhere else: compiled code is kept with the settings it was compiled under, and
- * what was kept under others is compiled again.
+ * Compiled code, Node's own too, is kept with most settings it was compiled under, and is compiled again under others:
+ * that takes each thread milliseconds. This one is not among them.
  */
 function setEngineFlags() {
   const v8 = process.getBuiltinModule('v8');
-  v8.setFlagsFromString('--semi-space-growth-factor=1');
   v8.setFlagsFromString('--no-parallel-scavenge');
 }
 

@@ -20,7 +20,7 @@ const SOURCES = join(ROOT, 'src');
 
 /** In order, with what they begin from. A file that waits at its top (`await`) must not be in one. */
 const LIBRARIES: readonly (readonly [name: string, parts: readonly string[]])[] = [
-  ['library-thread', ['pipe/runner', 'modules/scan']],
+  ['library-thread', ['pipe/runner', 'modules/scan', 'cli/key-ahead']],
   [
     'library-work',
     [
@@ -32,7 +32,14 @@ const LIBRARIES: readonly (readonly [name: string, parts: readonly string[]])[] 
   ],
   [
     'library-command',
-    ['cli/run', 'options/command-line', 'cli/commands/backup', 'mover/backup', 'monitor/announce'],
+    [
+      'cli/start',
+      'cli/run',
+      'options/command-line',
+      'cli/commands/backup',
+      'mover/backup',
+      'monitor/announce',
+    ],
   ],
 ];
 

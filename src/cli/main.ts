@@ -1,27 +1,13 @@
 /**
  * The command line's entry: bin/penstock.js imports it.
  *
- * Contract: runs the command that process.argv names and sets process.exitCode. It does not end the
- * process: that ends by itself once nothing is left to do, or by force after a grace (signals.ts).
+ * Contract: the key comes first; everything else is loaded while another thread derives it.
  */
-import { originalArguments } from './arguments.ts';
-import { runCommandLine } from './run.ts';
-import { endWithin } from './signals.ts';
+import { deriveAhead } from './key-ahead.ts';
 
 const launched = process.env.PENSTOCK_LAUNCHER === '1';
-if (launched) {
-  // Not for programs that are started from here: they are not the launcher's children.
-  delete process.env.PENSTOCK_LAUNCHER;
-  const { openFiles } = await import('../host/mod.ts');
-  openFiles().dieWithParent();
-}
-
-const exit = await runCommandLine({
-  args: originalArguments(process.argv.slice(2), launched),
-  environment: process.env,
-  launched,
-  stdout: process.stdout,
-  stderr: process.stderr,
-});
-process.exitCode = exit;
-endWithin(exit);
+// Not for programs that are started from here: they are not the launcher's children.
+delete process.env.PENSTOCK_LAUNCHER;
+deriveAhead(process.argv.slice(2), process.env);
+const { start } = await import('./start.ts');
+await start(launched);

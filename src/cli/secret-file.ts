@@ -9,6 +9,7 @@ import { close, constants, fstat, open, read } from 'node:fs';
 import { promisify } from 'node:util';
 import { type ByteString, toBytes } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
+import { withoutLineEnd } from './line-end.ts';
 
 export interface SecretFile {
   /** The caller fills it with zeros after use. */
@@ -50,11 +51,4 @@ async function readAll(fd: number, signal: AbortSignal): Promise<Buffer> {
   const secret = Buffer.from(buffer.subarray(0, length));
   buffer.fill(0);
   return secret;
-}
-
-/** Without one line end (LF or CR LF) at the end. */
-function withoutLineEnd(bytes: Buffer): Buffer {
-  let end = bytes.length;
-  if (bytes[end - 1] === 0x0a) end -= bytes[end - 2] === 0x0d ? 2 : 1;
-  return bytes.subarray(0, end);
 }

@@ -14,38 +14,31 @@
  * given a keyring: the record around a slot is sealed with the repository's key (mover/keys.ts).
  */
 import {
-  argon2,
   createCipheriv,
   createDecipheriv,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
   generateKeyPairSync,
-  hkdfSync,
   type KeyObject,
 } from 'node:crypto';
 import { PenstockError } from '../base/errors.ts';
-import type { Random } from '../host/mod.ts';
+import { hkdfSha256, type Random } from '../host/mod.ts';
 import { decodeKeyring, encodeKeyring, type KeyringSecrets } from './keyring.ts';
-
-export interface Argon2Parameters {
-  readonly memoryKiB: number;
-  readonly passes: number;
-  readonly lanes: number;
-}
-
-/** Above OWASP's least (46 MiB, one pass, one lane): a tenth of a second for every command. */
-export const ARGON2_DEFAULT: Argon2Parameters = { memoryKiB: 64 * 1024, passes: 1, lanes: 1 };
-/** Bounds on what a stored slot may ask for, so that a foreign one cannot exhaust the machine. */
-const ARGON2_MAX: Argon2Parameters = { memoryKiB: 1024 * 1024, passes: 64, lanes: 64 };
+import {
+  ARGON2_DEFAULT,
+  type Argon2Parameters,
+  canStretch,
+  SALT_BYTES,
+  type Stretching,
+  stretch,
+} from './stretch.ts';
 
 /** A slot as it is stored; all byte fields base64. */
-export interface KeySlot {
+export interface KeySlot extends Stretching {
   readonly slot: string;
   readonly revision: number;
   readonly createdMs: number;
-  readonly argon2: Argon2Parameters;
-  readonly salt: string;
   readonly publicKey: string;
   readonly wrapNonce: string;
   readonly wrappedPrivate: string;
@@ -56,7 +49,6 @@ export interface KeySlot {
 }
 
 const TAG_BYTES = 16;
-const SALT_BYTES = 16;
 
 /** Makes a new slot for a passphrase. */
 export async function createKeySlot(
@@ -67,10 +59,9 @@ export async function createKeySlot(
   parameters: Argon2Parameters = ARGON2_DEFAULT,
 ): Promise<KeySlot> {
   const slot = random.bytes(8).toString('hex');
-  const salt = random.bytes(SALT_BYTES);
+  const salt = random.bytes(SALT_BYTES).toString('base64');
   const wrapNonce = random.bytes(12);
-  // In a thread of Node's own.
-  const stretching = stretch(passphrase, salt, parameters);
+  const stretching = stretch(passphrase, { salt, argon2: parameters });
   const pair = generateKeyPairSync('x25519');
   const privateBytes = rawKey(pair.privateKey, 'd');
   const publicBytes = rawKey(pair.publicKey, 'x');
@@ -84,7 +75,7 @@ export async function createKeySlot(
       revision: 0,
       createdMs: nowMs,
       argon2: parameters,
-      salt: salt.toString('base64'),
+      salt,
       publicKey: publicBytes.toString('base64'),
       wrapNonce: wrapNonce.toString('base64'),
       wrappedPrivate: wrapped.toString('base64'),
@@ -131,8 +122,12 @@ export async function openKeySlot(
   slot: KeySlot,
   passphrase: Buffer,
 ): Promise<KeyringSecrets | undefined> {
-  checkParameters(slot);
-  const wrappingKey = await stretch(passphrase, Buffer.from(slot.salt, 'base64'), slot.argon2);
+  if (!canStretch(slot)) {
+    throw new PenstockError('DAMAGED', `key ${slot.slot} asks for impossible Argon2id parameters`, {
+      subject: slot.slot,
+    });
+  }
+  const wrappingKey = await stretch(passphrase, slot);
   const privateBytes = decrypt(
     wrappingKey,
     Buffer.from(slot.wrapNonce, 'base64'),
@@ -166,42 +161,6 @@ export async function openKeySlot(
   return decodeKeyring(keyring, `key ${slot.slot}`);
 }
 
-function checkParameters(slot: KeySlot): void {
-  const { memoryKiB, passes, lanes } = slot.argon2;
-  const fits = (value: number, max: number): boolean =>
-    Number.isInteger(value) && value >= 1 && value <= max;
-  if (
-    !fits(memoryKiB, ARGON2_MAX.memoryKiB) ||
-    !fits(passes, ARGON2_MAX.passes) ||
-    !fits(lanes, ARGON2_MAX.lanes) ||
-    // The algorithm's own least.
-    memoryKiB < 8 * lanes ||
-    Buffer.from(slot.salt, 'base64').length !== SALT_BYTES
-  ) {
-    throw new PenstockError('DAMAGED', `key ${slot.slot} asks for impossible Argon2id parameters`, {
-      subject: slot.slot,
-    });
-  }
-}
-
-/** Argon2id in the thread pool, so that the caller goes on meanwhile. */
-function stretch(passphrase: Buffer, salt: Buffer, parameters: Argon2Parameters): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    argon2(
-      'argon2id',
-      {
-        message: passphrase,
-        nonce: salt,
-        memory: parameters.memoryKiB,
-        passes: parameters.passes,
-        parallelism: parameters.lanes,
-        tagLength: 32,
-      },
-      (error, key) => (error === null ? resolve(Buffer.from(key)) : reject(error)),
-    );
-  });
-}
-
 function decrypt(
   key: Buffer,
   nonce: Buffer,
@@ -224,7 +183,7 @@ function decrypt(
 
 function sealingKey(shared: Buffer, ephemeralPublic: Buffer, publicBytes: Buffer): Buffer {
   const salt = Buffer.concat([ephemeralPublic, publicBytes]);
-  return Buffer.from(hkdfSync('sha256', shared, salt, 'penstock keyring', 32));
+  return hkdfSha256(shared, salt, 'penstock keyring', 32);
 }
 
 function slotAssociatedData(slot: string, revision: number): Buffer {

@@ -7,9 +7,9 @@
  * `key rotate` adds a generation; older ones stay readable. All derivations are HKDF-SHA256 with the
  * secret as input key, an empty salt and the purpose as info (docs/format.md, "Keys").
  */
-import { hkdfSync } from 'node:crypto';
 import { must } from '../base/assert.ts';
 import { PenstockError } from '../base/errors.ts';
+import { hkdfSha256 } from '../host/mod.ts';
 
 export const SECRET_BYTES = 32;
 
@@ -26,9 +26,7 @@ export interface KeyringSecrets {
 
 /** HKDF-SHA256 of `secret` for one purpose, 32 bytes. */
 export function deriveKey(secret: Uint8Array, purpose: string): Buffer {
-  return Buffer.from(
-    hkdfSync('sha256', secret, Buffer.alloc(0), `penstock ${purpose}`, SECRET_BYTES),
-  );
+  return hkdfSha256(secret, Buffer.alloc(0), `penstock ${purpose}`, SECRET_BYTES);
 }
 
 export class Keyring {

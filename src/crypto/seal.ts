@@ -6,7 +6,6 @@
  * no key and nonce meet twice. Without encryption the payload stays as it is and the seal is zero;
  * blobs are then checked by their names, records by their CRC.
  */
-import { hkdfSync } from 'node:crypto';
 import { PenstockError } from '../base/errors.ts';
 import {
   associatedDataOfRecord,
@@ -15,6 +14,7 @@ import {
   encodeRecord,
   type Features,
   finishRecord,
+  jsonOfPart,
   type RecordHead,
   saltOfRecord,
   sealedAtOfRecord,
@@ -32,7 +32,7 @@ import {
   storedBytesOf,
   writeAssociatedData,
 } from '../format/tag-header.ts';
-import type { Codec, Random } from '../host/mod.ts';
+import { type Codec, hkdfSha256, type Random } from '../host/mod.ts';
 import type { Keyring } from './keyring.ts';
 
 export class Sealer {
@@ -103,7 +103,7 @@ export class Sealer {
   }
 
   #keyFor(key: Buffer, salt: Uint8Array): Uint8Array {
-    return new Uint8Array(hkdfSync('sha256', key, salt, 'penstock seal', 32));
+    return hkdfSha256(key, salt, 'penstock seal', 32);
   }
 
   /** Makes a record of a clear and a sealed JSON part. */
@@ -157,16 +157,8 @@ export class Sealer {
     }
     return {
       head,
-      clear: parseJson(clearOfRecord(bytes), wrong) as Clear,
-      sealed: (bytes.length > at ? parseJson(bytes.subarray(at), wrong) : undefined) as Sealed,
+      clear: jsonOfPart(clearOfRecord(bytes), wrong) as Clear,
+      sealed: (bytes.length > at ? jsonOfPart(bytes.subarray(at), wrong) : undefined) as Sealed,
     };
-  }
-}
-
-function parseJson(bytes: Buffer, wrong: (reason: string) => PenstockError): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    throw wrong('it does not hold JSON');
   }
 }

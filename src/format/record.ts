@@ -167,6 +167,15 @@ export const clearOfRecord = (bytes: Buffer): Buffer =>
   bytes.subarray(RECORD_HEAD_BYTES, RECORD_HEAD_BYTES + bytes.readUInt32LE(24));
 export const sealedAtOfRecord = (bytes: Buffer): number =>
   RECORD_HEAD_BYTES + bytes.readUInt32LE(24);
+/** The JSON of a part; what `wrong` makes is thrown where it is none. */
+export function jsonOfPart(part: Buffer, wrong: (reason: string) => PenstockError): unknown {
+  try {
+    return JSON.parse(part.toString('utf8'));
+  } catch {
+    throw wrong('it does not hold JSON');
+  }
+}
+
 /** Associated data: identity and clear part. */
 export function associatedDataOfRecord(bytes: Buffer): Buffer {
   return Buffer.concat([bytes.subarray(0, 52), clearOfRecord(bytes)]);

@@ -12,7 +12,7 @@
  * The label carries the repository record and the key records, so that media and passphrase are enough.
  */
 import { PenstockError } from '../base/errors.ts';
-import { clearOfRecord, decodeRecord, RECORD } from './record.ts';
+import { clearOfRecord, decodeRecord, jsonOfPart, RECORD } from './record.ts';
 import type { Crc } from './tag-header.ts';
 
 export const VOL1_BYTES = 80;
@@ -107,12 +107,9 @@ export function decodeLabel(
   const wrong = (reason: string): PenstockError =>
     new PenstockError('DAMAGED', `${subject} is damaged: ${reason}`, { subject });
   if (head.kind !== RECORD.volumeLabel) throw wrong(`it is a record of kind ${head.kind}`);
-  let label: Partial<Record<keyof VolumeLabel, unknown>>;
-  try {
-    label = JSON.parse(clearOfRecord(bytes).toString('utf8'));
-  } catch {
-    throw wrong('it does not hold JSON');
-  }
+  const label = jsonOfPart(clearOfRecord(bytes), wrong) as Partial<
+    Record<keyof VolumeLabel, unknown>
+  > | null;
   if (typeof label !== 'object' || label === null || !isLabel(label))
     throw wrong('fields are missing');
   if (label.volume !== head.id.toString('hex')) throw wrong('it is that of another volume');

@@ -2,7 +2,6 @@
  * The port `Codec` by Node's own modules: for platforms and builds where the native one is not to
  * be had. Contract: that of codec.ts, but it allocates a result per call, which costs about double.
  */
-import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Codec, KeyedHash } from './codec.ts';
 import { assertKeyAndTag, rangeOf } from './codec-ranges.ts';
 import { crc32cOf } from './native/hash.ts';
@@ -15,6 +14,7 @@ const CIPHER_OPTIONS = { authTagLength: 16 } as const;
 
 /** Loaded where this codec is used: threads with the native one do without. */
 const zlib = (): typeof import('node:zlib') => process.getBuiltinModule('node:zlib');
+const crypto = (): typeof import('node:crypto') => process.getBuiltinModule('node:crypto');
 
 type Plain = Uint8Array<ArrayBuffer>;
 
@@ -95,7 +95,7 @@ export class NodeCodec implements Codec {
   ): void {
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
-    const cipher = createCipheriv(CIPHER, key as Plain, NONCE, CIPHER_OPTIONS);
+    const cipher = crypto().createCipheriv(CIPHER, key as Plain, NONCE, CIPHER_OPTIONS);
     cipher.setAAD(associated as Plain);
     range.set(cipher.update(range as Plain));
     cipher.final();
@@ -112,7 +112,7 @@ export class NodeCodec implements Codec {
   ): boolean {
     assertKeyAndTag(key, tag);
     const range = rangeOf(view, offset, length);
-    const cipher = createDecipheriv(CIPHER, key as Plain, NONCE, CIPHER_OPTIONS);
+    const cipher = crypto().createDecipheriv(CIPHER, key as Plain, NONCE, CIPHER_OPTIONS);
     cipher.setAAD(associated as Plain);
     cipher.setAuthTag(tag as Plain);
     const content = cipher.update(range as Plain);

@@ -16,6 +16,7 @@ export type { FileStatusFields, Kind } from './file-status.ts';
 export { DirectoryListing, FileStatus, KIND } from './file-status.ts';
 export type { Attribute, Files } from './files.ts';
 export { CWD, NO_ATTRIBUTES } from './files.ts';
+export { hkdfSha256 } from './key-material.ts';
 export type { MessageOpener, MessageSealer } from './message-cipher.ts';
 export { openMessageOpener, openMessageSealer } from './message-cipher.ts';
 export { crc32cOf, crcOf } from './native/hash.ts';

@@ -22,6 +22,7 @@ export {
   openClock,
   openFiles,
 } from './files-only.ts';
+export { hkdfSha256 } from './key-material.ts';
 export { duplicateDescriptor, socketPair } from './native/descriptor.ts';
 export { openKeyedHash } from './native/hash.ts';
 export { keepMemorySmall } from './native/memory.ts';

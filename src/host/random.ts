@@ -4,7 +4,7 @@
  * Contract: `openRandom` is the system's generator, fit for keys. `seededRandom` is for tests only:
  * whoever knows the seed knows every byte.
  */
-import { randomBytes, randomFillSync } from 'node:crypto';
+import { openKeyMaterial } from './key-material.ts';
 
 export interface Random {
   bytes(count: number): Buffer;
@@ -13,10 +13,12 @@ export interface Random {
 }
 
 const SYSTEM_RANDOM: Random = Object.freeze({
-  bytes: (count: number) => randomBytes(count),
-  fill: (view: Uint8Array) => {
-    randomFillSync(view as Uint8Array<ArrayBuffer>);
+  bytes: (count: number) => {
+    const bytes = Buffer.alloc(count);
+    openKeyMaterial().fill(bytes);
+    return bytes;
   },
+  fill: (view: Uint8Array) => openKeyMaterial().fill(view),
 });
 
 export function openRandom(): Random {

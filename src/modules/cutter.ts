@@ -4,8 +4,8 @@
  * The gear table and both masks are derived from the repository's cut key: unkeyed cut lengths would
  * identify known files. Blobs have LIMITS.cutBytesMin to `most` bytes, about cutBytesAverage.
  */
-import { hkdfSync } from 'node:crypto';
 import { LIMITS } from '../base/limits.ts';
+import { hkdfSha256 } from '../host/mod.ts';
 import { CUT_WASM } from './cut.wasm.ts';
 
 export const GEAR_BYTES = 2048;
@@ -59,7 +59,7 @@ export class Cutter {
 }
 
 function derive(key: Uint8Array, purpose: string, bytes: number): Buffer {
-  return Buffer.from(hkdfSync('sha256', key, Buffer.alloc(0), `penstock ${purpose}`, bytes));
+  return hkdfSha256(key, Buffer.alloc(0), `penstock ${purpose}`, bytes);
 }
 
 /** A mask of `count` bits at places above 16 that the random bytes choose. */

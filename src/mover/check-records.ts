@@ -8,11 +8,12 @@ import { clearOfRecord, decodeRecord, RECORD } from '../format/record.ts';
 import { compareByTime, type RecordedArchive, readArchiveHead } from './archives.ts';
 import type { DamageList } from './check-damage.ts';
 import { listForgotten } from './forgotten.ts';
+import { slotName } from './key-slots.ts';
 import { listKeys } from './keys.ts';
 import { readLeases } from './leases.ts';
 import { protocolStore } from './protocol-adapter.ts';
 import { runProtocol } from './protocol-store.ts';
-import { type Repository, slotName } from './repository.ts';
+import type { Repository } from './repository.ts';
 import { leasePolicy } from './session.ts';
 import { isSessionMap, readMapRecord, readSessionMap, type SessionMap } from './storage-map.ts';
 

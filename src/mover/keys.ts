@@ -11,14 +11,8 @@ import { LIMITS } from '../base/limits.ts';
 import { createKeySlot, type KeySlot, sealKeyring } from '../crypto/key-slot.ts';
 import { Keyring, type KeyringSecrets, SECRET_BYTES } from '../crypto/keyring.ts';
 import { RECORD } from '../format/record.ts';
-import {
-  type KeyNote,
-  listKeySlots,
-  putKeySlot,
-  type Repository,
-  type StoredKeySlot,
-  slotName,
-} from './repository.ts';
+import { listKeySlots, type StoredKeySlot, slotName } from './key-slots.ts';
+import { type KeyNote, putKeySlot, type Repository } from './repository.ts';
 
 /** A key that opens the repository. */
 export interface RepositoryKey extends KeyNote {

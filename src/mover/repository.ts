@@ -21,12 +21,14 @@ import {
   clearOfRecord,
   decodeRecord,
   type Features,
+  jsonOfPart,
   RECORD,
 } from '../format/record.ts';
 import { type Clock, type Codec, crcOf, openCodec, type Random } from '../host/mod.ts';
 import type { MountService } from '../media/mount-requests.ts';
 import { readOnlyStore } from '../media/read-only-store.ts';
 import type { ChapSource } from '../scsi/iscsi-chap.ts';
+import { listKeySlots, slotName } from './key-slots.ts';
 import type { PooledStore } from './pooled-store.ts';
 
 /** What was decided when the repository was made. */
@@ -244,7 +246,7 @@ function readSettings(
   const damaged = (): PenstockError =>
     new PenstockError('DAMAGED', `the repository record of ${url} is damaged`);
   if (head.kind !== RECORD.repository) throw damaged();
-  const settings = parse(clearOfRecord(bytes), damaged) as RepositorySettings | null;
+  const settings = jsonOfPart(clearOfRecord(bytes), damaged) as RepositorySettings | null;
   if (typeof settings !== 'object' || settings === null) throw damaged();
   const { id, blockBytes, chunkBytes } = settings;
   const fits =
@@ -260,14 +262,6 @@ function readSettings(
   return { settings, features: head.features };
 }
 
-function parse(bytes: Buffer, damaged: () => PenstockError): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8'));
-  } catch {
-    throw damaged();
-  }
-}
-
 /** Key slots ------------------------------------------------------------------------------------ */
 
 /** What people want to know of a key. It is sealed: storage that is not trusted does not see it. */
@@ -276,8 +270,6 @@ export interface KeyNote {
   /** Such as `me@laptop`. */
   readonly madeBy: string;
 }
-
-export const slotName = (slot: KeySlot): string => `${slot.slot}.${slot.revision}`;
 
 /**
  * Puts a key record. Its clear part is the slot, readable without any key; its seal, by the
@@ -294,73 +286,6 @@ export async function putKeySlot(
   throw new PenstockError('REPO_IO', `key ${slot.slot} was changed by somebody else just now`, {
     hint: 'try again',
   });
-}
-
-/** A key slot as it is stored; whether it is one of the repository's own is not known yet (keys.ts). */
-export interface StoredKeySlot {
-  readonly slot: KeySlot;
-  readonly record: Buffer;
-}
-
-export interface StoredKeySlots {
-  /** Oldest first, each at its newest revision. */
-  readonly slots: readonly StoredKeySlot[];
-  /** Records that cannot be read, left out above. */
-  readonly damaged: readonly PenstockError[];
-}
-
-/** All key slots. */
-export async function listKeySlots(store: ObjectStore): Promise<StoredKeySlots> {
-  const newest = new Map<string, StoredKeySlot>();
-  const damaged: PenstockError[] = [];
-  for (const { name } of await store.list('keys')) {
-    try {
-      const record = await store.read('keys', name, LIMITS.recordBytesMax);
-      const slot = readKeySlot(record, name);
-      const known = newest.get(slot.slot);
-      if (known === undefined || known.slot.revision < slot.revision)
-        newest.set(slot.slot, { slot, record });
-    } catch (error) {
-      if (!(error instanceof PenstockError) || isOutOfReach(error)) throw error;
-      if (error.code !== 'OBJECT_MISSING') damaged.push(error);
-    }
-  }
-  const slots = [...newest.values()].sort((a, b) => a.slot.createdMs - b.slot.createdMs);
-  return { slots: slots.slice(0, LIMITS.keySlotsMax), damaged };
-}
-
-function readKeySlot(record: Buffer, name: string): KeySlot {
-  const subject = `keys/${name}`;
-  const head = decodeRecord(record, subject, crcOf, false);
-  const wrong = (): PenstockError =>
-    new PenstockError('DAMAGED', `${subject} is damaged`, { subject });
-  if (head.kind !== RECORD.key) throw wrong();
-  const slot = parse(clearOfRecord(record), wrong);
-  if (!isKeySlot(slot) || slotName(slot) !== name) throw wrong();
-  return slot;
-}
-
-function isKeySlot(value: unknown): value is KeySlot {
-  if (typeof value !== 'object' || value === null) return false;
-  const slot = value as KeySlot;
-  const texts = [
-    slot.slot,
-    slot.salt,
-    slot.publicKey,
-    slot.wrapNonce,
-    slot.wrappedPrivate,
-    slot.ephemeralPublic,
-    slot.sealedKeyring,
-  ];
-  return (
-    texts.every((text) => typeof text === 'string') &&
-    /^[0-9a-f]{16}$/.test(slot.slot) &&
-    Number.isInteger(slot.revision) &&
-    Number.isSafeInteger(slot.createdMs) &&
-    typeof slot.argon2 === 'object' &&
-    slot.argon2 !== null &&
-    Array.isArray(slot.generations)
-  );
 }
 
 /**

@@ -36,11 +36,10 @@ export function readCommandLine(args: readonly string[]): CommandLine {
   const program = newCommand(PROGRAM.name, GLOBAL_OPTIONS, options).enablePositionalOptions();
   for (const name of COMMAND_NAMES) {
     const words = name.split(' ');
-    const leaf = newCommand(
-      words.at(-1) ?? name,
-      { ...GLOBAL_OPTIONS, ...commandSpec(name).options },
-      options,
-    );
+    // The options of all commands are a thousand: only those that can be meant get theirs.
+    const isTyped = words.every((word) => args.includes(word));
+    const specs = isTyped ? { ...GLOBAL_OPTIONS, ...commandSpec(name).options } : {};
+    const leaf = newCommand(words.at(-1) ?? name, specs, options);
     leaf.argument('[arguments...]').action((positionals: string[]) => {
       found = { command: name, positionals };
     });

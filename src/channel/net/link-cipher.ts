@@ -9,9 +9,9 @@
  * connections have the same keys, since a preamble's attempt and the other side's nonce are used once. A key is
  * replaced after LIMITS.linkKeyBytes. What was opened is not to be believed before `end` has said so.
  */
-import { hkdfSync } from 'node:crypto';
 import { LIMITS } from '../../base/limits.ts';
 import {
+  hkdfSha256,
   type MessageOpener,
   type MessageSealer,
   openMessageOpener,
@@ -73,7 +73,7 @@ class End<Cipher extends MessageSealer | MessageOpener> {
 
   #next(): void {
     if (this.#underKey >= this.#keyBytes) {
-      this.#key = Buffer.from(hkdfSync('sha256', this.#key, NO_SALT, NEXT_KEY, KEY_BYTES));
+      this.#key = hkdfSha256(this.#key, NO_SALT, NEXT_KEY, KEY_BYTES);
       this.#underKey = 0;
     }
     this.#nonce.writeUInt32LE(this.#messages % 2 ** 32, 4);
@@ -130,7 +130,7 @@ export function openLinkCipher(
   keyBytes: number = LIMITS.linkKeyBytes,
 ): LinkCipher {
   const about = Buffer.concat([Buffer.from(CONNECTION), writePreamble(preamble)]);
-  const keys = Buffer.from(hkdfSync('sha256', secret, nonce, about, 2 * KEY_BYTES));
+  const keys = hkdfSha256(secret, nonce, about, 2 * KEY_BYTES);
   const [first, second] = [keys.subarray(0, KEY_BYTES), keys.subarray(KEY_BYTES)];
   const [own, other] = side === 'connecting' ? [first, second] : [second, first];
   return {

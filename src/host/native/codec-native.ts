@@ -37,6 +37,8 @@ type Functions = Readonly<Record<keyof typeof SIGNATURES, CFunction>>;
 const ZSTD_COMPRESSION_LEVEL = 100;
 const ZSTD_HASH_LOG = 102;
 const ZSTD_MIN_MATCH = 105;
+/** Since zstd 1.5.7, experimental there: not for constants of node:zlib. */
+const ZSTD_BLOCK_SPLITTER_LEVEL = 1017;
 const ZSTD_CONTENT_SIZE_FLAG = 200;
 const ZSTD_CHECKSUM_FLAG = 201;
 const ZSTD_TARGET_TOO_SMALL = -70;
@@ -117,10 +119,12 @@ export class NativeCodec implements Codec {
       assertDone(
         c.ZSTD_CCtx_setParameter(this.#contexts.compressor, ZSTD_COMPRESSION_LEVEL, level) >= 0,
       );
-      const { hashLog, minMatch } = shapeOfLevel(level);
+      const { hashLog, minMatch, splitting } = shapeOfLevel(level);
       const { compressor } = this.#contexts;
       assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_HASH_LOG, hashLog) >= 0);
       assertDone(c.ZSTD_CCtx_setParameter(compressor, ZSTD_MIN_MATCH, minMatch) >= 0);
+      // An older one refuses it, and does not look.
+      c.ZSTD_CCtx_setParameter(compressor, ZSTD_BLOCK_SPLITTER_LEVEL, splitting);
       this.#level = level;
     }
     const length = c.ZSTD_compress2(

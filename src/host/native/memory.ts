@@ -1,8 +1,8 @@
 /**
  * Memory that a process keeps although nobody needs it, tens of megabytes each: the C library gives
  * every thread a heap (arena) of its own, which keeps what the thread once used; and what was large and
- * freed raises the size from which memory is given back to the system. (V8 would let the space for young
- * objects of a busy thread grow to 64 MiB: bin/penstock.js sees to that.) V8 optimizes code in threads beside each
+ * freed raises the size from which memory is given back to the system. (What V8 takes for young objects each thread's
+ * resource limits say.) V8 optimizes code in threads beside each
  * of ours, with tens of megabytes in the heaps of these.
  */
 import { loadProgram } from './libc.ts';

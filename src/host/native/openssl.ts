@@ -104,6 +104,6 @@ export class GcmContext {
   }
 }
 
-function assertDone(result: number): void {
+export function assertDone(result: number): void {
   assert(result === 1, 'OpenSSL takes the arguments that it is given');
 }

@@ -1,10 +1,11 @@
 /**
- * Goal: a thread that is told where the binaries are opens just these, and one that is told wrong
- * finds them itself. Method: threads that say what they computed, and which packages' loaders ran.
+ * Goal: a thread that is told where the binaries are, or finds them where they usually are, opens just these, and one
+ * that is told wrong asks the packages. Method: threads that say what they computed, and whose loaders ran.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { openCodec } from '../mod.ts';
@@ -57,10 +58,27 @@ test('a thread that is told the files runs no loader, and computes the same', as
   };
   assert.deepEqual(await inThread(files), { ...expected, loaders: 0 });
 
+  assert.deepEqual(
+    await inThread({}),
+    { ...expected, loaders: 0 },
+    'they are where they usually are',
+  );
+
   const wrong = Object.fromEntries(NAMES.map((name) => [name, '/none.node']));
-  for (const told of [{}, wrong]) {
-    const { loaders, ...said } = await inThread(told);
-    assert.deepEqual(said, expected);
-    assert(loaders > 0);
+  const { loaders, ...said } = await inThread(wrong);
+  assert.deepEqual(said, expected);
+  assert(loaders > 0);
+});
+
+test('where binaries usually are is where the loaders of their packages find them', () => {
+  const require = createRequire(import.meta.url);
+  for (const name of NAMES) {
+    loadNative(name);
+    const before = new Set(Object.keys(require.cache));
+    require(name);
+    const found = Object.keys(require.cache).filter(
+      (path) => path.endsWith('.node') && !before.has(path),
+    );
+    assert.deepEqual(found, [nativeFiles()[name]]);
   }
 });

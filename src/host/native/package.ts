@@ -1,11 +1,12 @@
 /**
  * Loads the packages with binaries.
  *
- * Contract: the first thread that needs one has the package's own loader find the binary of this
- * platform, which takes milliseconds (it reads programs to tell C libraries apart). Other threads are told the
- * file that it found (`nativeFiles`, `useNativeFiles`) and open just that. Where there is none, or it
- * cannot be opened, the loader is asked again.
+ * Contract: the first thread that needs one looks where the binary of this platform lies after an ordinary
+ * installation; the package's own loader takes up to ten milliseconds to find it (it reads programs to tell C libraries
+ * apart). Other threads are told the file (`nativeFiles`, `useNativeFiles`) and open just that. Where there is none, or
+ * it cannot be opened, the loader is asked.
  */
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
 export type NativePackage = 'koffi' | '@napi-rs/blake-hash' | '@node-rs/crc32';
@@ -27,8 +28,37 @@ export function useNativeFiles(found: NativeFiles): void {
 
 /** Throws where the package has no binary for this platform. */
 export function loadNative(name: NativePackage): unknown {
-  const file = files[name];
-  return (file === undefined ? undefined : open(file)) ?? find(name);
+  const file = files[name] ?? usualFile(name);
+  const module = file === undefined ? undefined : open(file);
+  if (module === undefined) return find(name);
+  files = { ...files, [name]: file as string };
+  return module;
+}
+
+/** What the packages of binaries for Linux with glibc hold. */
+const USUAL: Readonly<Record<NativePackage, (architecture: string) => string>> = {
+  koffi: (architecture) => `@koromix/koffi-linux-${architecture}/linux_${architecture}/koffi.node`,
+  '@napi-rs/blake-hash': (architecture) => `@napi-rs/blake-hash-linux-${architecture}-gnu`,
+  '@node-rs/crc32': (architecture) => `@node-rs/crc32-linux-${architecture}-gnu`,
+};
+/** With another C library the same binaries may load, by means of a layer between, and fail later. */
+const MUSL: Readonly<Record<string, string>> = {
+  x64: '/lib/ld-musl-x86_64.so.1',
+  arm64: '/lib/ld-musl-aarch64.so.1',
+};
+
+function usualFile(name: NativePackage): string | undefined {
+  const { arch, platform } = process;
+  const musl = MUSL[arch];
+  if (platform !== 'linux' || musl === undefined || existsSync(musl)) return undefined;
+  try {
+    // From the package itself: not every installer puts what it needs beside it.
+    const itself = createRequire(import.meta.url).resolve(name);
+    return createRequire(itself).resolve(USUAL[name](arch));
+  } catch {
+    // Not installed, or not in the usual way.
+    return undefined;
+  }
 }
 
 function open(file: string): unknown {
