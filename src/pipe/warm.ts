@@ -19,7 +19,7 @@ import type { ModuleSpec } from './spec.ts';
 
 /** An instance needs a small heap: its data lies in the segment. */
 export const RESOURCE_LIMITS = {
-  maxYoungGenerationSizeMb: 4,
+  maxYoungGenerationSizeMb: 3,
   maxOldGenerationSizeMb: 256,
   stackSizeMb: 2,
 } as const;
