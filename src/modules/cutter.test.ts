@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import wabt from 'wabt';
 import { LIMITS } from '../base/limits.ts';
 import { seededRandom } from '../host/mod.ts';
@@ -17,6 +18,14 @@ const MOST = LIMITS.cutBytesMax;
 const DATA_AT = 65_536;
 const DATA_BYTES = 6 * 1024 * 1024;
 const key = Buffer.alloc(32, 7);
+
+interface Bounds {
+  readonly least: number;
+  readonly normal: number;
+  readonly most: number;
+  readonly strict: bigint;
+  readonly lax: bigint;
+}
 
 function memoryOf(data: Buffer): { memory: WebAssembly.Memory; bytes: Buffer } {
   const pages = Math.ceil((DATA_AT + data.length) / 65_536);
@@ -49,19 +58,16 @@ function cutSlowly(data: Buffer, cutKey: Buffer): number[] {
     for (const byte of random) if (places.size < count) places.add(16 + (byte % 48));
     return [...places].reduce((sum, place) => sum | (1n << BigInt(place)), 0n);
   };
-  const strict = mask(bits.subarray(0, 256), 21);
-  const lax = mask(bits.subarray(256), 17);
+  const bounds: Bounds = {
+    least: LIMITS.cutBytesMin,
+    normal: LIMITS.cutBytesAverage,
+    most: MOST,
+    strict: mask(bits.subarray(0, 256), 21),
+    lax: mask(bits.subarray(256), 17),
+  };
   const lengths: number[] = [];
   for (let at = 0; at < data.length; ) {
-    const end = Math.min(data.length - at, MOST);
-    let length = Math.min(LIMITS.cutBytesMin, end);
-    for (let hash = 0n; length < end; ) {
-      const isStrict = length < LIMITS.cutBytesAverage;
-      const next = gear.readBigUInt64LE((data[at + length] ?? 0) * 8);
-      hash = BigInt.asUintN(64, (hash << 1n) + next);
-      length++;
-      if ((hash & (isStrict ? strict : lax)) === 0n) break;
-    }
+    const length = lengthSlowly(data.subarray(at), gear, bounds);
     lengths.push(length);
     at += length;
   }
@@ -98,6 +104,108 @@ test('blobs cover the content and keep their bounds, whatever it is', () => {
 test('a slow kernel written from the format cuts at the same places', () => {
   const data = seededRandom(2).bytes(DATA_BYTES / 2);
   assert.deepEqual(cutAll(data, key), cutSlowly(data, key));
+});
+
+/** As docs/format.md has it, for any bounds and masks. */
+function lengthSlowly(bytes: Buffer, gear: Buffer, bounds: Bounds): number {
+  const { least, normal, most, strict, lax } = bounds;
+  const end = Math.min(bytes.length, most);
+  let length = Math.min(least, end);
+  for (let hash = 0n; length < end; ) {
+    const mask = length < normal ? strict : lax;
+    const next = gear.readBigUInt64LE((bytes[length] ?? 0) * 8);
+    hash = BigInt.asUintN(64, (hash << 1n) + next);
+    length++;
+    if ((hash & mask) === 0n) break;
+  }
+  return length;
+}
+
+const RUN_BYTES = 8192;
+
+/** Which loop of the kernel finds a cut: that nothing is left untried. */
+function whereCut(cut: number, length: number, { least, normal, most }: Bounds): string {
+  const end = Math.min(length, most);
+  if (length <= least) return 'uncut';
+  if (cut === end) return 'at the end';
+  const bound = cut <= normal ? Math.min(normal, end) : end;
+  const start = cut <= normal ? least : normal;
+  const run = Math.floor((cut - 1 - start) / RUN_BYTES);
+  if (start + (run - (run % 2) + 2) * RUN_BYTES > bound) return 'one by one';
+  return run % 2 === 0 ? 'first run' : 'second run';
+}
+
+/** The kernel alone, over content of its own; `length` of the bytes from `at`. */
+function bareKernel(content: Buffer, gear: Buffer) {
+  const { memory, bytes } = memoryOf(content);
+  gear.copy(bytes, 0);
+  const module = new WebAssembly.Module(Buffer.from(CUT_WASM, 'base64'));
+  const cut = new WebAssembly.Instance(module, { host: { memory } }).exports.cut as (
+    ...given: readonly (number | bigint)[]
+  ) => number;
+  return (at: number, length: number, { least, normal, most, strict, lax }: Bounds): number =>
+    cut(DATA_AT + at, length, 0, least, normal, most, strict, lax);
+}
+
+test('two runs at once cut where one would, wherever the first match is', () => {
+  const bytes = seededRandom(4).bytes(120_000);
+  const gear = seededRandom(5).bytes(GEAR_BYTES);
+  const cut = bareKernel(bytes, gear);
+  const seen = new Set<string>();
+  const maskBits = fc.integer({ min: 6, max: 18 });
+  fc.assert(
+    fc.property(
+      fc.nat(bytes.length - 1),
+      fc.nat(100_000),
+      fc.record({ least: fc.nat(20_000), more: fc.nat(50_000), most: fc.nat(50_000) }),
+      maskBits,
+      maskBits,
+      (at, given, { least, more, most }, strictBits, laxBits) => {
+        const bounds: Bounds = {
+          least,
+          normal: least + more,
+          most: least + more + most,
+          strict: ((1n << BigInt(strictBits)) - 1n) << 40n,
+          lax: ((1n << BigInt(laxBits)) - 1n) << 45n,
+        };
+        const length = Math.min(given, bytes.length - at);
+        const expected = lengthSlowly(bytes.subarray(at, at + length), gear, bounds);
+        assert.equal(cut(at, length, bounds), expected);
+        seen.add(whereCut(expected, length, bounds));
+      },
+    ),
+    { numRuns: 400, seed: 1 },
+  );
+  assert.deepEqual([...seen].sort(), [
+    'at the end',
+    'first run',
+    'one by one',
+    'second run',
+    'uncut',
+  ]);
+});
+
+test('a match shortly after the beginning of a run is found: the hash knows what lies before', () => {
+  const bytes = seededRandom(6).bytes(200_000);
+  const gear = seededRandom(7).bytes(GEAR_BYTES);
+  const cut = bareKernel(bytes, gear);
+  // The highest bits, to which all of the last 64 bytes contribute.
+  const strict = 0x3fffn << 50n;
+  const bounds: Bounds = { least: 0, normal: 100_000, most: 100_000, strict, lax: strict };
+  let tried = 0;
+  for (let from = 0; from + bounds.most < bytes.length; ) {
+    const match = from + lengthSlowly(bytes.subarray(from), gear, bounds);
+    for (const runs of [1, 2, 3]) {
+      const after = [1, 2, 9, 15, 40, 63, 64];
+      for (const at of after.map((bytesAfter) => match - runs * RUN_BYTES - bytesAfter)) {
+        if (at < from) continue;
+        assert.equal(cut(at, bytes.length - at, bounds), match - at);
+        tried++;
+      }
+    }
+    from = match;
+  }
+  assert.ok(tried > 30, `${tried} places`);
 });
 
 test('bytes that are put in front move few cuts; another key moves nearly all', () => {
