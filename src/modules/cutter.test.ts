@@ -47,7 +47,22 @@ function cutAll(data: Buffer, cutKey: Buffer): number[] {
   return lengths;
 }
 
-/** The same rule, slowly. */
+/** As docs/format.md has it, for any bounds and masks. */
+function lengthSlowly(bytes: Buffer, gear: Buffer, bounds: Bounds): number {
+  const { least, normal, most, strict, lax } = bounds;
+  const end = Math.min(bytes.length, most);
+  let length = Math.min(least, end);
+  for (let hash = 0n; length < end; ) {
+    const mask = length < normal ? strict : lax;
+    const next = gear.readBigUInt64LE((bytes[length] ?? 0) * 8);
+    hash = BigInt.asUintN(64, (hash << 1n) + next);
+    length++;
+    if ((hash & mask) === 0n) break;
+  }
+  return length;
+}
+
+/** All of it by that rule, with the repository's gear, masks and bounds. */
 function cutSlowly(data: Buffer, cutKey: Buffer): number[] {
   const derive = (purpose: string, bytes: number): Buffer =>
     Buffer.from(hkdfSync('sha256', cutKey, Buffer.alloc(0), `penstock ${purpose}`, bytes));
@@ -106,21 +121,7 @@ test('a slow kernel written from the format cuts at the same places', () => {
   assert.deepEqual(cutAll(data, key), cutSlowly(data, key));
 });
 
-/** As docs/format.md has it, for any bounds and masks. */
-function lengthSlowly(bytes: Buffer, gear: Buffer, bounds: Bounds): number {
-  const { least, normal, most, strict, lax } = bounds;
-  const end = Math.min(bytes.length, most);
-  let length = Math.min(least, end);
-  for (let hash = 0n; length < end; ) {
-    const mask = length < normal ? strict : lax;
-    const next = gear.readBigUInt64LE((bytes[length] ?? 0) * 8);
-    hash = BigInt.asUintN(64, (hash << 1n) + next);
-    length++;
-    if ((hash & mask) === 0n) break;
-  }
-  return length;
-}
-
+/** Of cut.wat: what each of its two hashes looks through before they go on together. */
 const RUN_BYTES = 8192;
 
 /** Which loop of the kernel finds a cut: that nothing is left untried. */
