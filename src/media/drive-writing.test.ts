@@ -200,3 +200,20 @@ test('a drive that fails while a record waits for room exchanges nothing', async
   assert.equal(failed, 1);
   await writer.abort();
 });
+
+test('what comes after the drive has failed is answered with why, before its turn too', async () => {
+  const { writer, writing } = await newDrive();
+  const chunk = newChunk();
+  const [first, second, third] = partsOf(chunk);
+  assert.ok(first && second && third);
+  const early = writing.write(chunk.chunk, second.position, second.bytes, 1);
+  await writer.abort();
+  await assert.rejects(writing.write(chunk.chunk, first.position, first.bytes, 1), {
+    code: 'INTERRUPTED',
+  });
+  const late = writing.write(chunk.chunk, third.position, third.bytes, 1);
+  for (const waiting of [early, late, writing.commit(chunk.chunk)]) {
+    const ended = await Promise.race([waiting.catch((error: unknown) => error), settle()]);
+    assert.equal((ended as { code?: string } | undefined)?.code, 'INTERRUPTED');
+  }
+});

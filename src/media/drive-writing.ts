@@ -75,12 +75,13 @@ export class DriveWriting {
     sink?: number,
     exchange?: (empty: Buffer) => Buffer,
   ): Promise<void> {
+    this.#check();
     const intake = this.#intake(chunk, sink);
     if (position !== intake.position) {
       if (position < intake.position)
         throw new PenstockError('INTERNAL', 'a part was handed in twice');
       await new Promise<void>((turn) => intake.early.set(position, turn));
-      if (this.#failure !== undefined) throw this.#failure;
+      this.#check();
     }
     try {
       if (!intake.isComplete) await this.#record(intake, bytes, exchange);
@@ -123,6 +124,7 @@ export class DriveWriting {
 
   /** Resolves once the chunk is on the medium. */
   async commit(chunk: string): Promise<void> {
+    this.#check();
     await this.#commit(must(this.#intakes.get(chunk), 'a chunk that was written'));
   }
   async #commit(intake: Intake): Promise<void> {
@@ -180,6 +182,10 @@ export class DriveWriting {
     for (const id of [...this.#streams.keys()]) await this.endStream(id);
   }
 
+  /** What failed once fails for all that comes: a part that waited for the one that failed would wait for ever. */
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
   #fail(error: unknown): void {
     this.#failure ??= error;
     for (const { early } of this.#intakes.values()) for (const turn of early.values()) turn();
