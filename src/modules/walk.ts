@@ -167,8 +167,11 @@ class Walker {
     this.#openTop();
     while (this.#scan.next()) {
       const frame = must(this.#stack.at(-1), 'a directory');
-      if (this.#scan.kind === SCAN.leave) this.#leave(frame);
-      else if (frame.fd !== PASSED_OVER) this.#visit(frame);
+      if (this.#scan.kind === SCAN.leave) {
+        this.#leave(frame);
+        // Nothing need be waited for here for thousands of entries.
+        this.#context.notice();
+      } else if (frame.fd !== PASSED_OVER) this.#visit(frame);
       else if ((this.#scan.flags & SCAN_FLAG.entered) !== 0) this.#stack.push(frame);
       if (this.#checkpointWanted) this.#checkpoint();
     }
