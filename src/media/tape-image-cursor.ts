@@ -202,10 +202,25 @@ export class TapeImageCursor {
   }
 }
 
-/** Opens an image: for writing where that is allowed. Negative: the system's answer. */
+/**
+ * Opens an image: for writing where that is allowed and not `readOnly`. With `create` an empty one is made
+ * where there is none; another process may be making it at the same moment. Negative: the system's answer.
+ */
 export function openImageFile(
   files: Files,
-  path: string,
+  path: ByteString,
+  { readOnly, create }: { readonly readOnly: boolean; readonly create: boolean },
+): { readonly fd: number; readonly writeProtected: boolean } {
+  const there = openThere(files, path, readOnly);
+  if (!create || there.fd >= 0 || errnoName(there.fd) !== 'ENOENT') return there;
+  const fd = createImage(files, path);
+  if (fd < 0 && errnoName(fd) === 'EEXIST') return openThere(files, path, readOnly);
+  return { fd, writeProtected: false };
+}
+
+function openThere(
+  files: Files,
+  path: ByteString,
   readOnly: boolean,
 ): { readonly fd: number; readonly writeProtected: boolean } {
   if (!readOnly) {
@@ -216,8 +231,7 @@ export function openImageFile(
   return { fd: files.openRead(CWD, path), writeProtected: true };
 }
 
-/** Makes an empty image. Negative: the system's answer. */
-export function createImage(files: Files, path: ByteString): number {
+function createImage(files: Files, path: ByteString): number {
   const fd = files.createExclusive(CWD, path, 0o600);
   if (fd < 0) return fd;
   const slash = path.lastIndexOf('/');

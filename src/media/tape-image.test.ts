@@ -243,6 +243,23 @@ test('there must be an image, unless one may be made', () => {
   }
 });
 
+test('an image that another process makes at the same moment is opened, or told as being written', async () => {
+  const missed = () => {
+    const files = faultyFiles(openFiles());
+    files.fault('openWrite').error('ENOENT');
+    return files;
+  };
+  const path = join(folder, 'beside.tap');
+  writeFileSync(path, rec('one'));
+  const volume = openTapeImage({ path, create: true, files: missed() });
+  assert.deepEqual(await contents(volume), ['one']);
+  assert.throws(() => openTapeImage({ path, create: true, files: missed() }), {
+    code: 'VOLUME_NOT_READY',
+    message: /another process is writing/,
+  });
+  await volume.close();
+});
+
 test('going back over gaps and what is passed over ends where going there does', async () => {
   const gap = 0xfffffffe;
   const parts = [

@@ -13,7 +13,7 @@ import { toDisplay } from '../base/bytes.ts';
 import { LIMITS } from '../base/limits.ts';
 import { TAP_WORD_BYTES, tapPaddedBytes, tapRecordBytes } from '../format/simh-tape.ts';
 import { errnoName, FileStatus, type Files, openFiles } from '../host/mod.ts';
-import { createImage, openImageFile, TapeImageCursor } from './tape-image-cursor.ts';
+import { openImageFile, TapeImageCursor } from './tape-image-cursor.ts';
 import {
   checkRecordBytes,
   type Spaced,
@@ -47,17 +47,14 @@ const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 export function openTapeImage(options: TapeImageOptions): TapeImage {
   const files = options.files ?? openFiles();
   const name = toDisplay(options.path);
-  let { fd, writeProtected } = openImageFile(files, options.path, options.readOnly === true);
-  if (fd < 0 && errnoName(fd) === 'ENOENT' && options.create === true) {
-    fd = createImage(files, options.path);
-    writeProtected = false;
-  }
+  const { readOnly = false, create = false } = options;
+  const { fd, writeProtected } = openImageFile(files, options.path, { readOnly, create });
   if (fd < 0) {
     const errno = errnoName(fd);
     const code = errno === 'ENOENT' ? 'VOLUME_NOT_READY' : 'VOLUME_IO';
     throw volumeError(code, name, undefined, `cannot open the image: ${errno}`, { errno });
   }
-  if (options.readOnly !== true && !writeProtected && files.lock(fd) < 0) {
+  if (!readOnly && !writeProtected && files.lock(fd) < 0) {
     files.close(fd);
     const text = 'another process is writing to the image';
     throw volumeError('VOLUME_NOT_READY', name, undefined, text, { hint: 'try again later' });
