@@ -18,6 +18,7 @@ export class Gate {
   readonly #calls: string;
   /** While open, somebody waits at the gate, and goes on when it is closed. */
   #writer: number | undefined;
+  #opened = 0;
 
   /** @param calls which calls are held: the beginning of a rule (src/host/fake/fault-script.ts) */
   constructor(folder: string, calls: string) {
@@ -43,10 +44,17 @@ export class Gate {
     }
   }
 
+  /** How often it let somebody through. */
+  get opened(): number {
+    return this.#opened;
+  }
+
   /** Lets those go on that wait. */
   open(): void {
-    if (this.#writer !== undefined) closeSync(this.#writer);
+    if (this.#writer === undefined) return;
+    closeSync(this.#writer);
     this.#writer = undefined;
+    this.#opened++;
   }
 
   /** Lets through whoever comes, one after the other, until it holds. */

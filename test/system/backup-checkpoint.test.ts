@@ -13,7 +13,7 @@ import type { Archive } from '../../src/mover/archives.ts';
 import { walkManifest } from '../../src/mover/manifest-walk.ts';
 import { openArchiveReader } from '../../src/mover/reader.ts';
 import { Bench, type BenchOptions, clockAhead } from '../bench.ts';
-import { scratchFolder, start } from '../commands.ts';
+import { scratchFolder, start, untilOld } from '../commands.ts';
 import { Gate } from '../gate.ts';
 import { assertSameTree, capture } from '../tree-compare.ts';
 import { noise, TreeMaker } from '../tree-make.ts';
@@ -42,20 +42,27 @@ async function newBench(options: BenchOptions = {}): Promise<void> {
 const archivesThere = (): string[] => readdirSync(join(bench.path, 'archives'));
 
 /** A backup that comes to its folders one by one, as the gate lets it. */
-function gatedBackup(path: string, folders: string, threads: number) {
-  const gate = new Gate(scratch, `openDirectory:name=${folders}:repeat=forever`);
+function gatedBackup(path: string, threads: number) {
+  const gate = new Gate(scratch, `openDirectory:name=folder:repeat=forever`);
   const often = ['--checkpoint-interval', '30ms', '--threads', `${threads}`];
   const args = ['backup', path, '--name', 'test', '--repo', bench.path, ...often];
   return { ...start(args, { env: gate.env }), gate };
 }
+/**
+ * Lets the scan through, for which all the rest waits, and then the walk, until there is one archive more: slowly,
+ * so that the checkpoint comes before the end where others use the processors, too.
+ */
+async function openUntilSafer(gate: Gate): Promise<void> {
+  const before = new Set(archivesThere());
+  await gate.openUntil(() => gate.opened >= FILES, 0);
+  await gate.openUntil(() => archivesThere().some((name) => !before.has(name)), 30);
+}
 /** Kills a backup when it has made something safe, and has gone on by some folders. */
 async function killedBackup(foldersMore: number): Promise<void> {
-  const before = new Set(archivesThere());
-  const { child, ended, gate } = gatedBackup(source, 'folder', 1);
-  const isSafer = (): boolean => archivesThere().some((name) => !before.has(name));
-  await gate.openUntil(isSafer, 10);
-  let left = foldersMore;
-  await gate.openUntil(() => left-- === 0);
+  const { child, ended, gate } = gatedBackup(source, 1);
+  await openUntilSafer(gate);
+  const enough = gate.opened + foldersMore;
+  await gate.openUntil(() => gate.opened >= enough);
   child.kill('SIGKILL');
   const { signal, stderr } = await ended;
   assert.equal(signal, 'SIGKILL', stderr);
@@ -86,8 +93,8 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
   for (let i = 0; i < LIMITS.batchFilesMax; i++) tree.file(`${i}`, `content ${i}`);
   for (let i = 0; i < FILES; i++) tree.directory(`folder${i}`, () => undefined);
   tree.close();
-  const { child, ended, gate } = gatedBackup(many, 'folder', 8);
-  await gate.openUntil(() => archivesThere().length > 0, 20);
+  const { child, ended, gate } = gatedBackup(many, 8);
+  await openUntilSafer(gate);
   assert.equal(child.exitCode, null, 'a partial archive was there');
   await gate.openUntil(() => child.exitCode !== null);
   assert.equal((await ended).status, 0);
@@ -116,6 +123,7 @@ test('one of many backups, all in one thread, takes checkpoints and stores what 
 });
 
 test('killed again and again: each run reads only what no earlier one has made safe', async () => {
+  await untilOld();
   await newBench();
   const safe: number[] = [];
   for (const foldersMore of [20, 5, 0]) {
