@@ -23,8 +23,9 @@ const TMPFS_MAGIC = 0x01021994;
 
 const made = new Set<string>();
 
-/** A new folder inside `parent`, gone when the process ends. */
+/** A new folder inside `parent`, gone when the process ends; throws where there is no `parent`. */
 export function makeFolder(parent: string): string {
+  if (!existsSync(parent)) throw new Error(`there is no folder ${parent}: make it first`);
   const folder = mkdtempSync(join(parent, 'penstock-bench-'));
   made.add(folder);
   return folder;

@@ -87,6 +87,8 @@ async function main(): Promise<void> {
   if (load > LOAD_MAX)
     say(`load ${load.toFixed(2)}: the machine is busy, do not trust the figures`);
   const folder = makeFolder(tmpfsFolder());
+  // One that cannot be is told now, not after the rest.
+  const onDisk = values.disk === undefined ? undefined : makeFolder(values.disk);
   if (!values.sources) measureInstalled(join(folder, 'product'));
   const programs = findPrograms();
   const figures = new Figures();
@@ -94,7 +96,7 @@ async function main(): Promise<void> {
   await warmUp(folder, programs);
   await runCourse(course('', source, folder, programs), figures);
   await runRemote(source, folder, rounds, figures, say);
-  if (values.disk !== undefined) await runOnDisk(source, values.disk, programs, figures);
+  if (onDisk !== undefined) await runOnDisk(source, onDisk, programs, figures);
   const measured: Measured = {
     figures,
     cores: availableParallelism(),
@@ -162,11 +164,10 @@ async function warmUp(folder: string, programs: Program[]): Promise<void> {
 
 async function runOnDisk(
   source: string,
-  disk: string,
+  folder: string,
   programs: Program[],
   figures: Figures,
 ): Promise<void> {
-  const folder = makeFolder(disk);
   const { storedBytes, entries } = sizeOfTree(source);
   assertRoom(folder, storedBytes * COPIES, entries * 2, source);
   const copy = await placeSource(source, renewFolder(join(folder, 'source')));
