@@ -43,26 +43,32 @@ const archivesThere = (): string[] => readdirSync(join(bench.path, 'archives'));
 
 /** A backup that comes to its folders one by one, as the gate lets it. */
 function gatedBackup(path: string, threads: number) {
-  const gate = new Gate(scratch, `openDirectory:name=folder:repeat=forever`);
+  const gate = new Gate(scratch, 'openDirectory:name=folder:repeat=forever');
   const often = ['--checkpoint-interval', '30ms', '--threads', `${threads}`];
   const args = ['backup', path, '--name', 'test', '--repo', bench.path, ...often];
-  return { ...start(args, { env: gate.env }), gate };
-}
-/**
- * Lets the scan through, for which all the rest waits, and then the walk, until there is one archive more: slowly,
- * so that the checkpoint comes before the end where others use the processors, too.
- */
-async function openUntilSafer(gate: Gate): Promise<void> {
-  const before = new Set(archivesThere());
-  await gate.openUntil(() => gate.opened >= FILES, 0);
-  await gate.openUntil(() => archivesThere().some((name) => !before.has(name)), 30);
+  const { child, ended } = start(args, { env: gate.env });
+  const openUntil = (holds: () => boolean, pauseMs?: number): Promise<void> =>
+    gate.openUntil(() => child.exitCode !== null || holds(), pauseMs);
+  const openFolders = (count: number, pauseMs?: number): Promise<void> => {
+    const enough = gate.opened + count;
+    return openUntil(() => gate.opened >= enough, pauseMs);
+  };
+  /**
+   * Lets the scan through, for which all the rest waits, and then the walk, until there is one archive more: slowly,
+   * so that the checkpoint comes before the end where others use the processors, too.
+   */
+  const openUntilSafer = async (): Promise<void> => {
+    const before = new Set(archivesThere());
+    await openFolders(FILES, 0);
+    await openUntil(() => archivesThere().some((name) => !before.has(name)), 30);
+  };
+  return { child, ended, gate, openUntil, openFolders, openUntilSafer };
 }
 /** Kills a backup when it has made something safe, and has gone on by some folders. */
 async function killedBackup(foldersMore: number): Promise<void> {
-  const { child, ended, gate } = gatedBackup(source, 1);
-  await openUntilSafer(gate);
-  const enough = gate.opened + foldersMore;
-  await gate.openUntil(() => gate.opened >= enough);
+  const { child, ended, openFolders, openUntilSafer } = gatedBackup(source, 1);
+  await openUntilSafer();
+  await openFolders(foldersMore);
   child.kill('SIGKILL');
   const { signal, stderr } = await ended;
   assert.equal(signal, 'SIGKILL', stderr);
@@ -93,10 +99,11 @@ test('a checkpoint is taken however few of the threads have begun', async () => 
   for (let i = 0; i < LIMITS.batchFilesMax; i++) tree.file(`${i}`, `content ${i}`);
   for (let i = 0; i < FILES; i++) tree.directory(`folder${i}`, () => undefined);
   tree.close();
-  const { child, ended, gate } = gatedBackup(many, 8);
-  await openUntilSafer(gate);
+  const { child, ended, gate, openUntil, openUntilSafer } = gatedBackup(many, 8);
+  await openUntilSafer();
   assert.equal(child.exitCode, null, 'a partial archive was there');
-  await gate.openUntil(() => child.exitCode !== null);
+  assert.ok(gate.opened < 2 * FILES, 'before the walk has come to the last folder');
+  await openUntil(() => false);
   assert.equal((await ended).status, 0);
   const archives = await bench.archives();
   assert.deepEqual(
